@@ -1,1 +1,51 @@
-//! placeholder
+//! One folder per upstream: where it is, how to authenticate, which formats it speaks. Pure: no I/O,
+//! no clock, no environment, no secret values.
+//!
+//! A *codec* says a task in a format; a *provider* says where, with which credentials, which codec.
+//! Adding a provider is a folder and one line in [`ALL`]; see `docs/adding-a-provider.md`.
+
+pub mod codec;
+pub mod fields;
+pub mod names;
+pub mod provider;
+pub mod secret;
+
+mod anthropic;
+mod custom;
+mod openai;
+
+pub use codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, StreamFault, UpstreamError};
+pub use fields::{ConfigError, Field};
+pub use provider::{Auth, Framing, Provider, Registration, Splice, Target, Task};
+pub use secret::SecretRef;
+
+/// Every provider there is: the single source for parsing, validation, docs and tests.
+pub const ALL: &[Registration] = &[openai::REGISTRATION, anthropic::REGISTRATION, custom::REGISTRATION];
+
+/// The provider registered under `name`.
+pub fn find(name: &str) -> Option<&'static Registration> {
+    ALL.iter().find(|r| r.name == name)
+}
+
+/// The known spelling nearest to `given`, when one is near enough to be what was meant.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&given.to_lowercase(), name), name))
+        .filter(|(score, _)| *score > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_the_near_name_only() {
+        let names = || ALL.iter().map(|r| r.name);
+        assert_eq!(nearest("open-ai", names()), Some("openai"));
+        assert_eq!(nearest("Antropic", names()), Some("anthropic"));
+        assert_eq!(nearest("zzz", names()), None);
+    }
+}

@@ -308,7 +308,8 @@ mod tests {
     #[test]
     fn nulls_count_as_absent() {
         let request: ChatRequest =
-            serde_json::from_value(json!({"messages": [], "max_tokens": null, "stop": null, "tools": null})).unwrap();
+            serde_json::from_value(json!({"messages": [], "max_tokens": null, "stop": null, "tools": null}))
+                .unwrap();
         assert_eq!((request.max_tokens, request.stop, request.tools), (None, None, None));
     }
 }

@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_route_may_use_either_name() {
-        let route: Route = serde_json::from_value(json!({"served_model_name": "a", "traffic_percentage": 5})).unwrap();
+        let route: Route =
+            serde_json::from_value(json!({"served_model_name": "a", "traffic_percentage": 5})).unwrap();
         assert_eq!(route.entity(), "a");
     }
 

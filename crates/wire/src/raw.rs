@@ -37,7 +37,11 @@ impl<'a> RawObject<'a> {
     }
 
     /// Sets `key` in its place, or at the end when it is new.
-    pub fn set<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), serde_json::Error> {
+    pub fn set<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), serde_json::Error> {
         let raw = serde_json::value::to_raw_value(value)?;
         self.set_raw(Cow::Borrowed(key), Cow::Owned(raw));
         Ok(())

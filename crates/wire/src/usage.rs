@@ -44,7 +44,12 @@ pub struct CompletionDetails {
 
 impl Usage {
     pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
-        Self { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, ..Self::default() }
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            ..Self::default()
+        }
     }
 
     pub fn cached_tokens(&self) -> Option<u64> {
@@ -71,8 +76,10 @@ mod tests {
 
     #[test]
     fn nulls_and_missing_counts_are_normal() {
-        let usage: Usage =
-            serde_json::from_str(r#"{"prompt_tokens":3,"completion_tokens":null,"prompt_tokens_details":null}"#).unwrap();
+        let usage: Usage = serde_json::from_str(
+            r#"{"prompt_tokens":3,"completion_tokens":null,"prompt_tokens_details":null}"#,
+        )
+        .unwrap();
         assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens), (3, 0, 0));
     }
 }

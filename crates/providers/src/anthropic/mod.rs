@@ -1,0 +1,83 @@
+//! Anthropic Messages. Wire facts: the `anthropic` Python SDK and `docs.anthropic.com/en/api/messages`.
+
+mod content;
+mod models;
+mod request;
+mod response;
+mod stream;
+mod tools;
+mod wire;
+
+use ::wire::Object;
+use ::wire::chat::{ChatRequest, ChatResponse};
+
+use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
+use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::provider::{Auth, Defaults, Framing, Provider, Registration, Target, Task};
+use crate::secret::SecretRef;
+
+const DEFAULT_BASE: &str = "https://api.anthropic.com";
+const VERSION: &str = "2023-06-01";
+
+const FIELDS: &[Field] = &[Field::secret("anthropic_api_key"), Field::extension("anthropic_api_base")];
+
+pub(crate) const REGISTRATION: Registration = Registration {
+    name: "anthropic",
+    config_field: "anthropic_config",
+    tasks: &[Task::Chat],
+    fields: FIELDS,
+    has_base_url: true,
+    build,
+};
+
+#[derive(Debug)]
+struct Anthropic {
+    key: SecretRef,
+    base: String,
+}
+
+fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, ConfigError> {
+    let block = Block::read(config, FIELDS)?;
+    let base = block.text("anthropic_api_base")?.or(defaults.base_url.as_deref()).unwrap_or(DEFAULT_BASE);
+    Ok(Box::new(Anthropic {
+        key: block.required_secret("anthropic_api_key")?,
+        base: base_url("anthropic_api_base", base, &["/messages", "/v1"])?,
+    }))
+}
+
+impl Provider for Anthropic {
+    fn target(&self, _model: &str, _task: Task, _stream: bool) -> Target {
+        Target {
+            url: format!("{}/v1/messages", self.base),
+            headers: vec![("anthropic-version", VERSION.to_owned())],
+            auth: Auth::Header("x-api-key".to_owned(), self.key.clone()),
+            framing: Framing::Sse,
+        }
+    }
+
+    fn chat(&self) -> Option<&dyn ChatCodec> {
+        Some(&Messages)
+    }
+}
+
+/// The codec of the Messages format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Messages;
+
+impl ChatCodec for Messages {
+    fn encode(&self, model: &str, request: &ChatRequest) -> Result<Encoded, Refused> {
+        request::encode(model, request)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<ChatResponse, Malformed> {
+        response::decode(body)
+    }
+
+    fn stream(&self) -> Box<dyn ChatStream> {
+        Box::<stream::MessagesStream>::default()
+    }
+
+    fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
+        response::error(status, body)
+    }
+}

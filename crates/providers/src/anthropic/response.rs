@@ -1,0 +1,110 @@
+//! Messages reply to unified reply.
+
+use ::wire::chat::{ChatResponse, Choice, Content, FunctionCall, Message, ToolCall};
+use ::wire::usage::{PromptDetails, Usage};
+use serde_json::Value;
+
+use super::wire::{MessageReply, UsageCounts};
+use crate::codec::{Malformed, UpstreamError};
+
+pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
+    let reply: MessageReply = serde_json::from_slice(body)?;
+    let finish = reply.stop_reason.as_deref().map(finish_reason);
+    let message = message(reply.content);
+    Ok(ChatResponse {
+        id: reply.id,
+        object: "chat.completion".to_owned(),
+        model: reply.model,
+        choices: vec![Choice {
+            message,
+            finish_reason: Some(finish.unwrap_or("stop").to_owned()),
+            ..Choice::default()
+        }],
+        usage: Some(usage(&reply.usage)),
+        ..ChatResponse::default()
+    })
+}
+
+fn message(content: Vec<Value>) -> Message {
+    let (mut text, mut reasoning) = (String::new(), String::new());
+    let (mut calls, mut blocks) = (Vec::new(), Vec::new());
+    for block in content {
+        match block["type"].as_str() {
+            Some("text") => text.push_str(block["text"].as_str().unwrap_or_default()),
+            Some("thinking") => {
+                reasoning.push_str(block["thinking"].as_str().unwrap_or_default());
+                blocks.push(block);
+            }
+            Some("redacted_thinking") => blocks.push(block),
+            Some("tool_use") => calls.push(tool_call(&block)),
+            // server_tool_use and its results are the API's own business, not calls to the client.
+            _ => {}
+        }
+    }
+    let content = (!text.is_empty() || calls.is_empty()).then_some(Content::Text(text));
+    Message {
+        role: "assistant".to_owned(),
+        content,
+        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+        thinking_blocks: (!blocks.is_empty()).then_some(blocks),
+        tool_calls: (!calls.is_empty()).then_some(calls),
+        ..Message::default()
+    }
+}
+
+fn tool_call(block: &Value) -> ToolCall {
+    let text = |key: &str| block[key].as_str().unwrap_or_default().to_owned();
+    let arguments = if block["input"].is_null() { "{}".to_owned() } else { block["input"].to_string() };
+    ToolCall {
+        id: text("id"),
+        kind: "function".to_owned(),
+        function: FunctionCall { name: text("name"), arguments, ..FunctionCall::default() },
+        ..ToolCall::default()
+    }
+}
+
+pub(super) fn finish_reason(stop_reason: &str) -> &'static str {
+    match stop_reason {
+        "max_tokens" | "model_context_window_exceeded" => "length",
+        "tool_use" => "tool_calls",
+        "refusal" => "content_filter",
+        _ => "stop",
+    }
+}
+
+/// The API counts cache reads and writes apart from `input_tokens`; the unified count includes them.
+pub(super) fn usage(counts: &UsageCounts) -> Usage {
+    let read = counts.cache_read_input_tokens;
+    let written = counts.cache_creation_input_tokens;
+    let input = counts.input_tokens.unwrap_or(0) + read.unwrap_or(0) + written.unwrap_or(0);
+    let mut usage = Usage::new(input, counts.output_tokens.unwrap_or(0));
+    if read.is_some() || written.is_some() {
+        usage.prompt_tokens_details = Some(PromptDetails {
+            cached_tokens: read,
+            cache_creation_tokens: written,
+            ..PromptDetails::default()
+        });
+    }
+    usage
+}
+
+/// `{"type": "error", "error": {"type", "message"}}`, as a body or as the data of an `error` event.
+pub(super) fn error(status: u16, body: &[u8]) -> UpstreamError {
+    let mut error =
+        UpstreamError::read(status, body, |body| Some(body["error"]["message"].as_str()?.to_owned()));
+    if status == 0 {
+        error.status = match error.body["error"]["type"].as_str().unwrap_or_default() {
+            "invalid_request_error" => 400,
+            "authentication_error" => 401,
+            "billing_error" => 402,
+            "permission_error" => 403,
+            "not_found_error" => 404,
+            "request_too_large" => 413,
+            "rate_limit_error" => 429,
+            "timeout_error" => 504,
+            "overloaded_error" => 529,
+            _ => 500,
+        };
+    }
+    error
+}

@@ -1,0 +1,90 @@
+//! Any OpenAI-compatible engine. The body passes untouched but for the model.
+
+use wire::Object;
+
+use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::openai::{Edits, OpenAiChat};
+use crate::provider::{Auth, Defaults, Framing, Provider, Registration, Splice, Target, Task};
+
+const FIELDS: &[Field] = &[
+    Field::text("custom_provider_url"),
+    Field::text("api_key_auth.key"),
+    Field::secret("api_key_auth.value"),
+    Field::secret("bearer_token_auth.token"),
+];
+
+pub(crate) const REGISTRATION: Registration = Registration {
+    name: "custom",
+    config_field: "custom_provider_config",
+    tasks: &[Task::Chat, Task::Completions, Task::Embeddings],
+    fields: FIELDS,
+    has_base_url: false,
+    build,
+};
+
+/// A URL that ends in one of these is the whole route; to any other the operation is appended.
+const OPERATIONS: [&str; 6] =
+    ["/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/invocations"];
+
+#[derive(Debug)]
+struct Custom {
+    url: String,
+    auth: Auth,
+    codec: OpenAiChat,
+}
+
+fn build(config: &Object, _defaults: &Defaults) -> Result<Box<dyn Provider>, ConfigError> {
+    let block = Block::read(config, FIELDS)?;
+    let url = base_url("custom_provider_url", block.required("custom_provider_url")?, &[])?;
+    let auth = match (block.contains("api_key_auth"), block.contains("bearer_token_auth")) {
+        (true, false) => {
+            let name = block.required("api_key_auth.key")?;
+            if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+                return Err(ConfigError::new("api_key_auth.key", format!("{name:?} is no header name")));
+            }
+            Auth::Header(name.to_ascii_lowercase(), block.required_secret("api_key_auth.value")?)
+        }
+        (false, true) => Auth::Bearer(block.required_secret("bearer_token_auth.token")?),
+        _ => return Err(ConfigError::new("", "set exactly one of api_key_auth and bearer_token_auth")),
+    };
+    Ok(Box::new(Custom { url, auth, codec: OpenAiChat { edits: Edits::ModelOnly } }))
+}
+
+impl Provider for Custom {
+    fn target(&self, _model: &str, task: Task, _stream: bool) -> Target {
+        let path = self.url.split('?').next().unwrap_or(&self.url);
+        let whole = OPERATIONS.iter().any(|o| path.ends_with(o));
+        let url = if whole { self.url.clone() } else { format!("{}/{}", self.url, task.operation()) };
+        Target { url, headers: Vec::new(), auth: self.auth.clone(), framing: Framing::Sse }
+    }
+
+    fn splice(&self) -> Option<&dyn Splice> {
+        Some(&self.codec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn url(given: &str) -> String {
+        let config = json!({"custom_provider_url": given, "bearer_token_auth": {"token": "{{secrets/a/b}}"}});
+        let provider = build(config.as_object().unwrap(), &Defaults::default()).unwrap();
+        provider.target("m", Task::Chat, false).url
+    }
+
+    #[test]
+    fn the_operation_is_appended_only_where_it_is_missing() {
+        assert_eq!(url("https://h/v1/chat/completions"), "https://h/v1/chat/completions");
+        assert_eq!(url("https://h/v1"), "https://h/v1/chat/completions");
+        assert_eq!(url("https://h/invocations?x=1"), "https://h/invocations?x=1");
+    }
+
+    #[test]
+    fn exactly_one_way_to_authenticate() {
+        let both = json!({"custom_provider_url": "https://h", "api_key_auth": {"key": "x", "value": "{{secrets/a/b}}"},
+            "bearer_token_auth": {"token": "{{secrets/a/b}}"}});
+        assert!(build(both.as_object().unwrap(), &Defaults::default()).is_err());
+    }
+}

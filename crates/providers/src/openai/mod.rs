@@ -1,0 +1,157 @@
+//! OpenAI, and the codec of its chat format, which is the unified one.
+
+mod codec;
+
+pub(crate) use codec::OpenAiChat;
+
+use wire::Object;
+use wire::raw::RawObject;
+
+use crate::codec::Refused;
+use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::provider::{Auth, Defaults, Framing, Provider, Registration, Splice, Target, Task};
+use crate::secret::SecretRef;
+
+const DEFAULT_BASE: &str = "https://api.openai.com/v1";
+
+const FIELDS: &[Field] = &[
+    Field::secret("openai_api_key"),
+    Field::text("openai_api_base"),
+    Field::text("openai_organization"),
+    Field::text("openai_api_type"),
+    Field::text("openai_api_version"),
+    Field::text("openai_deployment_name"),
+    Field::text("microsoft_entra_tenant_id"),
+    Field::text("microsoft_entra_client_id"),
+    Field::secret("microsoft_entra_client_secret"),
+];
+
+pub(crate) const REGISTRATION: Registration = Registration {
+    name: "openai",
+    config_field: "openai_config",
+    tasks: &[Task::Chat, Task::Completions, Task::Embeddings],
+    fields: FIELDS,
+    has_base_url: true,
+    build,
+};
+
+#[derive(Debug)]
+struct OpenAi {
+    key: SecretRef,
+    base: String,
+    organization: Option<String>,
+    codec: OpenAiChat,
+}
+
+fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, ConfigError> {
+    let block = Block::read(config, FIELDS)?;
+    match block.text("openai_api_type")? {
+        None | Some("openai") => {}
+        Some(kind @ ("azure" | "azuread")) => {
+            return Err(ConfigError::new("openai_api_type", format!("{kind:?} is not supported yet")));
+        }
+        Some(other) => {
+            let reason = format!("{other:?} is none of openai, azure, azuread");
+            return Err(ConfigError::new("openai_api_type", reason));
+        }
+    }
+    let base = block.text("openai_api_base")?.or(defaults.base_url.as_deref()).unwrap_or(DEFAULT_BASE);
+    Ok(Box::new(OpenAi {
+        key: block.required_secret("openai_api_key")?,
+        base: base_url("openai_api_base", base, &["/chat/completions"])?,
+        organization: block.text("openai_organization")?.map(str::to_owned),
+        codec: OpenAiChat { edits: Edits::OpenAi },
+    }))
+}
+
+impl Provider for OpenAi {
+    fn target(&self, _model: &str, task: Task, _stream: bool) -> Target {
+        let organization = self.organization.iter().map(|o| ("openai-organization", o.clone()));
+        Target {
+            url: format!("{}/{}", self.base, task.operation()),
+            headers: organization.collect(),
+            auth: Auth::Bearer(self.key.clone()),
+            framing: Framing::Sse,
+        }
+    }
+
+    fn splice(&self) -> Option<&dyn Splice> {
+        Some(&self.codec)
+    }
+}
+
+/// How much of a request a provider of this format lets us change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edits {
+    /// Usage is asked for in streams, and parameters that newer models renamed are renamed.
+    OpenAi,
+    /// The model alone.
+    ModelOnly,
+}
+
+impl Splice for OpenAiChat {
+    fn splice(&self, model: &str, task: Task, stream: bool, body: &mut RawObject<'_>) -> Result<(), Refused> {
+        let invalid = |field: &'static str| move |e: serde_json::Error| Refused::new(field, e.to_string());
+        body.set("model", model).map_err(invalid("model"))?;
+        if self.edits == Edits::ModelOnly {
+            return Ok(());
+        }
+        // An empty list is a 400 upstream, and means the same as none.
+        if body.raw("tools").is_some_and(|raw| raw.get() == "[]") {
+            body.remove("tools");
+        }
+        if task == Task::Chat && renames_max_tokens(model) && !body.contains("max_completion_tokens") {
+            body.rename("max_tokens", "max_completion_tokens");
+        }
+        if stream && task != Task::Embeddings {
+            let mut options: Object =
+                body.get("stream_options").map_err(invalid("stream_options"))?.unwrap_or_default();
+            options.insert("include_usage".to_owned(), true.into());
+            body.set("stream_options", &options).map_err(invalid("stream_options"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The reasoning models (`o1`, `o3-mini`, `gpt-5…`) refuse `max_tokens`.
+fn renames_max_tokens(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let mut bytes = name.bytes();
+    let o_series = bytes.next() == Some(b'o') && bytes.next().is_some_and(|b| b.is_ascii_digit());
+    let generation = name.strip_prefix("gpt-").and_then(|rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        rest[..digits].parse::<u32>().ok()
+    });
+    o_series || generation.is_some_and(|g| g >= 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn spliced(model: &str, stream: bool, body: Value) -> Value {
+        let text = body.to_string();
+        let mut raw = RawObject::parse(text.as_bytes()).unwrap();
+        OpenAiChat { edits: Edits::OpenAi }.splice(model, Task::Chat, stream, &mut raw).unwrap();
+        serde_json::from_slice(&raw.to_vec().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_streams() {
+        let got = spliced("gpt-4o", true, json!({"stream": true, "stream_options": {"x": 1}}));
+        assert_eq!(got["stream_options"], json!({"x": 1, "include_usage": true}));
+    }
+
+    #[test]
+    fn newer_models_get_the_new_name_of_the_bound() {
+        assert_eq!(spliced("o3-mini", false, json!({"max_tokens": 5}))["max_completion_tokens"], 5);
+        assert_eq!(spliced("gpt-4o", false, json!({"max_tokens": 5}))["max_tokens"], 5);
+        assert_eq!(spliced("gpt-5.1", false, json!({"max_tokens": 5}))["max_completion_tokens"], 5);
+    }
+
+    #[test]
+    fn nothing_is_injected_that_was_not_sent() {
+        assert_eq!(spliced("o3", false, json!({"messages": []})), json!({"messages": [], "model": "o3"}));
+    }
+}
