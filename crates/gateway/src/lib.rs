@@ -1,1 +1,67 @@
-//! placeholder
+//! The data plane: what happens to a request, from the client's first byte to the last.
+//!
+//! It reads one immutable snapshot and never a database. `pipeline.rs` reads top to bottom as the list of
+//! steps a request meets.
+
+mod answer;
+mod body;
+mod call;
+mod clock;
+mod error;
+mod pipeline;
+mod record;
+mod stream;
+mod surface;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::RecordSink;
+use policy::Live;
+
+pub use surface::router;
+
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Longest request body, in bytes. Coding agents send several MiB.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send its body.
+    pub body_timeout: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self { max_body_bytes: 16 << 20, body_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// The data plane's state. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    live: Arc<Live>,
+    client: egress::Client,
+    sink: Arc<dyn RecordSink>,
+    config: GatewayConfig,
+}
+
+impl Gateway {
+    pub fn new(
+        live: Arc<Live>,
+        client: egress::Client,
+        sink: Arc<dyn RecordSink>,
+        config: GatewayConfig,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { live, client, sink, config }) }
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}

@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use wire::usage::Usage;
 
+/// The id of a request: in `x-request-id`, on every log line and in every record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub Arc<str>);
+
 /// A request that was let in: authenticated, on a known endpoint, before any upstream is called.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
     /// Milliseconds since the epoch.
     pub received_at: i64,
     pub endpoint: Arc<str>,

@@ -1,1 +1,14 @@
-//! placeholder
+//! What an endpoint means. Pure decisions: no I/O, no clock, no environment; time and state come in as
+//! arguments.
+
+pub mod endpoint;
+pub mod estimate;
+pub mod identity;
+pub mod permit;
+pub mod routing;
+pub mod snapshot;
+
+pub use endpoint::{Compiled, Endpoint, Entity};
+pub use identity::{Credential, Principal, PrincipalKind};
+pub use permit::Level;
+pub use snapshot::{Live, Snapshot};

@@ -1,0 +1,116 @@
+//! Reading bodies, bounded in size and time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use wire::error::{ApiError, ErrorCode};
+
+/// A body beyond the limit is read on and thrown away for this long, so that a client that is still
+/// sending gets to read the refusal instead of a reset.
+const DISCARD_FOR: Duration = Duration::from_secs(2);
+
+/// The whole body of a client's request.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    within: Duration,
+) -> Result<Bytes, ApiError> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        discard(&mut body).await;
+        return Err(too_large(limit));
+    }
+    match tokio::time::timeout(within, collect(&mut body, limit)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
+            discard(&mut body).await;
+            Err(too_large(limit))
+        }
+        Ok(Err(error)) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
+        Err(_) => {
+            let message = format!("the request body did not arrive within {} s", within.as_secs());
+            Err(ApiError::new(ErrorCode::BadRequest, message).with_status(408))
+        }
+    }
+}
+
+/// `None` when the body is longer than `limit`. A body of one piece is not copied.
+async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length += data.len();
+        if length > limit {
+            return Ok(None);
+        }
+        match &first {
+            None => first = Some(data),
+            Some(head) => {
+                if rest.is_empty() {
+                    rest.extend_from_slice(head);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    let whole = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
+    Ok(Some(whole))
+}
+
+async fn discard(body: &mut Body) {
+    let drain = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Giving up early only costs the client its view of the refusal.
+    let _ = tokio::time::timeout(DISCARD_FOR, drain).await;
+}
+
+fn too_large(limit: usize) -> ApiError {
+    let message =
+        format!("the request body is larger than {limit} bytes, the limit set by server.max_body_bytes");
+    ApiError::new(ErrorCode::RequestEntityTooLarge, message)
+}
+
+/// Why an upstream's body could not be read.
+#[derive(Debug)]
+pub(crate) enum ReadFault {
+    Broken(String),
+    Idle,
+    TooLarge,
+}
+
+/// The whole body of an upstream's answer; `idle` bounds the wait for each piece.
+pub(crate) async fn read_upstream(
+    mut body: Incoming,
+    limit: usize,
+    idle: Duration,
+) -> Result<Bytes, ReadFault> {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut length = 0;
+    loop {
+        let frame = match tokio::time::timeout(idle, body.frame()).await {
+            Err(_) => return Err(ReadFault::Idle),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(ReadFault::Broken(error.to_string())),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if let Ok(data) = frame.into_data() {
+            length += data.len();
+            if length > limit {
+                return Err(ReadFault::TooLarge);
+            }
+            pieces.push(data);
+        }
+    }
+    Ok(match pieces.len() {
+        0 => Bytes::new(),
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    })
+}

@@ -1,0 +1,130 @@
+//! One request of the unified surface, read and taken apart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use journal::RequestId;
+use policy::{Endpoint, Principal};
+use providers::Task;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
+use std::borrow::Cow;
+use wire::Object;
+use wire::error::ApiError;
+use wire::raw::RawObject;
+
+/// What moves through the pipeline.
+pub(crate) struct Call<'a> {
+    pub(crate) request_id: RequestId,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) principal: Arc<Principal>,
+    /// The body for the upstream: ours and Databricks' own fields are off.
+    pub(crate) body: RawObject<'a>,
+    pub(crate) stream: bool,
+    pub(crate) client_request_id: Option<String>,
+    pub(crate) usage_context: BTreeMap<String, String>,
+}
+
+/// Fields that only custom Databricks models take.
+const TABULAR: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", "inputs"];
+
+impl<'a> Call<'a> {
+    pub(crate) fn read(
+        request_id: RequestId,
+        endpoint: Arc<Endpoint>,
+        principal: Arc<Principal>,
+        mut body: RawObject<'a>,
+    ) -> Result<Self, ApiError> {
+        if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
+            let task = endpoint.task.as_str();
+            return Err(ApiError::bad_request(format!(
+                "{field} is for custom models; this endpoint's task is {task}"
+            )));
+        }
+        check_input(&body, endpoint.task)?;
+        let stream: bool = field(&body, "stream")?.unwrap_or(false);
+        if stream && endpoint.task == Task::Embeddings {
+            return Err(ApiError::bad_request("stream: embeddings cannot be streamed"));
+        }
+        let client_request_id = field(&body, "client_request_id")?;
+        let usage_context = field(&body, "usage_context")?.unwrap_or_default();
+        for ours in ["client_request_id", "usage_context", "databricks_options"] {
+            body.remove(ours);
+        }
+        merge_extra_params(&mut body)?;
+        Ok(Self { request_id, endpoint, principal, body, stream, client_request_id, usage_context })
+    }
+}
+
+fn field<T: serde::de::DeserializeOwned>(body: &RawObject<'_>, name: &str) -> Result<Option<T>, ApiError> {
+    body.get(name).map_err(|e| ApiError::bad_request(format!("{name}: {e}")))
+}
+
+/// The one field without which the task makes no sense.
+fn check_input(body: &RawObject<'_>, task: Task) -> Result<(), ApiError> {
+    let (name, other) = match task {
+        Task::Chat => ("messages", "chat"),
+        Task::Completions => ("prompt", "completions"),
+        Task::Embeddings => ("input", "embeddings"),
+    };
+    let Some(raw) = body.raw(name).map(|raw| raw.get()).filter(|raw| *raw != "null") else {
+        return Err(ApiError::bad_request(format!("{name} is required: this endpoint's task is {other}")));
+    };
+    let list = raw.starts_with('[');
+    if task == Task::Chat && (!list || raw[1..].trim_start().starts_with(']')) {
+        return Err(ApiError::bad_request("messages must be a list of at least one message"));
+    }
+    Ok(())
+}
+
+/// `extra_params` of databricks-sdk is a map of strings; the provider wants the values they spell.
+fn merge_extra_params(body: &mut RawObject<'_>) -> Result<(), ApiError> {
+    let extra: Option<Object> = field(body, "extra_params")?;
+    body.remove("extra_params");
+    for (name, value) in extra.into_iter().flatten() {
+        if body.contains(&name) || name == "model" || name == "stream" {
+            continue;
+        }
+        let value = match value {
+            Value::String(text) => spelled(text),
+            other => other,
+        };
+        let raw =
+            to_raw_value(&value).map_err(|e| ApiError::bad_request(format!("extra_params.{name}: {e}")))?;
+        body.set_raw(Cow::Owned(name), Cow::Owned(raw));
+    }
+    Ok(())
+}
+
+fn spelled(text: String) -> Value {
+    match serde_json::from_str::<Value>(&text) {
+        Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
+        _ => Value::String(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_params_become_the_values_they_spell_and_never_override() {
+        let mut body = RawObject::parse(
+            br#"{"top_k":1,"extra_params":{"top_p":"0.9","top_k":"7","flag":"true","s":"x","model":"evil"}}"#,
+        )
+        .unwrap();
+        merge_extra_params(&mut body).unwrap();
+        assert_eq!(body.to_vec().unwrap(), br#"{"top_k":1,"top_p":0.9,"flag":true,"s":"x"}"#);
+    }
+
+    #[test]
+    fn the_task_needs_its_input() {
+        let check = |text: &str, task| check_input(&RawObject::parse(text.as_bytes()).unwrap(), task).is_ok();
+        assert!(check(r#"{"messages":[{}]}"#, Task::Chat));
+        assert!(!check(r#"{"messages":[ ]}"#, Task::Chat));
+        assert!(!check(r#"{"messages":null}"#, Task::Chat));
+        assert!(!check(r#"{"prompt":"x"}"#, Task::Chat));
+        assert!(check(r#"{"input":"x"}"#, Task::Embeddings));
+        assert!(!check(r#"{"messages":[{}]}"#, Task::Embeddings));
+    }
+}

@@ -1,0 +1,154 @@
+//! Why a request was not served, and how that looks to the client. The shapes are CONTRACT §4.6's.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use providers::{Refused, UpstreamError};
+use serde_json::json;
+use std::sync::Arc;
+use wire::error::{ApiError, ErrorCode};
+
+/// Who is to blame is in the variant, and with it whether another entity may be tried.
+#[derive(Debug)]
+pub(crate) enum ServeError {
+    /// The caller's request, or our own refusal.
+    Api(ApiError),
+    /// The upstream cannot express what was asked.
+    Refused(Refused),
+    /// The upstream answered with an error.
+    Upstream { at: At, error: Box<UpstreamError>, retry_after: Option<HeaderValue> },
+    /// The upstream was not reached, or broke off, or sent what its format does not allow.
+    Broken { at: At, reason: String },
+    /// The upstream took too long.
+    TimedOut { at: At, reason: String },
+}
+
+/// Where it happened.
+#[derive(Clone, Debug)]
+pub(crate) struct At {
+    pub(crate) provider: &'static str,
+    pub(crate) entity: Arc<str>,
+}
+
+impl ServeError {
+    pub(crate) fn allows_fallback(&self) -> bool {
+        match self {
+            Self::Api(_) | Self::Refused(_) => false,
+            Self::Upstream { error, .. } => error.allows_fallback(),
+            Self::Broken { .. } | Self::TimedOut { .. } => true,
+        }
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Api(error) => error.status,
+            Self::Refused(_) => 400,
+            Self::Upstream { error, .. } => error.status,
+            Self::Broken { .. } => 502,
+            // Never 503: databricks-sdk would repeat that for five minutes.
+            Self::TimedOut { .. } => 504,
+        }
+    }
+
+    /// The status the upstream answered with, if it did.
+    pub(crate) fn upstream_status(&self) -> Option<u16> {
+        match self {
+            Self::Upstream { error, .. } => Some(error.status),
+            _ => None,
+        }
+    }
+
+    /// As the Databricks routes say it.
+    pub(crate) fn to_api(&self) -> ApiError {
+        match self {
+            Self::Api(error) => error.clone(),
+            Self::Refused(refused) => ApiError::invalid(refused.to_string()),
+            Self::Upstream { at, error, .. } => {
+                let inner =
+                    json!({"external_model_provider": at.provider, "external_model_error": error.body});
+                ApiError::new(ErrorCode::of_status(error.status), inner.to_string()).with_status(error.status)
+            }
+            Self::Broken { at, reason } => {
+                ApiError::new(ErrorCode::InternalError, inner_text(at, reason)).with_status(502)
+            }
+            Self::TimedOut { at, reason } => {
+                ApiError::new(ErrorCode::DeadlineExceeded, inner_text(at, reason))
+            }
+        }
+    }
+
+    /// One sentence, for an error inside a stream and for the log.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::Upstream { error, .. } => error.message.clone(),
+            Self::Broken { at, reason } | Self::TimedOut { at, reason } => {
+                format!("served entity {}: {reason}", at.entity)
+            }
+            Self::Api(error) => error.message.clone(),
+            Self::Refused(refused) => refused.to_string(),
+        }
+    }
+}
+
+/// The inner form of a provider's error, with our sentence in place of a body.
+fn inner_text(at: &At, reason: &str) -> String {
+    let error = format!("served entity {}: {reason}", at.entity);
+    json!({"external_model_provider": at.provider, "external_model_error": error}).to_string()
+}
+
+impl From<ApiError> for ServeError {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl IntoResponse for ServeError {
+    fn into_response(self) -> Response {
+        let api = self.to_api();
+        let status = StatusCode::from_u16(api.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut response = (status, axum::Json(api.body())).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Self::Upstream { retry_after: Some(seconds), .. } = self {
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        response
+    }
+}
+
+/// `Retry-After` as whole seconds, the one form that every client reads; dates are dropped.
+pub(crate) fn retry_after(value: Option<&HeaderValue>) -> Option<HeaderValue> {
+    let seconds = value?.to_str().ok()?.trim().parse::<f64>().ok()?;
+    if !(0.0..=86_400.0).contains(&seconds) {
+        return None;
+    }
+    // Bounded above, so that the cast is exact.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 86400")]
+    let whole = (seconds.ceil() as u32).max(1);
+    Some(HeaderValue::from(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_whole_seconds() {
+        let read =
+            |text: &str| retry_after(Some(&text.parse().unwrap())).map(|v| v.to_str().unwrap().to_owned());
+        assert_eq!(read("20").as_deref(), Some("20"));
+        assert_eq!(read("0.2").as_deref(), Some("1"));
+        assert_eq!(read("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(read("-5"), None);
+        assert_eq!(retry_after(None), None);
+    }
+
+    #[test]
+    fn a_provider_error_is_json_in_a_string() {
+        let at = At { provider: "p", entity: "e".into() };
+        let body = json!({"error": {"message": "no"}});
+        let error = Box::new(UpstreamError { status: 418, message: "no".into(), body: body.clone() });
+        let api = ServeError::Upstream { at, error, retry_after: None }.to_api();
+        let inner: serde_json::Value = serde_json::from_str(&api.message).unwrap();
+        assert_eq!((api.status, inner["external_model_error"].clone()), (418, body));
+    }
+}

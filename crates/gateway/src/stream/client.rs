@@ -1,0 +1,103 @@
+//! The client's side of a stream: a response body that is pulled by the client's own connection, so that
+//! back-pressure reaches the upstream, and dropped with it, so that a client that leaves ends the call.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use journal::Outcome;
+use serde_json::json;
+use wire::sse;
+
+use super::upstream::{Step, Upstream};
+use crate::error::ServeError;
+use crate::record::Open;
+
+pub(crate) struct ClientBody {
+    upstream: Upstream,
+    out: BytesMut,
+    open: Open,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Streaming,
+    /// Everything is with the client; the upstream may still close in good order.
+    Closing,
+    Done,
+}
+
+impl ClientBody {
+    pub(crate) fn new(upstream: Upstream, ready: BytesMut, open: Open) -> Self {
+        Self { upstream, out: ready, open, state: State::Streaming }
+    }
+
+    /// The settlement is recorded before the last bytes are handed over.
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(usage) = self.upstream.usage() {
+            self.open.count(usage);
+        }
+        self.open.sent(self.out.len());
+        self.open.settle(outcome, 200);
+        self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
+    }
+
+    /// The status is long sent: the error goes into the stream, and no [DONE] follows.
+    fn fail(&mut self, error: &ServeError) {
+        let api = error.to_api();
+        let body = json!({"error": {"message": error.sentence(), "type": "upstream_error", "code": api.code.as_str()}});
+        // Writing JSON into memory fails for no value built above.
+        let _ = sse::write_json(&mut self.out, &body);
+        self.end(Outcome::Failed);
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        loop {
+            if !this.out.is_empty() {
+                let data = this.out.split().freeze();
+                if this.state == State::Streaming {
+                    this.open.sent(data.len());
+                }
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            match this.state {
+                State::Streaming => match ready!(this.upstream.poll_step(cx, &mut this.out)) {
+                    Ok(Step::Read) => {}
+                    Ok(Step::Complete) => {
+                        this.out.extend_from_slice(sse::DONE);
+                        this.end(Outcome::Completed);
+                    }
+                    Err(error) => this.fail(&error),
+                },
+                State::Closing => {
+                    ready!(this.upstream.poll_close(cx));
+                    this.state = State::Done;
+                }
+                State::Done => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Drop for ClientBody {
+    /// A client that left pays for what was delivered: the usage as far as it is known.
+    fn drop(&mut self) {
+        if self.state == State::Streaming
+            && let Some(usage) = self.upstream.usage()
+        {
+            self.open.count(usage);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A streamed answer on its way from the upstream to the client.
+
+mod client;
+mod hub;
+mod translated;
+mod upstream;
+
+use bytes::BytesMut;
+use journal::CountedUsage;
+use providers::names::Names;
+use providers::{ChatStream, StreamFault, UpstreamError};
+use wire::sse::Event;
+
+pub(crate) use client::ClientBody;
+pub(crate) use upstream::Upstream;
+
+use hub::Hub;
+use translated::Translated;
+
+/// What becomes of the upstream's events.
+pub(crate) enum Relay {
+    /// The upstream speaks the unified format: its data passes through, watched for usage and errors.
+    Hub(Hub),
+    /// The upstream speaks another format.
+    Translated(Translated),
+}
+
+/// Reads an error that came inside a stream.
+pub(crate) type ReadError = Box<dyn Fn(&[u8]) -> UpstreamError + Send>;
+
+/// What an event meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    More,
+    /// The format's own terminator: nothing that matters follows.
+    Ended,
+}
+
+impl Relay {
+    /// `prompt_characters` is for the estimate when the upstream gives no usage; `read_error` reads an
+    /// error object of the upstream's dialect.
+    pub(crate) fn hub(prompt_characters: u64, read_error: ReadError) -> Self {
+        Self::Hub(Hub::new(prompt_characters, read_error))
+    }
+
+    /// `created` (seconds since the epoch) is for formats that have no such field.
+    pub(crate) fn translated(stream: Box<dyn ChatStream>, names: Names, created: i64) -> Self {
+        Self::Translated(Translated::new(stream, names, created))
+    }
+
+    fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
+        match self {
+            Self::Hub(hub) => hub.event(event, out),
+            Self::Translated(translated) => translated.event(event, out),
+        }
+    }
+
+    /// The upstream is done. Errors when its answer was not complete.
+    fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {
+        match self {
+            Self::Hub(hub) => hub.finish(out),
+            Self::Translated(translated) => translated.finish(out),
+        }
+    }
+
+    /// The usage as far as it is known.
+    fn usage(&self) -> Option<CountedUsage> {
+        match self {
+            Self::Hub(hub) => hub.usage(),
+            Self::Translated(translated) => translated.usage(),
+        }
+    }
+}

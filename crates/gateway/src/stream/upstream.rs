@@ -1,0 +1,170 @@
+//! The upstream's side of a stream: bytes to events to the client's bytes, with the time limit between
+//! pieces.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http_body::Body;
+use hyper::body::Incoming;
+use journal::CountedUsage;
+use providers::StreamFault;
+use tokio::time::{Instant, Sleep};
+use wire::sse::{Event, Parser};
+
+use super::{Progress, Relay};
+use crate::error::{At, ServeError};
+
+/// Longest single event.
+const MAX_EVENT: usize = 16 << 20;
+
+/// How long the upstream may take to close after its terminator, so that the connection can be kept.
+const CLOSE_WITHIN: Duration = Duration::from_millis(50);
+
+pub(crate) struct Upstream {
+    body: Incoming,
+    parser: Parser,
+    relay: Relay,
+    at: At,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    last: Instant,
+    ended: bool,
+    closing: bool,
+}
+
+/// What came of polling.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Something was read; it may have given nothing for the client.
+    Read,
+    /// The answer is complete.
+    Complete,
+}
+
+impl Upstream {
+    pub(crate) fn new(body: Incoming, relay: Relay, idle: Duration, at: At) -> Self {
+        let last = Instant::now();
+        let timer = Box::pin(tokio::time::sleep_until(last + idle));
+        Self {
+            body,
+            parser: Parser::new(MAX_EVENT),
+            relay,
+            at,
+            idle,
+            timer,
+            last,
+            ended: false,
+            closing: false,
+        }
+    }
+
+    /// Reads until something can go to the client, so that an error in the first event still becomes a
+    /// status and another entity may be tried.
+    pub(crate) async fn first_event(mut self) -> Result<(Self, BytesMut), ServeError> {
+        let mut out = BytesMut::new();
+        loop {
+            let step = std::future::poll_fn(|cx| self.poll_step(cx, &mut out)).await?;
+            if !out.is_empty() {
+                return Ok((self, out));
+            }
+            if matches!(step, Step::Complete) {
+                let reason = "the stream ended without an event".to_owned();
+                return Err(ServeError::Broken { at: self.at, reason });
+            }
+        }
+    }
+
+    /// Reads one piece of the upstream's body and appends what it means for the client to `out`.
+    pub(crate) fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut BytesMut,
+    ) -> Poll<Result<Step, ServeError>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.last = Instant::now();
+                if let Some(data) = frame.data_ref() {
+                    self.parser.push(data);
+                    self.drain(out)?;
+                }
+                Poll::Ready(Ok(if self.ended { self.complete(out)? } else { Step::Read }))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Err(self.broken(format!("the stream broke off: {error}"))))
+            }
+            Poll::Ready(None) => {
+                if let Some(event) = self.parser.finish() {
+                    self.event(&event, out)?;
+                }
+                Poll::Ready(self.complete(out))
+            }
+            Poll::Pending => self.poll_idle(cx),
+        }
+    }
+
+    fn drain(&mut self, out: &mut BytesMut) -> Result<(), ServeError> {
+        while let Some(event) = self.parser.next_event().map_err(|e| self.broken(e.to_string()))? {
+            self.event(&event, out)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), ServeError> {
+        if self.ended {
+            return Ok(());
+        }
+        let progress = self.relay.event(event, out).map_err(|fault| self.fault(fault))?;
+        self.ended = progress == Progress::Ended;
+        Ok(())
+    }
+
+    fn complete(&mut self, out: &mut BytesMut) -> Result<Step, ServeError> {
+        self.relay.finish(out).map_err(|fault| self.fault(fault))?;
+        Ok(Step::Complete)
+    }
+
+    /// The timer is moved only when it fires, not on every piece.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ServeError>> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let due = self.last + self.idle;
+            if Instant::now() >= due {
+                let reason = format!("the stream stopped: no event within {} ms", self.idle.as_millis());
+                return Poll::Ready(Err(ServeError::TimedOut { at: self.at.clone(), reason }));
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    /// After the terminator: waits a moment for the upstream to close, so that its connection is reused.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !std::mem::replace(&mut self.closing, true) {
+            self.timer.as_mut().reset(Instant::now() + CLOSE_WITHIN);
+        }
+        while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            if !matches!(frame, Some(Ok(_))) {
+                return Poll::Ready(());
+            }
+        }
+        self.timer.as_mut().poll(cx)
+    }
+
+    pub(crate) fn usage(&self) -> Option<CountedUsage> {
+        self.relay.usage()
+    }
+
+    fn broken(&self, reason: String) -> ServeError {
+        ServeError::Broken { at: self.at.clone(), reason }
+    }
+
+    fn fault(&self, fault: StreamFault) -> ServeError {
+        match fault {
+            StreamFault::Malformed(malformed) => self.broken(malformed.to_string()),
+            StreamFault::Upstream(error) => {
+                ServeError::Upstream { at: self.at.clone(), error, retry_after: None }
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A normalised config and the secrets it names, made into what the data plane uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue, Uri};
+use providers::{Auth, Provider, SecretRef, Target};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use wire::endpoint::{EndpointConfig, ServedEntity};
+use zeroize::Zeroizing;
+
+use super::normalize::Invalid;
+use super::{Defaults, Destination, Endpoint, Entity, MissingSecret, Timeouts};
+use crate::permit::Grant;
+
+/// What an endpoint is beside its config.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    pub id: Arc<str>,
+    pub name: Arc<str>,
+    pub config_version: i64,
+    pub fallback: bool,
+    pub grants: Vec<Grant>,
+}
+
+/// The endpoint, and the secrets it names that do not exist. It is served all the same: calls to an
+/// entity without its secret are refused, one by one.
+#[derive(Debug)]
+pub struct Compiled {
+    pub endpoint: Arc<Endpoint>,
+    pub missing: Vec<SecretRef>,
+}
+
+/// Compiles a config that [`super::normalize`] made. `secret` finds a secret's value.
+pub fn compile(
+    meta: Meta,
+    config: &EndpointConfig,
+    defaults: &Defaults,
+    secret: &dyn Fn(&SecretRef) -> Option<SecretString>,
+) -> Result<Compiled, Invalid> {
+    let mut task = None;
+    let mut entities = Vec::with_capacity(config.served_entities.len());
+    for (at, served) in config.served_entities.iter().enumerate() {
+        let path = format!("config.served_entities[{at}]");
+        let weight = weight(config, served.name.as_deref().unwrap_or_default());
+        let (entity, its_task) = entity(&path, served, weight, defaults, secret)?;
+        task.get_or_insert(its_task);
+        entities.push(entity);
+    }
+    let task =
+        task.ok_or_else(|| Invalid { path: "config.served_entities".into(), reason: "is empty".into() })?;
+    let mut missing: Vec<SecretRef> =
+        entities.iter().filter_map(|e: &Entity| Some(e.unary.headers.as_ref().err()?.0.clone())).collect();
+    missing.sort();
+    missing.dedup();
+    let Meta { id, name, config_version, fallback, grants } = meta;
+    let endpoint = Endpoint { id, name, task, config_version, entities, fallback, grants };
+    Ok(Compiled { endpoint: Arc::new(endpoint), missing })
+}
+
+fn weight(config: &EndpointConfig, name: &str) -> u32 {
+    let routes = config.traffic_config.iter().flat_map(|t| &t.routes);
+    let percentage = routes.filter(|r| r.entity() == name).map(|r| r.traffic_percentage).sum::<i64>();
+    u32::try_from(percentage).unwrap_or(0)
+}
+
+fn entity(
+    path: &str,
+    served: &ServedEntity,
+    weight: u32,
+    defaults: &Defaults,
+    secret: &dyn Fn(&SecretRef) -> Option<SecretString>,
+) -> Result<(Entity, providers::Task), Invalid> {
+    let invalid = |field: &str, reason: String| Invalid { path: format!("{path}.{field}"), reason };
+    let model =
+        served.external_model.as_ref().ok_or_else(|| invalid("external_model", "is required".into()))?;
+    let registration = providers::find(&model.provider)
+        .ok_or_else(|| invalid("external_model.provider", "is unknown".into()))?;
+    let task = providers::Task::parse(&model.task)
+        .ok_or_else(|| invalid("external_model.task", "is unknown".into()))?;
+    let field = registration.config_field;
+    let block = model.config.get(field).and_then(Value::as_object);
+    let block = block.ok_or_else(|| invalid(&format!("external_model.{field}"), "is required".into()))?;
+    let provider_defaults = defaults.providers.get(registration.name).cloned().unwrap_or_default();
+    let provider = (registration.build)(block, &provider_defaults)
+        .map_err(|e| invalid(&format!("external_model.{field}.{}", e.field), e.reason))?;
+    let aim = |stream: bool, provider: &dyn Provider| {
+        destination(provider.target(&model.name, task, stream), secret)
+            .map_err(|reason| invalid(&format!("external_model.{field}"), reason))
+    };
+    let (unary, streaming) = (aim(false, provider.as_ref())?, aim(true, provider.as_ref())?);
+    let entity = Entity {
+        name: served.name.as_deref().unwrap_or_default().into(),
+        model: model.name.clone(),
+        provider_name: registration.name,
+        provider,
+        weight,
+        timeouts: timeouts(served, defaults.timeouts),
+        unary,
+        streaming,
+    };
+    Ok((entity, task))
+}
+
+fn timeouts(served: &ServedEntity, defaults: Timeouts) -> Timeouts {
+    let given = served.timeouts.unwrap_or_default();
+    let or = |ms: Option<u64>, default: Duration| ms.map_or(default, Duration::from_millis);
+    Timeouts {
+        connect: or(given.connect_ms, defaults.connect),
+        first_byte: or(given.first_byte_ms, defaults.first_byte),
+        idle: or(given.idle_ms, defaults.idle),
+    }
+}
+
+fn destination(
+    target: Target,
+    secret: &dyn Fn(&SecretRef) -> Option<SecretString>,
+) -> Result<Destination, String> {
+    let uri = target.url.parse::<Uri>().map_err(|e| format!("{:?} is no URL: {e}", target.url))?;
+    let mut headers = HeaderMap::with_capacity(target.headers.len() + 4);
+    for (name, value) in &target.headers {
+        let value =
+            HeaderValue::from_str(value).map_err(|_| format!("the value of {name} is no header value"))?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    let headers = match authorize(&target.auth, secret)? {
+        Ok(None) => Ok(headers),
+        Ok(Some((name, value))) => {
+            headers.insert(name, value);
+            Ok(headers)
+        }
+        Err(missing) => Err(missing),
+    };
+    Ok(Destination { uri, headers, framing: target.framing })
+}
+
+type Authorized = Result<Option<(HeaderName, HeaderValue)>, MissingSecret>;
+
+/// The outer error is a configuration that cannot work, the inner one a secret that is not there.
+fn authorize(auth: &Auth, secret: &dyn Fn(&SecretRef) -> Option<SecretString>) -> Result<Authorized, String> {
+    let (name, reference, prefix) = match auth {
+        Auth::None => return Ok(Ok(None)),
+        Auth::Bearer(reference) => (AUTHORIZATION, reference, "Bearer "),
+        Auth::Header(name, reference) => {
+            let name = name.parse::<HeaderName>().map_err(|_| format!("{name:?} is no header name"))?;
+            (name, reference, "")
+        }
+    };
+    let Some(value) = secret(reference) else { return Ok(Err(MissingSecret(reference.clone()))) };
+    // Keys pasted with a line end are common, and would be no header value.
+    let text = Zeroizing::new(format!("{prefix}{}", value.expose_secret().trim()));
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| format!("the secret {reference} holds characters that no header can carry"))?;
+    value.set_sensitive(true);
+    Ok(Ok(Some((name, value))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::normalize;
+    use super::*;
+    use serde_json::json;
+
+    fn compiled(secret: Option<&str>) -> Result<Compiled, Invalid> {
+        let config = json!({"served_entities": [{"name": "a", "timeouts": {"idle_ms": 7},
+            "external_model": {"name": "m", "provider": "openai", "task": "llm/v1/chat",
+                "openai_config": {"openai_api_key": "{{secrets/s/k}}", "openai_api_base": "http://h:1/v1"}}}]});
+        let defaults = Defaults::default();
+        let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
+        let meta =
+            Meta { id: "1".into(), name: "e".into(), config_version: 1, fallback: false, grants: Vec::new() };
+        compile(meta, &normalized.config, &defaults, &|_| secret.map(|s| s.to_owned().into()))
+    }
+
+    #[test]
+    fn credentials_are_in_place_and_not_printable() {
+        let compiled = compiled(Some("sk-canary\n")).unwrap();
+        let entity = &compiled.endpoint.entities[0];
+        let headers = entity.unary.headers.as_ref().unwrap();
+        assert_eq!(headers[AUTHORIZATION], "Bearer sk-canary");
+        assert_eq!(entity.unary.uri, "http://h:1/v1/chat/completions");
+        assert_eq!(entity.timeouts.idle, Duration::from_millis(7));
+        assert_eq!(entity.weight, 100);
+        assert!(!format!("{compiled:?}").contains("sk-canary"));
+    }
+
+    #[test]
+    fn a_missing_secret_leaves_the_endpoint_standing() {
+        let compiled = compiled(None).unwrap();
+        assert_eq!(compiled.missing.len(), 1);
+        assert!(compiled.endpoint.entities[0].streaming.headers.is_err());
+    }
+
+    #[test]
+    fn a_secret_that_no_header_can_carry_is_refused_without_showing_it() {
+        let error = compiled(Some("sk-\u{7f}canary")).unwrap_err().to_string();
+        assert!(error.contains("{{secrets/s/k}}") && !error.contains("canary"), "{error}");
+    }
+}

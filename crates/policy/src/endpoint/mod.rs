@@ -1,0 +1,83 @@
+//! An endpoint, from what an administrator wrote to what a request meets.
+
+mod compile;
+mod normalize;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+use providers::{Framing, Provider, SecretRef, Task};
+
+use crate::permit::Grant;
+
+pub use compile::{Compiled, Meta, compile};
+pub use normalize::{Defaults, Invalid, Normalized, normalize};
+
+/// Served entities of one endpoint: Databricks documents 10, its service takes 15.
+pub const MAX_ENTITIES: usize = 15;
+
+/// An endpoint as the data plane uses it. Immutable; a change makes a new one.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub id: Arc<str>,
+    pub name: Arc<str>,
+    pub task: Task,
+    pub config_version: i64,
+    /// In served-entity order, which is fallback order.
+    pub entities: Vec<Entity>,
+    pub fallback: bool,
+    pub grants: Vec<Grant>,
+}
+
+/// One upstream of an endpoint.
+#[derive(Debug)]
+pub struct Entity {
+    pub name: Arc<str>,
+    /// The provider's id of the model.
+    pub model: String,
+    pub provider_name: &'static str,
+    pub provider: Box<dyn Provider>,
+    /// Share of the traffic, in percent; 0 is reached by fallback only.
+    pub weight: u32,
+    pub timeouts: Timeouts,
+    /// Where unstreamed and streamed calls go.
+    pub unary: Destination,
+    pub streaming: Destination,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub first_byte: Duration,
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(120),
+            idle: Duration::from_secs(120),
+        }
+    }
+}
+
+/// A call's address and headers, credentials in place.
+#[derive(Debug)]
+pub struct Destination {
+    pub uri: Uri,
+    /// Complete, or the secret that is gone. Values that are secret are marked sensitive.
+    pub headers: Result<HeaderMap, MissingSecret>,
+    pub framing: Framing,
+}
+
+/// A secret that the configuration names and the store no longer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingSecret(pub SecretRef);
+
+impl Entity {
+    pub fn destination(&self, stream: bool) -> &Destination {
+        if stream { &self.streaming } else { &self.unary }
+    }
+}
