@@ -75,8 +75,9 @@ struct UsageChunk<'a> {
 }
 
 impl Hub {
-    pub(super) fn new(prompt_characters: u64) -> Self {
+    pub(super) fn new(prompt_characters: u64, read_error: ReadError) -> Self {
         Self {
+            read_error,
             prompt_characters,
             answer_characters: 0,
             usage: None,

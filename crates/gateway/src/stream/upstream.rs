@@ -163,7 +163,7 @@ impl Upstream {
         match fault {
             StreamFault::Malformed(malformed) => self.broken(malformed.to_string()),
             StreamFault::Upstream(error) => {
-                ServeError::Upstream { at: self.at.clone(), error, retry_after: None }
+                ServeError::Upstream { at: self.at.clone(), error: Box::new(error), retry_after: None }
             }
         }
     }

@@ -1,0 +1,37 @@
+//! What the store can say besides yes.
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("it exists already")]
+    Exists,
+    #[error("it does not exist")]
+    Missing,
+    #[error("{0}")]
+    Full(String),
+    #[error("the master key does not open this data: it is another installation's, or the data was changed")]
+    WrongKey,
+    #[error("the master key is unusable: {0}")]
+    BadKey(String),
+    #[error(
+        "the data folder does not fit this program: {0}; a newer version wrote it, or a migration was changed. \
+         start the version that wrote it, or restore a backup"
+    )]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("a stored document cannot be read: {0}")]
+    Document(#[from] serde_json::Error),
+    #[error("the database failed: {0}")]
+    Database(sqlx::Error),
+    #[error("no randomness from the system: {0}")]
+    Random(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Exists,
+            _ => Self::Database(error),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the store takes and gives.
+
+use crate::document::EndpointDocument;
+
+/// An endpoint as it is kept. Times are milliseconds since the epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointRecord {
+    pub id: String,
+    pub name: String,
+    pub creator: String,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub config_version: i64,
+    pub document: EndpointDocument,
+    pub grants: Vec<GrantRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRecord {
+    pub kind: GranteeKind,
+    pub grantee: String,
+    /// `CAN_VIEW`, `CAN_QUERY` or `CAN_MANAGE`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GranteeKind {
+    User,
+    Group,
+    ServicePrincipal,
+}
+
+impl GranteeKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+            Self::ServicePrincipal => "service_principal",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "group" => Self::Group,
+            "service_principal" => Self::ServicePrincipal,
+            _ => Self::User,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct NewScope<'a> {
+    pub name: &'a str,
+    /// Not shown in lists: the server's own.
+    pub hidden: bool,
+    /// The first entries of its access control list.
+    pub managers: &'a [&'a str],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub id: String,
+    pub name: String,
+    pub hidden: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretEntry {
+    pub key: String,
+    pub updated_at: i64,
+}
+
+/// MANAGE includes WRITE includes READ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ScopePermission {
+    Read,
+    Write,
+    Manage,
+}
+
+impl ScopePermission {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "READ",
+            Self::Write => "WRITE",
+            Self::Manage => "MANAGE",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Read, Self::Write, Self::Manage].into_iter().find(|p| p.as_str() == text)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AclEntry {
+    /// A user name, a group name or an application id.
+    pub principal: String,
+    pub permission: ScopePermission,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct NewToken<'a> {
+    pub hash: &'a [u8; 32],
+    pub principal_id: &'a str,
+    pub comment: &'a str,
+    pub expires_at: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    pub id: String,
+    pub hash: [u8; 32],
+    pub principal_id: String,
+    pub comment: String,
+    pub created_at: i64,
+    pub expires_at: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrincipalRecord {
+    pub id: String,
+    pub is_service_principal: bool,
+    pub name: String,
+    pub display_name: String,
+    pub active: bool,
+    pub groups: Vec<GroupRef>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRef {
+    pub id: String,
+    pub name: String,
+}
