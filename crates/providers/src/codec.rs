@@ -79,7 +79,7 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
-    /// Bytes of an error body that is not JSON that are kept.
+    /// Bytes that are kept of a message, and of an error body that is not JSON.
     const TEXT_LIMIT: usize = 2048;
 
     /// Reads the body; `message` finds the provider's sentence in it, the whole text stands in for none.
@@ -88,10 +88,14 @@ impl UpstreamError {
             let kept = &body[..body.len().min(Self::TEXT_LIMIT)];
             Value::String(String::from_utf8_lossy(kept).into_owned())
         });
-        let message = message(&body).unwrap_or_else(|| match &body {
+        let mut message = message(&body).unwrap_or_else(|| match &body {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
+        if message.trim().is_empty() {
+            message = "the provider answered with an error that has no message".to_owned();
+        }
+        message.truncate(message.floor_char_boundary(Self::TEXT_LIMIT));
         Self { status, message, body }
     }
 

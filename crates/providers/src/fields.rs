@@ -93,7 +93,8 @@ impl<'a> Block<'a> {
             None => Ok(None),
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.trim())),
-            Some(other) => Err(ConfigError::new(path, format!("must be a string, not {other}"))),
+            // The value may be a key in the wrong place: it must not come back in the message.
+            Some(other) => Err(ConfigError::new(path, format!("must be a string, not {}", kind_of(other)))),
         }
     }
 
@@ -119,6 +120,17 @@ impl<'a> Block<'a> {
 
     pub fn contains(&self, path: &str) -> bool {
         self.value(path).is_some()
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -182,10 +194,9 @@ pub fn base_url(path: &str, text: &str, endings: &[&str]) -> Result<String, Conf
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['@', ' ', '#']) => {
             Ok(base.to_owned())
         }
-        _ => Err(ConfigError::new(
-            path,
-            format!("{text:?} is no http or https URL (credentials in it are refused)"),
-        )),
+        // What stands before the @ may be a password: it must not come back in the message.
+        _ if text.contains('@') => Err(ConfigError::new(path, "must be a URL without credentials in it")),
+        _ => Err(ConfigError::new(path, format!("{text:?} is no http or https URL"))),
     }
 }
 
@@ -212,6 +223,20 @@ mod tests {
         let block = object(json!({"api_key": "sk-very-secret"}));
         let error = Block::read(&block, FIELDS).unwrap().secret("api_key").unwrap_err().to_string();
         assert!(error.contains("api_key_plaintext") && !error.contains("very-secret"), "{error}");
+    }
+
+    #[test]
+    fn no_message_repeats_what_may_be_a_secret() {
+        let block =
+            object(json!({"api_key": ["sk-very-secret"], "auth": {"token": {"x": "sk-very-secret"}}}));
+        let block = Block::read(&block, FIELDS).unwrap();
+        for error in [block.secret("api_key").unwrap_err(), block.secret("auth.token").unwrap_err()] {
+            assert!(
+                error.reason.starts_with("must be a string, not ") && !error.reason.contains("very-secret")
+            );
+        }
+        let error = base_url("b", "https://user:very-secret@h", &[]).unwrap_err();
+        assert!(!error.to_string().contains("very-secret"), "{error}");
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Tool names that an upstream would refuse, made acceptable on the way out and restored on the way back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wire::chat::{ChatChunk, ChatResponse};
 
-/// The renaming of one request. Empty, and free, for nearly all of them.
+/// The renaming of one request. Undoing it is free for nearly all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     sent: HashMap<String, String>,
     original: HashMap<String, String>,
+    /// Names that went as they are: no other may be renamed to one of them.
+    kept: HashSet<String>,
 }
 
 impl Names {
@@ -19,6 +21,9 @@ impl Names {
             return sent.clone();
         }
         if acceptable(name, max) && !self.original.contains_key(name) {
+            if !self.kept.contains(name) {
+                self.kept.insert(name.to_owned());
+            }
             return name.to_owned();
         }
         let base: String = name
@@ -28,7 +33,7 @@ impl Names {
             .collect();
         let mut sent = if base.is_empty() { "tool".to_owned() } else { base.clone() };
         let mut count = 1;
-        while self.original.contains_key(&sent) {
+        while self.original.contains_key(&sent) || self.kept.contains(&sent) {
             count += 1;
             sent = format!("{base}_{count}");
         }
@@ -79,6 +84,16 @@ mod tests {
         let mut back = sent;
         names.restore(&mut back);
         assert_eq!(back, "actions/download-logs");
+    }
+
+    #[test]
+    fn a_renamed_tool_never_takes_the_name_of_another() {
+        let mut names = Names::default();
+        assert_eq!(names.sent("read_file", 128), "read_file");
+        assert_eq!(names.sent("read.file", 128), "read_file_2");
+        let mut back = "read_file".to_owned();
+        names.restore(&mut back);
+        assert_eq!(back, "read_file");
     }
 
     #[test]

@@ -27,14 +27,12 @@ impl Conversation {
         for (at, message) in messages.iter().enumerate() {
             let path = format!("messages[{at}]");
             match message.role.as_str() {
-                "system" | "developer" => {
-                    conversation.system.extend(content_blocks(&path, message)?);
-                }
+                "system" | "developer" => conversation.system.extend(system_blocks(&path, message)?),
                 "user" => conversation.push("user", content_blocks(&path, message)?),
                 "assistant" => conversation.push("assistant", assistant_blocks(&path, message, names)?),
                 "tool" | "function" => {
-                    let block = conversation.tool_result(&path, message)?;
-                    conversation.push("user", vec![block]);
+                    let blocks = conversation.tool_result(&path, message)?;
+                    conversation.push("user", blocks);
                 }
                 other => {
                     let reason = format!("{other:?} is none of system, developer, user, assistant, tool");
@@ -59,24 +57,36 @@ impl Conversation {
 
     /// A result goes to the call of the turn before; one that answers no call becomes text, which loses
     /// nothing and is not refused upstream.
-    fn tool_result(&self, path: &str, message: &Message) -> Result<Value, Refused> {
-        let id = message.tool_call_id.as_deref().unwrap_or_default();
-        let calls = self.turns.iter().rev().find(|t| t.role == "assistant").map(|t| t.blocks.as_slice());
-        let answered = calls.unwrap_or_default().iter().any(|b| b["type"] == "tool_use" && b["id"] == id);
-        if !answered {
-            let text = message.content.as_ref().map(Content::text).unwrap_or_default();
-            return Ok(json!({"type": "text", "text": format!("[tool result {id}] {text}")}));
-        }
-        let mut block = json!({"type": "tool_result", "tool_use_id": id});
-        let content = content_blocks(path, message)?;
-        match content.as_slice() {
-            [] => {}
-            [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
-                block["content"] = only["text"].clone();
+    fn tool_result(&self, path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
+        let id = sent_id(message.tool_call_id.as_deref().unwrap_or_default());
+        let content = parts(path, message)?;
+        let mut blocks = if self.awaits(&id) {
+            let mut block = json!({"type": "tool_result", "tool_use_id": id});
+            match content.as_slice() {
+                [] => {}
+                [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
+                    block["content"] = only["text"].clone();
+                }
+                _ => block["content"] = Value::Array(content),
             }
-            _ => block["content"] = Value::Array(content),
-        }
-        Ok(block)
+            vec![block]
+        } else {
+            let text = message.content.as_ref().map(Content::text).unwrap_or_default();
+            let mut blocks = vec![json!({"type": "text", "text": format!("[tool result {id}] {text}")})];
+            blocks.extend(content.into_iter().filter(|b| b["type"] != "text"));
+            blocks
+        };
+        mark(message, &mut blocks);
+        Ok(blocks)
+    }
+
+    /// Whether the last assistant turn made the call `id` and it has no result yet.
+    fn awaits(&self, id: &str) -> bool {
+        let Some(at) = self.turns.iter().rposition(|t| t.role == "assistant") else { return false };
+        let (call, results) = (&self.turns[at], &self.turns[at + 1..]);
+        let answers = |b: &Value| b["type"] == "tool_result" && b["tool_use_id"] == id;
+        call.blocks.iter().any(|b| b["type"] == "tool_use" && b["id"] == id)
+            && !results.iter().flat_map(|t| &t.blocks).any(answers)
     }
 
     /// Results come first in their turn; the last assistant text must not end in white space.
@@ -100,13 +110,14 @@ fn assistant_blocks(path: &str, message: &Message, names: &mut Names) -> Result<
     // Signed reasoning goes back unchanged and first; unsigned reasoning would be refused.
     let mut blocks: Vec<Value> =
         message.thinking_blocks.iter().flatten().filter(|b| is_replayable(b)).cloned().collect();
-    blocks.extend(content_blocks(path, message)?);
+    blocks.extend(parts(path, message)?);
     if let Some(refusal) = message.refusal.as_deref().filter(|r| !r.is_empty()) {
         blocks.push(json!({"type": "text", "text": refusal}));
     }
     for (at, call) in message.tool_calls.iter().flatten().enumerate() {
         blocks.push(tool_use(&format!("{path}.tool_calls[{at}]"), call, names)?);
     }
+    mark(message, &mut blocks);
     Ok(blocks)
 }
 
@@ -126,12 +137,40 @@ fn tool_use(path: &str, call: &ToolCall, names: &mut Names) -> Result<Value, Ref
             .ok_or_else(|| Refused::new(format!("{path}.function.arguments"), "is no JSON object"))?
     };
     let name = sent_name(names, &call.function.name);
-    Ok(json!({"type": "tool_use", "id": call.id, "name": name, "input": input}))
+    Ok(json!({"type": "tool_use", "id": sent_id(&call.id), "name": name, "input": input}))
+}
+
+/// Ids of other providers (`functions.search:0`) hold characters that the API refuses.
+fn sent_id(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+fn system_blocks(path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
+    let blocks = content_blocks(path, message)?;
+    if blocks.iter().any(|b| b["type"] != "text") {
+        return Err(Refused::new(format!("{path}.content"), "a system message of this provider is text"));
+    }
+    Ok(blocks)
+}
+
+fn content_blocks(path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
+    let mut blocks = parts(path, message)?;
+    mark(message, &mut blocks);
+    Ok(blocks)
+}
+
+/// Puts the cache marker of a message on its last block that can carry one.
+fn mark(message: &Message, blocks: &mut [Value]) {
+    let Some(cache) = message.extra.get("cache_control") else { return };
+    let takes = |b: &&mut Value| b["type"] != "thinking" && b["type"] != "redacted_thinking";
+    if let Some(last) = blocks.iter_mut().rev().find(takes) {
+        last["cache_control"] = cache.clone();
+    }
 }
 
 /// The parts of a message as blocks; blank text, which the API refuses, is left out.
-fn content_blocks(path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
-    let mut blocks = match &message.content {
+fn parts(path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
+    Ok(match &message.content {
         None => Vec::new(),
         Some(Content::Text(text)) if text.trim().is_empty() => Vec::new(),
         Some(Content::Text(text)) => vec![json!({"type": "text", "text": text})],
@@ -142,11 +181,7 @@ fn content_blocks(path: &str, message: &Message) -> Result<Vec<Value>, Refused> 
             }
             blocks
         }
-    };
-    if let (Some(cache), Some(last)) = (message.extra.get("cache_control"), blocks.last_mut()) {
-        last["cache_control"] = cache.clone();
-    }
-    Ok(blocks)
+    })
 }
 
 fn part_block(path: &str, part: &Part) -> Result<Option<Value>, Refused> {

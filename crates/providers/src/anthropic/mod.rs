@@ -5,6 +5,8 @@ mod models;
 mod request;
 mod response;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod wire;
 

@@ -23,6 +23,16 @@ pub(super) fn takes_sampling(model: &str) -> bool {
     generation(model).is_none_or(|g| g < (4, 7))
 }
 
+/// From 4.1 on, `temperature` and `top_p` together are refused.
+pub(super) fn takes_both_samplers(model: &str) -> bool {
+    generation(model).is_none_or(|g| g < (4, 1))
+}
+
+/// From 4.7 on, a thinking budget is refused and the effort `xhigh` exists.
+pub(super) fn thinks_only_adaptively(model: &str) -> bool {
+    generation(model).is_some_and(|g| g >= (4, 7))
+}
+
 /// From 4.6 on, thinking is adaptive and takes an effort instead of a budget.
 pub(super) fn thinks_adaptively(model: &str) -> bool {
     generation(model).is_some_and(|g| g >= (4, 6))

@@ -37,7 +37,8 @@ pub(super) fn encode(model: &str, request: &ChatRequest) -> Result<Encoded, Refu
     if request.stream == Some(true) {
         body.insert("stream".to_owned(), true.into());
     }
-    if let Some(user) = request.user.as_deref().filter(|u| is_opaque(u)) {
+    let safety = || request.extra.get("safety_identifier").and_then(Value::as_str);
+    if let Some(user) = request.user.as_deref().or_else(safety).filter(|u| is_opaque(u)) {
         body.insert("metadata".to_owned(), json!({"user_id": user}));
     }
     Ok(Encoded { body: Value::Object(body), names })
@@ -70,7 +71,8 @@ fn sampling(model: &str, request: &ChatRequest, thinking: bool, body: &mut Objec
         if let Some(temperature) = request.temperature {
             body.insert("temperature".to_owned(), temperature.clamp(0.0, 1.0).into());
         }
-        if let Some(top_p) = request.top_p {
+        let both = request.temperature.is_some() && !models::takes_both_samplers(model);
+        if let Some(top_p) = request.top_p.filter(|_| !both) {
             body.insert("top_p".to_owned(), top_p.into());
         }
         if let Some(top_k) = request.top_k {
@@ -88,7 +90,7 @@ fn sampling(model: &str, request: &ChatRequest, thinking: bool, body: &mut Objec
 fn response_format(request: &ChatRequest, body: &mut Object) -> Result<(), Refused> {
     let Some(format) = &request.response_format else { return Ok(()) };
     match format["type"].as_str() {
-        Some("text" | "json_object") | None => Ok(()),
+        Some("text" | "json_object") => Ok(()),
         Some("json_schema") => {
             let schema = format["json_schema"].get("schema").filter(|s| s.is_object());
             let Some(schema) = schema else {
@@ -99,8 +101,9 @@ fn response_format(request: &ChatRequest, body: &mut Object) -> Result<(), Refus
             output_config(body, "format", json!({"type": "json_schema", "schema": schema}));
             Ok(())
         }
-        Some(other) => {
-            let reason = format!("{other:?} is none of text, json_object, json_schema");
+        other => {
+            let given = other.unwrap_or_default();
+            let reason = format!("{given:?} is none of text, json_object, json_schema");
             Err(Refused::new("response_format.type", reason))
         }
     }
@@ -115,7 +118,9 @@ fn output_config(body: &mut Object, key: &str, value: Value) {
 fn close_objects(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
-            if map.get("type").is_some_and(|t| t == "object") {
+            let is_object =
+                |t: &Value| t == "object" || t.as_array().is_some_and(|t| t.iter().any(|t| t == "object"));
+            if map.get("type").is_some_and(is_object) {
                 map.insert("additionalProperties".to_owned(), false.into());
             }
             map.values_mut().for_each(close_objects);
@@ -133,18 +138,18 @@ fn thinking(model: &str, request: &ChatRequest, conversation: &Conversation, bod
     let (thinking, budget) = match (&request.thinking, effort) {
         (Some(given), _) => (given.clone(), given["budget_tokens"].as_u64()),
         (None, None) => return false,
-        (None, Some(effort)) if models::thinks_adaptively(model) => {
-            output_config(body, "effort", effort_level(effort).into());
-            body.insert("thinking".to_owned(), json!({"type": "adaptive"}));
-            return false;
-        }
+        (None, Some(_)) if models::thinks_adaptively(model) => (json!({"type": "adaptive"}), None),
         (None, Some(effort)) => {
             let budget = effort_budget(effort);
             (json!({"type": "enabled", "budget_tokens": budget}), Some(budget))
         }
     };
-    if thinking["type"] != "enabled" {
-        body.insert("thinking".to_owned(), thinking);
+    if thinking["type"] != "enabled" || models::thinks_only_adaptively(model) {
+        let adaptive = adaptive(thinking);
+        if let Some(effort) = effort.filter(|_| adaptive["type"] == "adaptive") {
+            output_config(body, "effort", effort_level(model, effort).into());
+        }
+        body.insert("thinking".to_owned(), adaptive);
         return false;
     }
     if loop_without_signature(conversation) || (request.output_bound().is_some() && max_tokens <= MIN_BUDGET)
@@ -157,13 +162,22 @@ fn thinking(model: &str, request: &ChatRequest, conversation: &Conversation, bod
         if request.output_bound().is_some() {
             budget = max_tokens - 1;
         } else {
-            body.insert("max_tokens".to_owned(), (budget + max_tokens).into());
+            body.insert("max_tokens".to_owned(), budget.saturating_add(max_tokens).into());
         }
     }
     thinking["budget_tokens"] = budget.into();
     body.insert("thinking".to_owned(), thinking);
     relax_forced_tool(body);
     true
+}
+
+/// A budget for a model that takes none: how long to think is left to the model and its effort.
+fn adaptive(mut thinking: Value) -> Value {
+    if let Some(fields) = thinking.as_object_mut().filter(|t| t.get("type").is_some_and(|t| t == "enabled")) {
+        fields.insert("type".to_owned(), "adaptive".into());
+        fields.shift_remove("budget_tokens");
+    }
+    thinking
 }
 
 /// While a tool loop is open the signed thinking of its turn must be replayed. A client that dropped it
@@ -197,10 +211,10 @@ fn effort_budget(effort: &str) -> u64 {
     }
 }
 
-fn effort_level(effort: &str) -> &str {
+fn effort_level<'a>(model: &str, effort: &'a str) -> &'a str {
     match effort {
         "minimal" => "low",
-        "xhigh" => "max",
+        "xhigh" if !models::thinks_only_adaptively(model) => "max",
         other => other,
     }
 }

@@ -1,7 +1,7 @@
 //! Messages reply to unified reply.
 
 use ::wire::chat::{ChatResponse, Choice, Content, FunctionCall, Message, ToolCall};
-use ::wire::usage::{PromptDetails, Usage};
+use ::wire::usage::{CompletionDetails, PromptDetails, Usage};
 use serde_json::Value;
 
 use super::wire::{MessageReply, UsageCounts};
@@ -9,18 +9,16 @@ use crate::codec::{Malformed, UpstreamError};
 
 pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
     let reply: MessageReply = serde_json::from_slice(body)?;
-    let finish = reply.stop_reason.as_deref().map(finish_reason);
-    let message = message(reply.content);
+    // Any object would do otherwise: an error that came with status 200 must not become an empty answer.
+    let content = reply.content.ok_or_else(|| Malformed("the reply has no content".to_owned()))?;
+    let message = message(content);
+    let finish = finish_reason(reply.stop_reason.as_deref(), message.tool_calls.is_some());
     Ok(ChatResponse {
-        id: reply.id,
+        id: reply.id.unwrap_or_default(),
         object: "chat.completion".to_owned(),
-        model: reply.model,
-        choices: vec![Choice {
-            message,
-            finish_reason: Some(finish.unwrap_or("stop").to_owned()),
-            ..Choice::default()
-        }],
-        usage: Some(usage(&reply.usage)),
+        model: reply.model.unwrap_or_default(),
+        choices: vec![Choice { message, finish_reason: Some(finish.to_owned()), ..Choice::default() }],
+        usage: usage(&reply.usage.unwrap_or_default()),
         ..ChatResponse::default()
     })
 }
@@ -63,29 +61,40 @@ fn tool_call(block: &Value) -> ToolCall {
     }
 }
 
-pub(super) fn finish_reason(stop_reason: &str) -> &'static str {
+/// `called` stands in for a stop reason that was not told.
+pub(super) fn finish_reason(stop_reason: Option<&str>, called: bool) -> &'static str {
     match stop_reason {
-        "max_tokens" | "model_context_window_exceeded" => "length",
-        "tool_use" => "tool_calls",
-        "refusal" => "content_filter",
+        Some("max_tokens" | "model_context_window_exceeded") => "length",
+        Some("tool_use") => "tool_calls",
+        Some("refusal") => "content_filter",
+        None if called => "tool_calls",
         _ => "stop",
     }
 }
 
 /// The API counts cache reads and writes apart from `input_tokens`; the unified count includes them.
-pub(super) fn usage(counts: &UsageCounts) -> Usage {
+/// `None` where nothing was counted: a zero would be a claim. The counts are not ours: sums saturate.
+pub(super) fn usage(counts: &UsageCounts) -> Option<Usage> {
     let read = counts.cache_read_input_tokens;
     let written = counts.cache_creation_input_tokens;
-    let input = counts.input_tokens.unwrap_or(0) + read.unwrap_or(0) + written.unwrap_or(0);
-    let mut usage = Usage::new(input, counts.output_tokens.unwrap_or(0));
-    if read.is_some() || written.is_some() {
-        usage.prompt_tokens_details = Some(PromptDetails {
-            cached_tokens: read,
-            cache_creation_tokens: written,
-            ..PromptDetails::default()
-        });
+    let inputs = [counts.input_tokens, read, written];
+    if inputs.iter().all(Option::is_none) && counts.output_tokens.is_none() {
+        return None;
     }
-    usage
+    let input = inputs.into_iter().flatten().fold(0, u64::saturating_add);
+    let output = counts.output_tokens.unwrap_or(0);
+    let prompt =
+        PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
+    let thought = counts.output_tokens_details.and_then(|d| d.thinking_tokens);
+    Some(Usage {
+        prompt_tokens: input,
+        completion_tokens: output,
+        total_tokens: input.saturating_add(output),
+        prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
+        completion_tokens_details: thought
+            .map(|n| CompletionDetails { reasoning_tokens: Some(n), ..CompletionDetails::default() }),
+        ..Usage::default()
+    })
 }
 
 /// `{"type": "error", "error": {"type", "message"}}`, as a body or as the data of an `error` event.

@@ -7,7 +7,7 @@ use ::wire::chat::{ChatChunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
 use serde_json::{Value, json};
 
 use super::response::{error, finish_reason, usage};
-use super::wire::{BlockDelta, MessageDelta, MessageReply, StreamEvent, UsageCounts};
+use super::wire::{BlockDelta, MessageDelta, MessageReply, StreamEvent, UsageCounts, part};
 use crate::codec::{ChatStream, Malformed, StreamFault};
 
 #[derive(Debug, Default)]
@@ -33,18 +33,27 @@ enum Block {
 
 impl ChatStream for MessagesStream {
     fn event(&mut self, name: &str, data: &[u8], out: &mut Vec<ChatChunk>) -> Result<(), StreamFault> {
+        // What follows the end is not part of the answer.
+        if self.stopped {
+            return Ok(());
+        }
         if name == "error" {
             return Err(StreamFault::Upstream(error(0, data)));
         }
-        match serde_json::from_slice(data)? {
-            StreamEvent::MessageStart { message } => self.start(message, out),
-            StreamEvent::ContentBlockStart { index, content_block } => self.open(index, content_block, out),
-            StreamEvent::ContentBlockDelta { index, delta } => self.delta(index, delta, out),
-            StreamEvent::ContentBlockStop { index } => self.close(index, out),
-            StreamEvent::MessageDelta { delta, usage } => self.message_delta(delta, usage, out),
-            StreamEvent::MessageStop => self.stop(out),
-            StreamEvent::Error => return Err(StreamFault::Upstream(error(0, data))),
-            StreamEvent::Unknown => {}
+        let event: StreamEvent<'_> = match serde_json::from_slice(data) {
+            Ok(event) => event,
+            Err(_) if is_noise(name, data) => return Ok(()),
+            Err(fault) => return Err(fault.into()),
+        };
+        match event.kind(name).as_ref() {
+            "message_start" => self.start(part(event.message)?, out),
+            "content_block_start" => self.open(event.index()?, part(event.content_block)?, out),
+            "content_block_delta" => self.delta(event.index()?, part(event.delta)?, out),
+            "content_block_stop" => self.close(event.index()?, out),
+            "message_delta" => self.message_delta(part(event.delta)?, part(event.usage)?, out),
+            "message_stop" => self.stop(out),
+            "error" => return Err(StreamFault::Upstream(error(0, data))),
+            _ => {}
         }
         Ok(())
     }
@@ -52,6 +61,13 @@ impl ChatStream for MessagesStream {
     fn finish(&mut self, _out: &mut Vec<ChatChunk>) -> Result<(), Malformed> {
         if self.stopped { Ok(()) } else { Err(Malformed("the stream ended before message_stop".to_owned())) }
     }
+}
+
+/// Data that is no JSON and need not be: a keep-alive, the terminator of another format that gateways
+/// add, or an event of a name we do not know.
+fn is_noise(name: &str, data: &[u8]) -> bool {
+    let ours = name.is_empty() || name.starts_with("message_") || name.starts_with("content_block_");
+    matches!(data.trim_ascii(), b"" | b"[DONE]") || !ours
 }
 
 impl MessagesStream {
@@ -70,9 +86,9 @@ impl MessagesStream {
     }
 
     fn start(&mut self, message: MessageReply, out: &mut Vec<ChatChunk>) {
-        self.id = message.id;
-        self.model = message.model;
-        self.usage.merge(message.usage);
+        self.id = message.id.unwrap_or_default();
+        self.model = message.model.unwrap_or_default();
+        self.usage.merge(message.usage.unwrap_or_default());
         let delta =
             Delta { role: Some("assistant".to_owned()), content: Some(String::new()), ..Delta::default() };
         self.push(delta, out);
@@ -81,14 +97,15 @@ impl MessagesStream {
     fn open(&mut self, index: u64, mut block: Value, out: &mut Vec<ChatChunk>) {
         let opened = match block["type"].as_str() {
             Some("text") => {
-                let text = block["text"].as_str().unwrap_or_default();
-                if !text.is_empty() {
-                    self.push(Delta { content: Some(text.to_owned()), ..Delta::default() }, out);
-                }
+                self.text(block["text"].as_str().unwrap_or_default().to_owned(), out);
                 Block::Text
             }
             Some("tool_use") => self.open_tool(&mut block, out),
-            Some("thinking") => Block::Thinking { text: String::new(), signature: String::new() },
+            Some("thinking") => {
+                let text = |key: &str| block[key].as_str().unwrap_or_default().to_owned();
+                self.reasoning(text("thinking"), out);
+                Block::Thinking { text: text("thinking"), signature: text("signature") }
+            }
             Some("redacted_thinking") => Block::Redacted(block),
             _ => Block::Other,
         };
@@ -118,9 +135,7 @@ impl MessagesStream {
     fn delta(&mut self, index: u64, delta: BlockDelta, out: &mut Vec<ChatChunk>) {
         match (delta, self.blocks.get_mut(&index)) {
             // A text delta needs no block of its own: some gateways leave the start out.
-            (BlockDelta::TextDelta { text }, _) if !text.is_empty() => {
-                self.push(Delta { content: Some(text), ..Delta::default() }, out);
-            }
+            (BlockDelta::TextDelta { text }, _) => self.text(text, out),
             (BlockDelta::InputJsonDelta { partial_json }, Some(Block::Tool { index, streamed, .. }))
                 if !partial_json.is_empty() =>
             {
@@ -130,12 +145,24 @@ impl MessagesStream {
             }
             (BlockDelta::ThinkingDelta { thinking }, Some(Block::Thinking { text, .. })) => {
                 text.push_str(&thinking);
-                self.push(Delta { reasoning_content: Some(thinking), ..Delta::default() }, out);
+                self.reasoning(thinking, out);
             }
             (BlockDelta::SignatureDelta { signature: more }, Some(Block::Thinking { signature, .. })) => {
                 signature.push_str(&more);
             }
             _ => {}
+        }
+    }
+
+    fn text(&self, text: String, out: &mut Vec<ChatChunk>) {
+        if !text.is_empty() {
+            self.push(Delta { content: Some(text), ..Delta::default() }, out);
+        }
+    }
+
+    fn reasoning(&self, text: String, out: &mut Vec<ChatChunk>) {
+        if !text.is_empty() {
+            self.push(Delta { reasoning_content: Some(text), ..Delta::default() }, out);
         }
     }
 
@@ -162,22 +189,31 @@ impl MessagesStream {
     }
 
     fn message_delta(&mut self, delta: MessageDelta, counts: UsageCounts, out: &mut Vec<ChatChunk>) {
+        self.usage.merge(delta.usage.unwrap_or_default());
         self.usage.merge(counts);
-        let Some(reason) = delta.stop_reason.filter(|_| !self.finished) else { return };
+        if delta.stop_reason.is_some() {
+            self.end(delta.stop_reason.as_deref(), out);
+        }
+    }
+
+    /// Says why the answer ended, once; a block that was left open is closed first.
+    fn end(&mut self, reason: Option<&str>, out: &mut Vec<ChatChunk>) {
+        if self.finished {
+            return;
+        }
         self.finished = true;
-        let finish = Some(finish_reason(&reason).to_owned());
+        let mut open: Vec<u64> = self.blocks.keys().copied().collect();
+        open.sort_unstable();
+        open.into_iter().for_each(|index| self.close(index, out));
+        let finish = Some(finish_reason(reason, self.tools > 0).to_owned());
         out.push(self.chunk(vec![ChunkChoice { finish_reason: finish, ..ChunkChoice::default() }]));
     }
 
     fn stop(&mut self, out: &mut Vec<ChatChunk>) {
-        if self.stopped {
-            return;
-        }
+        self.end(None, out);
         self.stopped = true;
-        if !self.finished {
-            let finish = Some("stop".to_owned());
-            out.push(self.chunk(vec![ChunkChoice { finish_reason: finish, ..ChunkChoice::default() }]));
+        if let Some(usage) = usage(&self.usage) {
+            out.push(ChatChunk { usage: Some(usage), ..self.chunk(Vec::new()) });
         }
-        out.push(ChatChunk { usage: Some(usage(&self.usage)), ..self.chunk(Vec::new()) });
     }
 }

@@ -28,6 +28,9 @@ pub(super) fn encode(request: &ChatRequest, body: &mut Object, names: &mut Names
             encoded.push(encode_tool(at, tool, names)?);
         }
     }
+    if encoded.is_empty() {
+        return Err(Refused::new("tool_choice.allowed_tools", "names none of the tools"));
+    }
     body.insert("tools".to_owned(), Value::Array(encoded));
     if let Some(choice) = encode_choice(request, names)? {
         body.insert("tool_choice".to_owned(), choice);
@@ -45,15 +48,21 @@ fn encode_tool(at: usize, tool: &Tool, names: &mut Names) -> Result<Value, Refus
     if let Some(description) = &function.description {
         out.insert("description".to_owned(), description.as_str().into());
     }
-    let schema = function.parameters.clone().filter(Value::is_object);
-    out.insert(
-        "input_schema".to_owned(),
-        schema.unwrap_or_else(|| json!({"type": "object", "properties": {}})),
-    );
+    out.insert("input_schema".to_owned(), input_schema(function.parameters.as_ref()));
     if let Some(cache) = &tool.cache_control {
         out.insert("cache_control".to_owned(), cache.clone());
     }
     Ok(Value::Object(out))
+}
+
+/// The API requires a schema, and in it a type; the unified format neither.
+fn input_schema(parameters: Option<&Value>) -> Value {
+    let mut schema = match parameters {
+        Some(Value::Object(schema)) => schema.clone(),
+        _ => Object::from_iter([("type".to_owned(), "object".into()), ("properties".to_owned(), json!({}))]),
+    };
+    schema.entry("type").or_insert_with(|| "object".into());
+    Value::Object(schema)
 }
 
 fn encode_choice(request: &ChatRequest, names: &mut Names) -> Result<Option<Value>, Refused> {

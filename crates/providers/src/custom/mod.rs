@@ -52,9 +52,10 @@ fn build(config: &Object, _defaults: &Defaults) -> Result<Box<dyn Provider>, Con
 
 impl Provider for Custom {
     fn target(&self, _model: &str, task: Task, _stream: bool) -> Target {
-        let path = self.url.split('?').next().unwrap_or(&self.url);
+        let (path, query) = self.url.split_at(self.url.find('?').unwrap_or(self.url.len()));
+        let path = path.trim_end_matches('/');
         let whole = OPERATIONS.iter().any(|o| path.ends_with(o));
-        let url = if whole { self.url.clone() } else { format!("{}/{}", self.url, task.operation()) };
+        let url = if whole { self.url.clone() } else { format!("{path}/{}{query}", task.operation()) };
         Target { url, headers: Vec::new(), auth: self.auth.clone(), framing: Framing::Sse }
     }
 
@@ -79,6 +80,7 @@ mod tests {
         assert_eq!(url("https://h/v1/chat/completions"), "https://h/v1/chat/completions");
         assert_eq!(url("https://h/v1"), "https://h/v1/chat/completions");
         assert_eq!(url("https://h/invocations?x=1"), "https://h/invocations?x=1");
+        assert_eq!(url("https://h/v1/?api-version=2"), "https://h/v1/chat/completions?api-version=2");
     }
 
     #[test]

@@ -81,11 +81,12 @@ impl Provider for OpenAi {
 }
 
 /// How much of a request a provider of this format lets us change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Edits {
     /// Usage is asked for in streams, and parameters that newer models renamed are renamed.
     OpenAi,
     /// The model alone.
+    #[default]
     ModelOnly,
 }
 
@@ -96,11 +97,12 @@ impl Splice for OpenAiChat {
         if self.edits == Edits::ModelOnly {
             return Ok(());
         }
-        // An empty list is a 400 upstream, and means the same as none.
-        if body.raw("tools").is_some_and(|raw| raw.get() == "[]") {
-            body.remove("tools");
+        // An empty list is a 400 upstream, and means the same as none; so is a choice among none.
+        if body.raw("tools").is_some_and(|raw| is_empty_list(raw.get())) {
+            ["tools", "tool_choice", "parallel_tool_calls"].iter().for_each(|key| drop(body.remove(key)));
         }
-        if task == Task::Chat && renames_max_tokens(model) && !body.contains("max_completion_tokens") {
+        if task == Task::Chat && renames_max_tokens(model) && is_absent(body, "max_completion_tokens") {
+            body.remove("max_completion_tokens");
             body.rename("max_tokens", "max_completion_tokens");
         }
         if stream && task != Task::Embeddings {
@@ -113,9 +115,19 @@ impl Splice for OpenAiChat {
     }
 }
 
+fn is_empty_list(raw: &str) -> bool {
+    raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|inner| inner.trim().is_empty())
+}
+
+fn is_absent(body: &RawObject<'_>, key: &str) -> bool {
+    body.raw(key).is_none_or(|raw| raw.get() == "null")
+}
+
 /// The reasoning models (`o1`, `o3-mini`, `gpt-5…`) refuse `max_tokens`.
 fn renames_max_tokens(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
+    // A fine-tuned model is named after its base: `ft:o4-mini-2025-04-16:acme::id`.
+    let name = name.strip_prefix("ft:").unwrap_or(name);
     let mut bytes = name.bytes();
     let o_series = bytes.next() == Some(b'o') && bytes.next().is_some_and(|b| b.is_ascii_digit());
     let generation = name.strip_prefix("gpt-").and_then(|rest| {
@@ -148,6 +160,20 @@ mod tests {
         assert_eq!(spliced("o3-mini", false, json!({"max_tokens": 5}))["max_completion_tokens"], 5);
         assert_eq!(spliced("gpt-4o", false, json!({"max_tokens": 5}))["max_tokens"], 5);
         assert_eq!(spliced("gpt-5.1", false, json!({"max_tokens": 5}))["max_completion_tokens"], 5);
+        assert_eq!(
+            spliced("ft:o4-mini:acme::1", false, json!({"max_tokens": 5}))["max_completion_tokens"],
+            5
+        );
+        let both = json!({"max_tokens": 5, "max_completion_tokens": null});
+        assert_eq!(spliced("o3", false, both), json!({"max_completion_tokens": 5, "model": "o3"}));
+    }
+
+    #[test]
+    fn an_empty_list_of_tools_goes_with_the_choice_among_them() {
+        let body = r#"{"tools":[ ],"tool_choice":"auto","parallel_tool_calls":true,"x":[]}"#;
+        let mut raw = RawObject::parse(body.as_bytes()).unwrap();
+        OpenAiChat { edits: Edits::OpenAi }.splice("m", Task::Chat, false, &mut raw).unwrap();
+        assert_eq!(raw.to_vec().unwrap(), br#"{"x":[],"model":"m"}"#);
     }
 
     #[test]

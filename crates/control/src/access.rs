@@ -1,0 +1,162 @@
+//! Routes and what they need. A handler is reached through [`Route`] only, and a route cannot be written
+//! without saying what it needs: deny by default.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Query, RawPathParams, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request};
+use policy::identity::{self, Credential, Unknown};
+use policy::{Level, Principal, permit};
+use wire::error::{ApiError, ErrorCode};
+
+use crate::reply::{Failure, Reply};
+use crate::request::{Call, read_body};
+use crate::{Control, clock};
+
+/// What a caller must be or have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Needs {
+    /// Nothing, not even a token.
+    Nobody,
+    /// Any known principal.
+    Principal,
+    /// Membership in `admins`.
+    Admin,
+    /// A level on the endpoint that is `{name}` in the path.
+    Endpoint(Level),
+    /// A permission on the secret scope that the request names; the handler checks it, because the name
+    /// stands in the body.
+    Scope,
+}
+
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+/// One route.
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub needs: Needs,
+    pub(crate) handler: fn(Call) -> Handling,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} needs {:?}", self.method, self.path, self.needs)
+    }
+}
+
+pub(crate) fn router(routes: impl Iterator<Item = &'static Route>, control: Control) -> Router {
+    let mut by_path: BTreeMap<&'static str, MethodRouter<Control>> = BTreeMap::new();
+    for route in routes {
+        let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
+        let handler = on(filter, move |State(control): State<Control>, request: Request<Body>| {
+            handle(control, route, request)
+        });
+        let methods = by_path.remove(route.path).unwrap_or_default().merge(handler);
+        by_path.insert(route.path, methods);
+    }
+    let router = by_path
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods.fallback(wrong_method)));
+    router.with_state(control)
+}
+
+async fn wrong_method(request: Request<Body>) -> Response {
+    let message = format!("{} is not allowed on {}", request.method(), request.uri().path());
+    Failure(ApiError::new(ErrorCode::MethodNotAllowed, message)).into_response()
+}
+
+async fn handle(control: Control, route: &'static Route, request: Request<Body>) -> Response {
+    match admit(control, route, request).await {
+        Ok(call) => match (route.handler)(call).await {
+            Ok(reply) => reply.into_response(),
+            Err(failure) => failure.into_response(),
+        },
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+async fn admit(control: Control, route: &Route, request: Request<Body>) -> Result<Call, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let caller = authenticate(&control, route.needs, &parts.headers)?;
+    let path = path_params(&mut parts).await;
+    check(&control, route.needs, caller.as_deref(), &path)?;
+    let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri).map(|q| q.0).unwrap_or_default();
+    let body = read_body(body).await?;
+    let base_url = base_url(&control, &parts.headers);
+    Ok(Call::new(control, caller, path, query, body, base_url))
+}
+
+fn authenticate(
+    control: &Control,
+    needs: Needs,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<Principal>>, ApiError> {
+    if needs == Needs::Nobody {
+        return Ok(None);
+    }
+    let snapshot = control.inner.live.load();
+    let credential = Credential::find(headers, &[]);
+    match identity::authenticate(&snapshot, credential.as_ref(), clock::now_ms()) {
+        Ok(token) => Ok(Some(Arc::clone(&token.principal))),
+        Err(Unknown::NoCredential) => Err(ApiError::new(
+            ErrorCode::Unauthenticated,
+            "no credential: send a token as `Authorization: Bearer <token>`",
+        )),
+        Err(Unknown::BadToken) => {
+            Err(ApiError::denied("invalid access token: it is unknown, revoked or expired"))
+        }
+    }
+}
+
+async fn path_params(parts: &mut Parts) -> HashMap<String, String> {
+    match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(params) => params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        Err(_) => HashMap::new(),
+    }
+}
+
+fn check(
+    control: &Control,
+    needs: Needs,
+    caller: Option<&Principal>,
+    path: &HashMap<String, String>,
+) -> Result<(), ApiError> {
+    let Some(caller) = caller else { return Ok(()) };
+    match needs {
+        Needs::Nobody | Needs::Principal | Needs::Scope => Ok(()),
+        Needs::Admin if caller.is_admin() => Ok(()),
+        Needs::Admin => Err(ApiError::denied(format!("{} is not a member of admins", caller.name))),
+        Needs::Endpoint(level) => {
+            let name = path.get("name").map_or("", String::as_str);
+            let snapshot = control.inner.live.load();
+            let endpoint = snapshot.endpoints.get(name).ok_or_else(|| no_such_endpoint(name))?;
+            if permit::level(caller, endpoint) >= Some(level) {
+                return Ok(());
+            }
+            Err(ApiError::denied(format!("{} lacks {} on endpoint {name:?}", caller.name, level.as_str())))
+        }
+    }
+}
+
+pub(crate) fn no_such_endpoint(name: &str) -> ApiError {
+    let shown: String = name.chars().take(100).collect();
+    ApiError::not_found(format!("Endpoint with name {shown:?} does not exist."))
+}
+
+fn base_url(control: &Control, headers: &HeaderMap) -> String {
+    if let Some(url) = &control.inner.config.public_url {
+        return url.clone();
+    }
+    let scheme = if control.inner.config.tls { "https" } else { "http" };
+    let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or("localhost");
+    format!("{scheme}://{host}")
+}

@@ -1,0 +1,92 @@
+//! The `ai_gateway` block: what of it can be accepted.
+
+use serde_json::Value;
+use wire::endpoint::{AiGateway, RateLimit};
+use wire::error::ApiError;
+
+const MAX_RATE_LIMITS: usize = 20;
+const KEYS: [&str; 4] = ["endpoint", "user", "user_group", "service_principal"];
+
+/// Refuses what is wrong, and what would be accepted and not done: a guardrail that does not guard is
+/// worse than none.
+pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
+    let limits = block.rate_limits.as_deref().unwrap_or_default();
+    if limits.len() > MAX_RATE_LIMITS {
+        let count = limits.len();
+        return Err(ApiError::invalid(format!(
+            "ai_gateway.rate_limits has {count} entries, at most {MAX_RATE_LIMITS} are allowed"
+        )));
+    }
+    for (at, limit) in limits.iter().enumerate() {
+        check_limit(limit).map_err(|e| ApiError::invalid(format!("ai_gateway.rate_limits[{at}].{e}")))?;
+    }
+    match &block.guardrails {
+        Some(guardrails) if asks_for_something(guardrails) => Err(ApiError::invalid(
+            "ai_gateway.guardrails: this version enforces no guardrails yet; leave them out or set them to NONE",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_limit(limit: &RateLimit) -> Result<(), String> {
+    if limit.renewal_period != "minute" {
+        return Err(format!("renewal_period: is {:?}, only \"minute\" is allowed", limit.renewal_period));
+    }
+    if limit.calls.is_none() && limit.tokens.is_none() {
+        return Err("calls: set calls, tokens or both".to_owned());
+    }
+    if limit.calls.into_iter().chain(limit.tokens).any(|n| n < 0) {
+        return Err("calls: a limit cannot be negative".to_owned());
+    }
+    let key = limit.key.as_deref().unwrap_or("endpoint");
+    if !KEYS.contains(&key) {
+        return Err(format!("key: {key:?} is none of {}", KEYS.join(", ")));
+    }
+    if key == "user_group" && limit.principal.as_deref().unwrap_or_default().is_empty() {
+        return Err("principal: is required for the key user_group".to_owned());
+    }
+    Ok(())
+}
+
+fn asks_for_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty() && text != "NONE",
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => map.values().any(asks_for_something),
+        Value::Bool(true) | Value::Number(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn checked(block: Value) -> Result<(), String> {
+        check(&serde_json::from_value(block).unwrap()).map_err(|e| e.message)
+    }
+
+    #[test]
+    fn limits_are_checked_by_path() {
+        let limit = |extra: Value| {
+            let mut limit = json!({"calls": 5, "renewal_period": "minute"});
+            limit.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            checked(json!({"rate_limits": [limit]}))
+        };
+        assert!(limit(json!({})).is_ok());
+        assert!(limit(json!({"key": "usr"})).unwrap_err().starts_with("ai_gateway.rate_limits[0].key"));
+        assert!(limit(json!({"renewal_period": "day"})).is_err());
+        assert!(limit(json!({"key": "user_group"})).is_err());
+        assert!(limit(json!({"calls": null})).is_err());
+    }
+
+    #[test]
+    fn guardrails_are_not_silently_ignored() {
+        assert!(
+            checked(json!({"guardrails": {"input": {"pii": {"behavior": "NONE"}, "safety": false}}})).is_ok()
+        );
+        assert!(checked(json!({"guardrails": {"input": {"pii": {"behavior": "BLOCK"}}}})).is_err());
+        assert!(checked(json!({"guardrails": {"output": {"safety": true}}})).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! `POST /api/2.0/serving-endpoints`.
+
+use policy::endpoint::{Normalized, compile, normalize};
+use store::model::{EndpointRecord, GrantRecord, GranteeKind};
+use store::{EndpointDocument, StoreError};
+use wire::endpoint::{CreateEndpoint, EndpointConfig, Tag};
+use wire::error::{ApiError, ErrorCode};
+
+use super::credentials::{self, Plaintexts};
+use super::{ai_gateway, view};
+use crate::publish::meta;
+use crate::reply::{Failure, Reply};
+use crate::request::Call;
+use crate::{Control, clock, refresh};
+use policy::{Level, Principal};
+
+const MAX_TAGS: usize = 20;
+
+pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
+    let asked: CreateEndpoint = call.json()?;
+    check(&asked)?;
+    let control = &call.control;
+    let caller = call.caller()?;
+    let _writing = control.inner.writing.lock().await;
+    if control.store().endpoint(&asked.name).await?.is_some() {
+        return Err(exists(&asked.name).into());
+    }
+    let config = asked.config.clone().unwrap_or_default();
+    let mut record = record(&asked, caller);
+    let plaintexts = prepare(control, caller, config, &mut record).await?;
+    plaintexts.save(control.store()).await?;
+    match control.store().create_endpoint(&record).await {
+        Ok(()) => {}
+        Err(error) => {
+            credentials::forget(control.store(), &crate::secrets::references(&record.document.config)).await;
+            let taken = matches!(error, StoreError::Exists);
+            return Err(if taken { exists(&record.name).into() } else { error.into() });
+        }
+    }
+    refresh(control).await?;
+    tracing::info!(endpoint = record.name, by = %caller.name, "endpoint created");
+    Reply::json(&view::detailed(&record, caller))
+}
+
+/// Checks a config whole — fields, secrets, and that it compiles — and puts it into `record`. Nothing is
+/// written yet.
+pub(super) async fn prepare(
+    control: &Control,
+    caller: &Principal,
+    mut config: EndpointConfig,
+    record: &mut EndpointRecord,
+) -> Result<Plaintexts, Failure> {
+    let plaintexts = Plaintexts::take(&mut config)?;
+    let defaults = &control.inner.config.defaults;
+    let Normalized { config, .. } =
+        normalize(config, defaults).map_err(|invalid| ApiError::invalid(invalid.to_string()))?;
+    let references = crate::secrets::references(&config);
+    let values = credentials::resolve(control.store(), caller, &references, &plaintexts).await?;
+    compile(meta(record), &config, defaults, &|reference| values.get(reference).cloned())
+        .map_err(|invalid| ApiError::invalid(invalid.to_string()))?;
+    record.document.config = config;
+    record.document.config_author = caller.name.to_string();
+    record.document.config_created_at = clock::now_ms();
+    Ok(plaintexts)
+}
+
+fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
+    let now = clock::now_ms();
+    let kind = match caller.kind {
+        policy::PrincipalKind::User => GranteeKind::User,
+        policy::PrincipalKind::ServicePrincipal => GranteeKind::ServicePrincipal,
+    };
+    let owner =
+        GrantRecord { kind, grantee: caller.name.to_string(), level: Level::Manage.as_str().to_owned() };
+    EndpointRecord {
+        id: uuid::Uuid::new_v4().simple().to_string(),
+        name: asked.name.clone(),
+        creator: caller.name.to_string(),
+        created_at: now,
+        updated_at: now,
+        config_version: 1,
+        document: EndpointDocument {
+            description: asked.description.clone().unwrap_or_default(),
+            tags: asked.tags.clone(),
+            ai_gateway: asked.ai_gateway.clone(),
+            email_notifications: asked.email_notifications.clone(),
+            budget_policy_id: asked.budget_policy_id.clone(),
+            usage_policy_id: asked.usage_policy_id.clone(),
+            ..EndpointDocument::default()
+        },
+        grants: vec![owner],
+    }
+}
+
+fn check(asked: &CreateEndpoint) -> Result<(), ApiError> {
+    check_name(&asked.name)?;
+    if asked.config.is_none() {
+        return Err(ApiError::invalid("config: is required for endpoints of external models"));
+    }
+    if asked.route_optimized == Some(true) {
+        return Err(ApiError::invalid("route_optimized: external models cannot be route-optimized"));
+    }
+    if asked.telemetry_config.is_some() {
+        return Err(ApiError::invalid("telemetry_config: is not supported for external models"));
+    }
+    check_tags(&asked.tags)?;
+    asked.ai_gateway.as_ref().map_or(Ok(()), ai_gateway::check)
+}
+
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !(1..=63).contains(&name.len()) || !name.bytes().all(legal) {
+        let shown: String = name.chars().take(100).collect();
+        return Err(ApiError::invalid(format!(
+            "name: {shown:?} must be 1 to 63 letters, digits, `-` or `_`"
+        )));
+    }
+    if name.starts_with("databricks-") {
+        return Err(ApiError::invalid(format!("name: {name:?} starts with databricks-, which is reserved")));
+    }
+    Ok(())
+}
+
+fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
+    if tags.len() > MAX_TAGS {
+        return Err(ApiError::invalid(format!(
+            "tags: {} are too many, at most {MAX_TAGS} are allowed",
+            tags.len()
+        )));
+    }
+    match tags.iter().find(|tag| tag.key.is_empty()) {
+        Some(_) => Err(ApiError::invalid("tags: a tag needs a key")),
+        None => Ok(()),
+    }
+}
+
+fn exists(name: &str) -> ApiError {
+    ApiError::new(ErrorCode::ResourceAlreadyExists, format!("Endpoint with name {name:?} already exists."))
+}

@@ -1,0 +1,102 @@
+//! How an endpoint looks from outside. References to secrets are echoed as they came; the server's own
+//! references, which stand for plaintext credentials, are not shown.
+
+use policy::{Principal, permit};
+use providers::SecretRef;
+use providers::fields::Kind;
+use serde_json::Value;
+use store::model::EndpointRecord;
+use wire::Object;
+use wire::endpoint::{
+    ConfigOut, DeploymentState, EndpointDetailed, EndpointState, ExternalModel, ServedEntity, ServedEntityOut,
+};
+use wire::error::ApiError;
+
+use crate::publish::meta;
+use crate::reply::Failure;
+
+pub(super) fn detailed(record: &EndpointRecord, caller: &Principal) -> EndpointDetailed {
+    let document = &record.document;
+    EndpointDetailed {
+        name: record.name.clone(),
+        id: record.id.clone(),
+        creator: record.creator.clone(),
+        creation_timestamp: record.created_at,
+        last_updated_timestamp: record.updated_at,
+        state: EndpointState { ready: "READY", config_update: "NOT_UPDATING" },
+        config: Some(config(record)),
+        pending_config: None,
+        ai_gateway: document.ai_gateway.clone(),
+        tags: document.tags.clone(),
+        task: task(record),
+        permission_level: permit::level_of(caller, &meta(record).grants).map(|level| level.as_str()),
+        route_optimized: false,
+        description: document.description.clone(),
+        email_notifications: document.email_notifications.clone(),
+        budget_policy_id: document.budget_policy_id.clone(),
+        usage_policy_id: document.usage_policy_id.clone(),
+        endpoint_type: "EXTERNAL_MODEL",
+        creator_kind: "User",
+    }
+}
+
+/// The shorter form of a list: of the config, the entities' models alone.
+pub(super) fn listed(record: &EndpointRecord, caller: &Principal) -> Result<Object, Failure> {
+    let full =
+        serde_json::to_value(detailed(record, caller)).map_err(|e| ApiError::internal(e.to_string()))?;
+    let Value::Object(mut item) = full else { return Ok(Object::new()) };
+    let entities = item.get_mut("config").and_then(|c| c.get_mut("served_entities")).map(Value::take);
+    let mut entities = entities.unwrap_or_default();
+    for entity in entities.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        entity.retain(|key, _| matches!(key.as_str(), "name" | "external_model"));
+    }
+    item.insert("config".to_owned(), serde_json::json!({"served_entities": entities}));
+    item.remove("permission_level");
+    Ok(item)
+}
+
+fn task(record: &EndpointRecord) -> String {
+    let mut models = record.document.config.served_entities.iter().filter_map(|e| e.external_model.as_ref());
+    models.next().map(|m| m.task.clone()).unwrap_or_default()
+}
+
+fn config(record: &EndpointRecord) -> ConfigOut {
+    let document = &record.document;
+    let entity = |entity: &ServedEntity| ServedEntityOut {
+        entity: ServedEntity { external_model: entity.external_model.as_ref().map(shown), ..entity.clone() },
+        creator: document.config_author.clone(),
+        creation_timestamp: document.config_created_at,
+        state: DeploymentState { deployment: "DEPLOYMENT_READY", deployment_state_message: String::new() },
+    };
+    ConfigOut {
+        served_entities: document.config.served_entities.iter().map(entity).collect(),
+        traffic_config: document.config.traffic_config.clone().unwrap_or_default(),
+        config_version: record.config_version,
+        start_time: None,
+    }
+}
+
+fn shown(model: &ExternalModel) -> ExternalModel {
+    let mut model = model.clone();
+    let Some(registration) = providers::find(&model.provider) else { return model };
+    let Some(block) = model.config.get_mut(registration.config_field).and_then(Value::as_object_mut) else {
+        return model;
+    };
+    for field in registration.fields.iter().filter(|f| f.kind == Kind::Secret) {
+        hide_internal(block, field.path);
+    }
+    model
+}
+
+fn hide_internal(block: &mut Object, path: &str) {
+    if let Some((outer, inner)) = path.split_once('.') {
+        if let Some(holder) = block.get_mut(outer).and_then(Value::as_object_mut) {
+            hide_internal(holder, inner);
+        }
+        return;
+    }
+    let internal = |v: &Value| matches!(v.as_str().and_then(SecretRef::parse), Some(SecretRef::Internal(_)));
+    if block.get(path).is_some_and(internal) {
+        block.remove(path);
+    }
+}

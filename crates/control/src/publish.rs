@@ -1,0 +1,144 @@
+//! From the store to the snapshot: what the data plane sees.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::endpoint::{Meta, compile};
+use policy::identity::Token;
+use policy::permit::{Grant, Grantee, Level};
+use policy::{Endpoint, Principal, PrincipalKind, Snapshot};
+use providers::SecretRef;
+use secrecy::{ExposeSecret, SecretString};
+use store::model::{EndpointRecord, GrantRecord, GranteeKind, PrincipalRecord};
+use store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::Control;
+use crate::secrets::references;
+
+/// How often the store is asked whether another process changed it.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The store could not be read; the snapshot in force stays.
+pub type PublishError = StoreError;
+
+/// Publishes what the store holds now.
+pub async fn refresh(control: &Control) -> Result<(), PublishError> {
+    let _publishing = control.inner.publishing.lock().await;
+    let store = control.store();
+    // Read first: a write that slips in between is then noticed by `watch`.
+    let generation = store.generation().await?;
+    let tokens = tokens(store).await?;
+    let mut endpoints = HashMap::new();
+    for record in store.endpoints().await? {
+        if let Some(endpoint) = endpoint(control, &record).await? {
+            endpoints.insert(record.name, endpoint);
+        }
+    }
+    let snapshot = Snapshot { generation, endpoints: Arc::new(endpoints), tokens: Arc::new(tokens) };
+    control.inner.live.publish(snapshot);
+    Ok(())
+}
+
+/// Publishes the changes of other processes until `shutdown`.
+pub async fn watch(control: Control, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(POLL) => {}
+        }
+        let published = control.inner.live.load().generation;
+        let result = match control.store().generation().await {
+            Ok(generation) if generation == published => continue,
+            Ok(_) => refresh(&control).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, "the store cannot be read, serving what was published before");
+        }
+    }
+}
+
+async fn tokens(store: &dyn Store) -> Result<HashMap<[u8; 32], Token>, StoreError> {
+    let records = store.principals().await?;
+    let active = records.iter().filter(|p| p.active);
+    let principals: HashMap<&str, Arc<Principal>> =
+        active.map(|p| (p.id.as_str(), Arc::new(principal(p)))).collect();
+    let tokens = store.tokens().await?.into_iter().filter_map(|token| {
+        let principal = Arc::clone(principals.get(token.principal_id.as_str())?);
+        let expires_at = token.expires_at;
+        Some((token.hash, Token { id: token.id.into(), hash: token.hash, principal, expires_at }))
+    });
+    Ok(tokens.collect())
+}
+
+fn principal(record: &PrincipalRecord) -> Principal {
+    let kind =
+        if record.is_service_principal { PrincipalKind::ServicePrincipal } else { PrincipalKind::User };
+    Principal {
+        id: record.id.as_str().into(),
+        name: record.name.as_str().into(),
+        display_name: record.display_name.as_str().into(),
+        kind,
+        groups: record.groups.iter().map(|g| g.name.as_str().into()).collect(),
+    }
+}
+
+/// `None` for a record that this program cannot compile: it is left out, loudly, and all others serve.
+async fn endpoint(control: &Control, record: &EndpointRecord) -> Result<Option<Arc<Endpoint>>, StoreError> {
+    let secrets = open(control.store(), &references(&record.document.config)).await?;
+    let config = &record.document.config;
+    match compile(meta(record), config, &control.inner.config.defaults, &|r| secrets.get(r).cloned()) {
+        Ok(compiled) => {
+            for secret in compiled.missing {
+                tracing::warn!(endpoint = record.name, %secret, "a secret of the endpoint does not exist");
+            }
+            Ok(Some(compiled.endpoint))
+        }
+        Err(error) => {
+            tracing::error!(endpoint = record.name, %error, "the stored endpoint cannot be served");
+            Ok(None)
+        }
+    }
+}
+
+pub(crate) fn meta(record: &EndpointRecord) -> Meta {
+    let gateway = record.document.ai_gateway.as_ref();
+    Meta {
+        id: record.id.as_str().into(),
+        name: record.name.as_str().into(),
+        config_version: record.config_version,
+        fallback: gateway.and_then(|g| g.fallback_config).is_some_and(|f| f.enabled),
+        grants: record.grants.iter().filter_map(grant).collect(),
+    }
+}
+
+fn grant(record: &GrantRecord) -> Option<Grant> {
+    let name = record.grantee.clone();
+    let to = match record.kind {
+        GranteeKind::User => Grantee::User(name),
+        GranteeKind::Group => Grantee::Group(name),
+        GranteeKind::ServicePrincipal => Grantee::ServicePrincipal(name),
+    };
+    Some(Grant { to, level: Level::parse(&record.level)? })
+}
+
+/// The values of `references` that exist and are text.
+pub(crate) async fn open(
+    store: &dyn Store,
+    references: &[SecretRef],
+) -> Result<HashMap<SecretRef, SecretString>, StoreError> {
+    let mut out = HashMap::with_capacity(references.len());
+    for reference in references {
+        let (scope, key) = crate::secrets::place(reference);
+        let Some(bytes) = store.open_secret(scope, key).await? else { continue };
+        match std::str::from_utf8(bytes.expose_secret()) {
+            Ok(text) => {
+                out.insert(reference.clone(), SecretString::from(text));
+            }
+            Err(_) => tracing::warn!(secret = %reference, "the secret is binary and cannot be a credential"),
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,73 @@
+//! What a handler gets: who calls, from where, with what.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use policy::Principal;
+use serde::de::DeserializeOwned;
+use wire::error::{ApiError, ErrorCode};
+
+use crate::Control;
+
+/// Longest management body. A secret may be 128 KiB, six times that when every byte is escaped.
+const MAX_BODY: usize = 1 << 20;
+
+/// A call that was let in.
+pub(crate) struct Call {
+    pub(crate) control: Control,
+    /// `None` on the few routes that need nobody.
+    caller: Option<Arc<Principal>>,
+    path: HashMap<String, String>,
+    query: HashMap<String, String>,
+    pub(crate) body: Bytes,
+    /// `http(s)://host[:port]` as the caller knows the server.
+    pub(crate) base_url: String,
+}
+
+impl Call {
+    pub(crate) fn new(
+        control: Control,
+        caller: Option<Arc<Principal>>,
+        path: HashMap<String, String>,
+        query: HashMap<String, String>,
+        body: Bytes,
+        base_url: String,
+    ) -> Self {
+        Self { control, caller, path, query, body, base_url }
+    }
+
+    pub(crate) fn caller(&self) -> Result<&Arc<Principal>, ApiError> {
+        self.caller.as_ref().ok_or_else(|| ApiError::new(ErrorCode::Unauthenticated, "no credential"))
+    }
+
+    /// A part of the path; the router has seen to it that it is there.
+    pub(crate) fn path(&self, name: &str) -> &str {
+        self.path.get(name).map_or("", String::as_str)
+    }
+
+    pub(crate) fn query(&self, name: &str) -> Result<&str, ApiError> {
+        let value = self.query.get(name).map(String::as_str).filter(|v| !v.is_empty());
+        value.ok_or_else(|| ApiError::invalid(format!("the query parameter {name} is required")))
+    }
+
+    /// The body as JSON, whatever its content type says; an empty body is an empty object.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let bytes: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        serde_json::from_slice(bytes)
+            .map_err(|e| ApiError::bad_request(format!("the request body cannot be read: {e}")))
+    }
+}
+
+pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("the request body is larger than {MAX_BODY} bytes");
+            Err(ApiError::new(ErrorCode::RequestEntityTooLarge, message))
+        }
+        Err(error) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
+    }
+}

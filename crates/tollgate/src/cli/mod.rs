@@ -1,0 +1,96 @@
+//! The command line. Data goes to stdout, messages to stderr.
+
+mod check;
+mod output;
+mod serve;
+mod token;
+mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::ConfigProblem;
+use crate::demo;
+
+pub(crate) use output::{print_json, print_line, tell_terminal};
+
+/// The exit status for a configuration that cannot work (`EX_CONFIG` of sysexits).
+const EX_CONFIG: u8 = 78;
+
+#[derive(Parser)]
+#[command(
+    name = "tollgate",
+    about = "One governed place to call language models",
+    disable_version_flag = true
+)]
+struct Arguments {
+    /// How data is printed
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Json,
+    Table,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(ConfigFile),
+    /// Try it: server, provider simulator and endpoints in one process, no keys, no network
+    Demo(demo::DemoArguments),
+    /// Check a configuration and print the effective values with their origin
+    Check(ConfigFile),
+    /// Access tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration file; without it, the defaults and TOLLGATE_* variables
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            let config = error.chain().any(|cause| cause.is::<ConfigProblem>());
+            if config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+    let output = arguments.output;
+    match arguments.command {
+        Command::Serve(file) => serve::serve(&file),
+        Command::Demo(demo) => demo::run(&demo, output),
+        Command::Check(file) => check::check(&file, output),
+        Command::Token(command) => token::run(&command, output),
+        Command::Version => version::version(output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// The runtime that everything asynchronous of a command runs on.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,0 +1,121 @@
+//! Every configuration key there is: the single source for reading, checking and docs.
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Flag,
+    /// Between two bounds, both allowed.
+    Integer(u64, u64),
+    /// Texts; in a variable, separated by commas.
+    List,
+    Choice(&'static [&'static str]),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) path: String,
+    pub(super) kind: Kind,
+    /// Empty for a key that may stay unset.
+    pub(super) default: &'static str,
+    pub(super) doc: &'static str,
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+
+/// Path, kind, default, meaning.
+type Row = (&'static str, Kind, &'static str, &'static str);
+
+const KEYS: &[Row] = &[
+    ("server.listen", Kind::Text, "127.0.0.1:8080", "address and port to serve on"),
+    (
+        "server.data",
+        Kind::Text,
+        "tollgate-data",
+        "folder of the database, the keys and, unless set elsewhere, the tables",
+    ),
+    ("server.allow_plain_http", Kind::Flag, "false", "serve beyond loopback without TLS"),
+    ("server.public_url", Kind::Text, "", "the address clients know the server by; else the Host header"),
+    ("server.tls.cert", Kind::Text, "", "certificate chain, PEM; read again when it changes"),
+    ("server.tls.key", Kind::Text, "", "private key, PEM"),
+    (
+        "server.max_body_bytes",
+        Kind::Integer(1 << 10, 1 << 30),
+        "16777216",
+        "longest request body of a model call",
+    ),
+    ("server.max_connections", Kind::Integer(1, 1 << 20), "10000", "connections served at once"),
+    ("server.drain_seconds", Kind::Integer(0, 3600), "30", "how long calls may go on after SIGTERM"),
+    ("log.level", Kind::Choice(LEVELS), "info", "least level that is logged"),
+    (
+        "log.format",
+        Kind::Choice(&["auto", "json", "pretty"]),
+        "auto",
+        "auto is pretty on a terminal, else json",
+    ),
+    (
+        "egress.allow",
+        Kind::List,
+        "",
+        "loopback and private addresses, ranges or hosts that upstreams may be on",
+    ),
+    (
+        "upstream.connect_timeout_ms",
+        Kind::Integer(1, HOUR_MS),
+        "5000",
+        "to a connection; an entity may set its own",
+    ),
+    (
+        "upstream.first_byte_timeout_ms",
+        Kind::Integer(1, HOUR_MS),
+        "120000",
+        "to the first byte or event of an answer",
+    ),
+    ("upstream.idle_timeout_ms", Kind::Integer(1, HOUR_MS), "120000", "between two pieces of an answer"),
+    ("tables.location", Kind::Text, "", "folder of the tables; else `tables` in server.data"),
+];
+
+/// All keys, those of the providers included.
+pub(super) fn all() -> Vec<Key> {
+    let fixed = KEYS.iter().map(|(path, kind, default, doc)| Key {
+        path: (*path).to_owned(),
+        kind: *kind,
+        default,
+        doc,
+    });
+    let bases = providers::ALL.iter().filter(|r| r.has_base_url).map(|r| Key {
+        path: format!("providers.{}.base_url", r.name),
+        kind: Kind::Text,
+        default: "",
+        doc: "stands in for the provider's public address; an entity's own base goes before it",
+    });
+    fixed.chain(bases).collect()
+}
+
+/// The variable of a key: `server.tls.cert` is `TOLLGATE_SERVER__TLS__CERT`.
+pub(super) fn variable(path: &str) -> String {
+    format!("TOLLGATE_{}", path.to_uppercase().replace('.', "__").replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table in the docs is this one.
+    #[test]
+    fn the_documented_keys_are_the_real_ones() {
+        let mut table = String::from("| key | variable | default | meaning |\n| --- | --- | --- | --- |\n");
+        for key in all() {
+            let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+            table += &format!("| `{}` | `{}` | {default} | {} |\n", key.path, variable(&key.path), key.doc);
+        }
+        let docs = include_str!("../../../../docs/configuration.md");
+        assert!(docs.contains(&table), "docs/configuration.md must hold this table:\n{table}");
+    }
+
+    #[test]
+    fn hyphens_become_underscores() {
+        assert_eq!(variable("providers.a-b.base_url"), "TOLLGATE_PROVIDERS__A_B__BASE_URL");
+    }
+}

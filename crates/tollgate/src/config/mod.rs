@@ -1,0 +1,200 @@
+//! Configuration: defaults, then `tollgate.toml`, then `TOLLGATE_*` variables. Typed; an unknown key is
+//! refused with the nearest known name. This is the only place that reads the environment.
+
+mod keys;
+mod resolve;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use egress::AddressPolicy;
+use policy::endpoint::{Defaults, Timeouts};
+use providers::provider::Defaults as ProviderDefaults;
+
+pub(crate) use resolve::{Environment, Resolved};
+
+/// What is wrong with a configuration, and what to do.
+#[derive(Debug)]
+pub(crate) struct ConfigProblem(pub(crate) String);
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigProblem {}
+
+/// The effective configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) server: ServerConfig,
+    pub(crate) log: LogConfig,
+    pub(crate) egress: AddressPolicy,
+    pub(crate) defaults: Defaults,
+    /// Where the tables lie: `<location>/<catalog>/<schema>/<table>`.
+    pub(crate) tables: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ServerConfig {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    pub(crate) public_url: Option<String>,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) max_connections: usize,
+    /// How long streams may go on after SIGTERM.
+    pub(crate) drain: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogConfig {
+    pub(crate) level: tracing::Level,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    Json,
+    Pretty,
+}
+
+impl Config {
+    pub(crate) fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigProblem> {
+        Self::from_resolved(&Resolved::load(file, environment)?)
+    }
+
+    pub(crate) fn from_resolved(values: &Resolved) -> Result<Self, ConfigProblem> {
+        let server = server(values)?;
+        let allow = values.list("egress.allow");
+        let egress =
+            AddressPolicy::new(&allow).map_err(|e| values.problem("egress.allow", &e.to_string()))?;
+        let millis = |key: &str| Duration::from_millis(values.integer(key));
+        let timeouts = Timeouts {
+            connect: millis("upstream.connect_timeout_ms"),
+            first_byte: millis("upstream.first_byte_timeout_ms"),
+            idle: millis("upstream.idle_timeout_ms"),
+        };
+        let tables =
+            values.optional("tables.location").map_or_else(|| server.data.join("tables"), PathBuf::from);
+        let log = LogConfig {
+            level: values
+                .text("log.level")
+                .parse()
+                .map_err(|_| values.problem("log.level", "is no level"))?,
+            format: match values.text("log.format") {
+                "json" => LogFormat::Json,
+                "pretty" => LogFormat::Pretty,
+                _ => LogFormat::Auto,
+            },
+        };
+        Ok(Self {
+            server,
+            log,
+            egress,
+            defaults: Defaults { providers: provider_defaults(values), timeouts },
+            tables,
+        })
+    }
+}
+
+fn server(values: &Resolved) -> Result<ServerConfig, ConfigProblem> {
+    let listen: SocketAddr = values
+        .text("server.listen")
+        .parse()
+        .map_err(|_| values.problem("server.listen", "is no address and port, such as 127.0.0.1:8080"))?;
+    let tls = match (values.optional("server.tls.cert"), values.optional("server.tls.key")) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.into(), key: key.into() }),
+        (None, None) => None,
+        (Some(_), None) => return Err(values.problem("server.tls.cert", "needs server.tls.key beside it")),
+        (None, Some(_)) => return Err(values.problem("server.tls.key", "needs server.tls.cert beside it")),
+    };
+    if tls.is_none() && !listen.ip().is_loopback() && !values.flag("server.allow_plain_http") {
+        let reason = "is not a loopback address, and tokens would cross the network unencrypted: set server.tls.cert \
+                      and server.tls.key, or server.allow_plain_http = true where something else encrypts";
+        return Err(values.problem("server.listen", reason));
+    }
+    let size = |key: &str| usize::try_from(values.integer(key)).unwrap_or(usize::MAX);
+    Ok(ServerConfig {
+        listen,
+        data: values.text("server.data").into(),
+        public_url: public_url(values)?,
+        tls,
+        max_body_bytes: size("server.max_body_bytes"),
+        max_connections: size("server.max_connections"),
+        drain: Duration::from_secs(values.integer("server.drain_seconds")),
+    })
+}
+
+fn public_url(values: &Resolved) -> Result<Option<String>, ConfigProblem> {
+    let Some(url) = values.optional("server.public_url") else { return Ok(None) };
+    let url = url.trim_end_matches('/');
+    if url.starts_with("https://") || url.starts_with("http://") {
+        return Ok(Some(url.to_owned()));
+    }
+    Err(values.problem("server.public_url", "must begin with https:// or http://"))
+}
+
+fn provider_defaults(values: &Resolved) -> HashMap<String, ProviderDefaults> {
+    let with_base = providers::ALL.iter().filter(|r| r.has_base_url);
+    let bases = with_base.filter_map(|r| {
+        let base = values.optional(&format!("providers.{}.base_url", r.name))?;
+        Some((r.name.to_owned(), ProviderDefaults { base_url: Some(base.to_owned()) }))
+    });
+    bases.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = Environment::of(environment);
+        let resolved = Resolved::parse(Some(("t.toml", text)), &environment).map_err(|e| e.to_string())?;
+        Config::from_resolved(&resolved).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_safe() {
+        let config = load("", &[]).unwrap();
+        assert!(config.server.listen.ip().is_loopback());
+        assert!(config.egress.check("h", "127.0.0.1".parse().unwrap(), 80).is_err());
+        assert_eq!(config.tables, Path::new("tollgate-data/tables"));
+    }
+
+    #[test]
+    fn plain_http_leaves_loopback_only_when_told() {
+        let open = "[server]\nlisten = \"0.0.0.0:8080\"\n";
+        assert!(load(open, &[]).unwrap_err().contains("allow_plain_http"));
+        assert!(load(&format!("{open}allow_plain_http = true"), &[]).is_ok());
+        assert!(load(&format!("{open}[server.tls]\ncert = \"c\"\nkey = \"k\""), &[]).is_ok());
+        assert!(load(&format!("{open}[server.tls]\ncert = \"c\""), &[]).is_err());
+    }
+
+    #[test]
+    fn variables_go_before_the_file() {
+        let text = "[server]\nlisten = \"127.0.0.1:1\"\n[providers.anthropic]\nbase_url = \"http://file\"";
+        let environment = [
+            ("TOLLGATE_SERVER__LISTEN", "127.0.0.1:2"),
+            ("TOLLGATE_EGRESS__ALLOW", "127.0.0.1, 10.0.0.0/8"),
+            ("TOLLGATE_PROVIDERS__ANTHROPIC__BASE_URL", "http://env"),
+            ("ANTHROPIC_BASE_URL", "http://never"),
+        ];
+        let config = load(text, &environment).unwrap();
+        assert_eq!(config.server.listen.port(), 2);
+        assert!(config.egress.check("h", "10.1.1.1".parse().unwrap(), 80).is_ok());
+        assert_eq!(config.defaults.providers["anthropic"].base_url.as_deref(), Some("http://env"));
+    }
+}

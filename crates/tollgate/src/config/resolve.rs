@@ -1,0 +1,276 @@
+//! From file and environment to one value a key, each with its origin.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::ConfigProblem;
+use super::keys::{self, Key, Kind};
+
+/// The variables that concern us, as they were at the start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub(crate) fn of_process() -> Self {
+        let utf8 =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self(utf8.filter(|(name, _)| name.starts_with("TOLLGATE_")).collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+}
+
+/// Every key with its value and where that is from.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    kind: Kind,
+    /// A list is kept as its items.
+    value: Vec<String>,
+    origin: String,
+}
+
+impl Resolved {
+    pub(crate) fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigProblem> {
+        let Some(path) = file else { return Self::parse(None, environment) };
+        let name = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|e| ConfigProblem(format!("cannot read {name}: {e}")))?;
+        Self::parse(Some((&name, &text)), environment)
+    }
+
+    pub(super) fn parse(
+        file: Option<(&str, &str)>,
+        environment: &Environment,
+    ) -> Result<Self, ConfigProblem> {
+        let keys = keys::all();
+        let mut entries: BTreeMap<String, Entry> =
+            keys.iter().map(|k| (k.path.clone(), default(k))).collect();
+        if let Some((name, text)) = file {
+            let table: Table =
+                text.parse().map_err(|e: toml::de::Error| ConfigProblem(format!("{name}: {e}")))?;
+            let mut found = Vec::new();
+            flatten("", &table, &keys, &mut found);
+            for (path, value) in found {
+                let key = find(&keys, &path, &format!("{name}: {path}"))?;
+                let value = of_toml(key, value).map_err(|e| ConfigProblem(format!("{name}: {path} {e}")))?;
+                entries.insert(path, Entry { kind: key.kind, value, origin: name.to_owned() });
+            }
+        }
+        for (variable, text) in &environment.0 {
+            // Without `__` it is no key of ours: Kubernetes makes variables such as TOLLGATE_PORT.
+            if !variable.starts_with("TOLLGATE_") || !variable.contains("__") {
+                continue;
+            }
+            let key = of_variable(&keys, variable)?;
+            let value = of_text(key, text).map_err(|e| ConfigProblem(format!("{variable} {e}")))?;
+            entries.insert(key.path.clone(), Entry { kind: key.kind, value, origin: variable.clone() });
+        }
+        Ok(Self { entries })
+    }
+
+    fn entry(&self, path: &str) -> &[String] {
+        self.entries.get(path).map_or(&[], |e| e.value.as_slice())
+    }
+
+    pub(super) fn text(&self, path: &str) -> &str {
+        self.entry(path).first().map_or("", String::as_str)
+    }
+
+    pub(super) fn optional(&self, path: &str) -> Option<&str> {
+        Some(self.text(path)).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn flag(&self, path: &str) -> bool {
+        self.text(path) == "true"
+    }
+
+    /// Checked when it was read.
+    pub(super) fn integer(&self, path: &str) -> u64 {
+        self.text(path).parse().unwrap_or_default()
+    }
+
+    pub(super) fn list(&self, path: &str) -> Vec<String> {
+        self.entry(path).iter().filter(|item| !item.is_empty()).cloned().collect()
+    }
+
+    /// A problem with a value, saying where it was set.
+    pub(super) fn problem(&self, path: &str, reason: &str) -> ConfigProblem {
+        let origin = self.entries.get(path).map_or("", |e| e.origin.as_str());
+        let value = self.entry(path).join(", ");
+        ConfigProblem(format!("{path} = {value:?} ({origin}): {reason}"))
+    }
+
+    /// Key, value, origin.
+    pub(crate) fn rows(&self) -> Vec<[String; 3]> {
+        let row =
+            |(path, entry): (&String, &Entry)| [path.clone(), entry.value.join(", "), entry.origin.clone()];
+        self.entries.iter().map(row).collect()
+    }
+}
+
+fn default(key: &Key) -> Entry {
+    Entry { kind: key.kind, value: vec![key.default.to_owned()], origin: "default".to_owned() }
+}
+
+/// Dotted paths of all values; a table is entered unless a key of ours is a table's path.
+fn flatten<'t>(prefix: &str, table: &'t Table, keys: &[Key], out: &mut Vec<(String, &'t Value)>) {
+    for (name, value) in table {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) => flatten(&path, inner, keys, out),
+            _ => out.push((path, value)),
+        }
+    }
+}
+
+fn find<'k>(keys: &'k [Key], path: &str, place: &str) -> Result<&'k Key, ConfigProblem> {
+    keys.iter().find(|k| k.path == path).ok_or_else(|| {
+        let near = providers::nearest(path, keys.iter().map(|k| k.path.as_str()));
+        let hint = near
+            .map_or_else(|| "see docs/configuration.md".to_owned(), |near| format!("did you mean {near}?"));
+        ConfigProblem(format!("{place}: unknown key, {hint}"))
+    })
+}
+
+fn of_variable<'k>(keys: &'k [Key], variable: &str) -> Result<&'k Key, ConfigProblem> {
+    let names: Vec<String> = keys.iter().map(|k| keys::variable(&k.path).to_lowercase()).collect();
+    let wanted = variable.to_lowercase();
+    if let Some(at) = names.iter().position(|name| *name == wanted) {
+        return Ok(&keys[at]);
+    }
+    let near = providers::nearest(&wanted, names.iter().map(String::as_str));
+    let hint = near.map_or_else(
+        || "see docs/configuration.md".to_owned(),
+        |near| format!("did you mean {}?", near.to_uppercase()),
+    );
+    Err(ConfigProblem(format!("{variable}: unknown key, {hint}")))
+}
+
+fn of_toml(key: &Key, value: &Value) -> Result<Vec<String>, String> {
+    match (key.kind, value) {
+        (Kind::List, Value::Array(items)) => items
+            .iter()
+            .map(|item| {
+                item.as_str().map(str::to_owned).ok_or_else(|| "must be a list of strings".to_owned())
+            })
+            .collect(),
+        (Kind::Text | Kind::Choice(_) | Kind::List, Value::String(text)) => of_text(key, text),
+        (Kind::Flag, Value::Boolean(flag)) => Ok(vec![flag.to_string()]),
+        (Kind::Integer(..), Value::Integer(number)) => of_text(key, &number.to_string()),
+        (kind, other) => Err(format!("must be {}, not {}", expectation(kind), other.type_str())),
+    }
+}
+
+fn of_text(key: &Key, text: &str) -> Result<Vec<String>, String> {
+    let text = text.trim();
+    let wrong = || format!("= {text:?} must be {}", expectation(key.kind));
+    match key.kind {
+        Kind::Text => Ok(vec![text.to_owned()]),
+        Kind::Flag => match text {
+            "true" | "1" => Ok(vec!["true".to_owned()]),
+            "false" | "0" => Ok(vec!["false".to_owned()]),
+            _ => Err(wrong()),
+        },
+        Kind::Integer(low, high) => match text.parse::<u64>() {
+            Ok(number) if (low..=high).contains(&number) => Ok(vec![number.to_string()]),
+            _ => Err(wrong()),
+        },
+        Kind::Choice(choices) => {
+            let lower = text.to_lowercase();
+            if choices.contains(&lower.as_str()) { Ok(vec![lower]) } else { Err(wrong()) }
+        }
+        Kind::List => {
+            let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+            // An address in brackets with a port is no list.
+            let inner = if text.starts_with("[:") { text } else { inner };
+            let items = inner.split([',', ' ']).map(|item| item.trim().trim_matches(['"', '\'']));
+            Ok(items.filter(|item| !item.is_empty()).map(str::to_owned).collect())
+        }
+    }
+}
+
+fn expectation(kind: Kind) -> String {
+    match kind {
+        Kind::Text => "a string".to_owned(),
+        Kind::Flag => "true or false".to_owned(),
+        Kind::Integer(low, high) => format!("a whole number from {low} to {high}"),
+        Kind::Choice(choices) => format!("one of {}", choices.join(", ")),
+        Kind::List => "a list of strings".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str, environment: &[(&str, &str)]) -> String {
+        Resolved::parse(Some(("t.toml", text)), &Environment::of(environment)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        assert_eq!(
+            problem("[server]\nlisen = \"x\"", &[]),
+            "t.toml: server.lisen: unknown key, did you mean server.listen?"
+        );
+        assert_eq!(
+            problem("", &[("TOLLGATE_SERVER__LISEN", "x")]),
+            "TOLLGATE_SERVER__LISEN: unknown key, did you mean TOLLGATE_SERVER__LISTEN?"
+        );
+        assert!(
+            problem("[providers.antropic]\nbase_url = \"x\"", &[]).contains("providers.anthropic.base_url")
+        );
+    }
+
+    #[test]
+    fn wrong_types_say_what_is_right() {
+        assert!(
+            problem("[server]\ndrain_seconds = \"x\"", &[]).contains("must be a whole number from 0 to 3600")
+        );
+        assert!(
+            problem("", &[("TOLLGATE_LOG__LEVEL", "loud")])
+                .contains("one of error, warn, info, debug, trace")
+        );
+        assert!(problem("[server]\nallow_plain_http = 1", &[]).contains("true or false"));
+        assert!(problem("oops", &[]).contains("t.toml"));
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_not_ours() {
+        let environment =
+            Environment::of(&[("TOLLGATE_PORT", "tcp://10.0.0.1:80"), ("TOLLGATE_SERVICE_HOST", "10.0.0.1")]);
+        assert!(Resolved::parse(None, &environment).is_ok());
+    }
+
+    #[test]
+    fn origins_are_kept() {
+        let environment = Environment::of(&[("TOLLGATE_LOG__LEVEL", "WARN")]);
+        let resolved = Resolved::parse(Some(("t.toml", "[server]\ndata = \"d\"")), &environment).unwrap();
+        let row = |key: &str| resolved.rows().into_iter().find(|r| r[0] == key).unwrap();
+        assert_eq!(row("log.level")[1..], ["warn", "TOLLGATE_LOG__LEVEL"]);
+        assert_eq!(row("server.data")[1..], ["d", "t.toml"]);
+        assert_eq!(row("server.drain_seconds")[1..], ["30", "default"]);
+    }
+
+    #[test]
+    fn lists_are_read_from_text() {
+        let read = |text: &str| {
+            of_text(&keys::all().into_iter().find(|k| k.path == "egress.allow").unwrap(), text).unwrap()
+        };
+        assert_eq!(read("127.0.0.1, 10.0.0.0/8"), ["127.0.0.1", "10.0.0.0/8"]);
+        assert_eq!(read(r#"["127.0.0.1", "::1"]"#), ["127.0.0.1", "::1"]);
+        assert_eq!(read("[::1]:80"), ["[::1]:80"]);
+        assert!(read("").is_empty());
+    }
+}

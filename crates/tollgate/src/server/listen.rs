@@ -1,0 +1,149 @@
+//! The accept loop, the limits of a connection, and the drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::front::Front;
+use super::health::Health;
+use super::tls::Reloading;
+use crate::config::ServerConfig;
+
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+const MAX_HEADERS: usize = 100;
+/// All headers of a request together, in bytes.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// After the drain, connections that are still open are cut; they get this long to notice.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Serves until `stop`. True when every call under way ended by itself.
+pub(super) async fn serve(
+    listener: TcpListener,
+    front: Front,
+    tls: Option<Reloading>,
+    config: &ServerConfig,
+    stop: CancellationToken,
+    health: &Health,
+) -> bool {
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(config.max_connections));
+    let http = Arc::new(http());
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        let Some((stream, permit)) = accepted else { continue };
+        let connection = Connection {
+            http: Arc::clone(&http),
+            front: front.clone(),
+            watcher: graceful.watcher(),
+            cut: cut.clone(),
+        };
+        let tls = tls.clone();
+        connections.spawn(async move {
+            connection.serve(stream, tls).await;
+            drop(permit);
+        });
+    }
+    health.ready(false);
+    drop(listener);
+    connections.close();
+    let drained = tokio::time::timeout(config.drain, graceful.shutdown()).await.is_ok();
+    if !drained {
+        tracing::warn!(
+            open = connections.len(),
+            drain_seconds = config.drain.as_secs(),
+            "the drain is over, cutting what is open"
+        );
+    }
+    cut.cancel();
+    let _ = tokio::time::timeout(CUT_WITHIN, connections.wait()).await;
+    drained
+}
+
+/// The next connection, when there is room for it. Errors of accept are the machine's (no descriptors
+/// left): they pass, and a pause keeps them from spinning.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_header_list_size(16 << 10)
+        .initial_stream_window_size(1 << 16)
+        .initial_connection_window_size(1 << 20)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+struct Connection {
+    http: Arc<auto::Builder<TokioExecutor>>,
+    front: Front,
+    watcher: Watcher,
+    cut: CancellationToken,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, tls: Option<Reloading>) {
+        // Small chunks of a stream must not wait for more.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else { return self.speak(TokioIo::new(stream)).await };
+        match tokio::time::timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => self.speak(TokioIo::new(stream)).await,
+            Ok(Err(error)) => tracing::debug!(%error, "tls handshake failed"),
+            Err(_) => tracing::debug!("tls handshake took too long"),
+        }
+    }
+
+    async fn speak<S: Read + Write + Unpin + Send + 'static>(self, stream: S) {
+        let Self { http, front, watcher, cut } = self;
+        let service =
+            service_fn(move |request: http::Request<Incoming>| front.clone().serve(request.map(Body::new)));
+        let connection = http.serve_connection(stream, service).into_owned();
+        let connection = watcher.watch(connection);
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended with an error");
+            },
+            () = cut.cancelled() => {}
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The server: everything wired together, listening, and shut down in order.
+
+mod front;
+mod health;
+mod listen;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use control::{Control, ControlConfig};
+use gateway::{Gateway, GatewayConfig};
+use metrics_exporter_prometheus::PrometheusHandle;
+use policy::Live;
+use store::{SqliteStore, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::tell_terminal;
+use crate::config::Config;
+use crate::data::DataFolder;
+use crate::telemetry::metrics::{self, MetricsSink};
+use front::Front;
+use health::Health;
+
+/// How often old samples of histograms are folded.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// A server that is listening and not yet serving.
+pub(crate) struct Server {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    store: Arc<SqliteStore>,
+    control: Control,
+    metrics: PrometheusHandle,
+    health: Health,
+    router: Router,
+}
+
+impl Server {
+    /// Opens the data folder, publishes the first snapshot and binds the address.
+    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+        let folder = DataFolder::create(&config.server.data)?;
+        let store = Arc::new(folder.open_store().await?);
+        first_admin(&folder, store.as_ref()).await?;
+        let live = Arc::new(Live::default());
+        let control = control(&config, Arc::clone(&store), Arc::clone(&live)).await?;
+        let metrics = metrics::init()?;
+        let gateway = gateway(&config, live)?;
+        let health = Health::default();
+        let router = Router::new()
+            .merge(control::router(control.clone()))
+            .merge(gateway::router(gateway))
+            .merge(health::router(health.clone(), metrics.clone()));
+        let listen = config.server.listen;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr()?;
+        Ok(Self { config, listener, address, store, control, metrics, health, router })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn tls(&self) -> bool {
+        self.config.server.tls.is_some()
+    }
+
+    /// The routes, for calls from within the process.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Serves until `stop`, then lets calls under way end.
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let tasks = TaskTracker::new();
+        let background = CancellationToken::new();
+        tasks.spawn(control::watch(self.control.clone(), background.clone()));
+        tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
+        let tls = match &self.config.server.tls {
+            Some(files) => Some(tls::Reloading::start(files, &tasks, background.clone())?),
+            None => None,
+        };
+        self.health.ready(true);
+        let front = Front::new(self.router);
+        let drained = listen::serve(self.listener, front, tls, &self.config.server, stop, &self.health).await;
+        background.cancel();
+        tasks.close();
+        tasks.wait().await;
+        self.store.close().await;
+        tracing::info!(drained, "stopped");
+        Ok(())
+    }
+}
+
+async fn first_admin(folder: &DataFolder, store: &dyn Store) -> anyhow::Result<()> {
+    let Some(token) = control::ensure_admin(store).await? else { return Ok(()) };
+    folder.write_admin_token(&token)?;
+    let path = folder.admin_token_path();
+    tracing::info!(file = %path.display(), user = control::ADMIN_USER, "first start: the administrator's token is in the file");
+    tell_terminal(&format!("\n  administrator token: {}\n  (also in {})\n", *token, path.display()));
+    Ok(())
+}
+
+async fn control(config: &Config, store: Arc<SqliteStore>, live: Arc<Live>) -> anyhow::Result<Control> {
+    let control_config = ControlConfig {
+        defaults: config.defaults.clone(),
+        public_url: config.server.public_url.clone(),
+        tls: config.server.tls.is_some(),
+    };
+    let control = Control::new(store, live, control_config).await?;
+    control::refresh(&control).await?;
+    Ok(control)
+}
+
+fn gateway(config: &Config, live: Arc<Live>) -> anyhow::Result<Gateway> {
+    let client = egress::ClientConfig { policy: config.egress.clone(), ..egress::ClientConfig::default() };
+    let client = egress::Client::new(client).context("cannot read the machine's root certificates")?;
+    let limits = GatewayConfig { max_body_bytes: config.server.max_body_bytes, ..GatewayConfig::default() };
+    Ok(Gateway::new(live, client, Arc::new(MetricsSink::new()), limits))
+}
+
+async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+    while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+        metrics.run_upkeep();
+    }
+}
+
+/// Cancels `stop` on SIGTERM or SIGINT; a second SIGINT ends the process at once.
+#[expect(clippy::disallowed_methods, reason = "outlives the server: it is aborted when that has stopped")]
+pub(crate) fn signals(stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("stopping: calls under way may end");
+        stop.cancel();
+        int.recv().await;
+        std::process::exit(130);
+    }))
+}

@@ -1,0 +1,144 @@
+//! Prometheus metrics, and the sink that fills them from the records of requests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ::metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+use journal::{Admission, Provenance, RecordSink, Settlement};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::RwLock;
+
+const REQUESTS: &str = "tollgate_requests_total";
+const DURATION: &str = "tollgate_request_duration_seconds";
+const FIRST_BYTE: &str = "tollgate_time_to_first_byte_seconds";
+const ATTEMPTS: &str = "tollgate_upstream_attempts_total";
+const TOKENS: &str = "tollgate_tokens_total";
+const IN_FLIGHT: &str = "tollgate_requests_in_flight";
+
+/// Seconds; from a cached answer to the longest that a model thinks.
+const BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Sets the process's recorder. Errors when there is one already.
+pub(crate) fn init() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?
+        .build_recorder();
+    let handle = recorder.handle();
+    ::metrics::set_global_recorder(recorder)?;
+    describe_counter!(REQUESTS, "calls by endpoint, entity, status and outcome");
+    describe_histogram!(DURATION, "from receipt to the last byte");
+    describe_histogram!(FIRST_BYTE, "from receipt to the first byte for the client");
+    describe_counter!(ATTEMPTS, "calls of upstreams by entity and their status");
+    describe_counter!(TOKENS, "tokens by endpoint, entity, kind and where the count came from");
+    describe_gauge!(IN_FLIGHT, "calls under way");
+    gauge!("tollgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+/// What a call is counted under. Requesters are left out: their number has no bound.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Labels {
+    endpoint: Arc<str>,
+    entity: Arc<str>,
+    status: u16,
+    outcome: &'static str,
+}
+
+/// The handles of one set of labels, so that a call does not look them up by name.
+struct Handles {
+    requests: Counter,
+    duration: Histogram,
+    first_byte: Histogram,
+    tokens: [[Counter; 2]; 2],
+}
+
+/// Counts calls and writes one line for each.
+pub(crate) struct MetricsSink {
+    in_flight: Gauge,
+    handles: RwLock<HashMap<Labels, Arc<Handles>>>,
+}
+
+impl MetricsSink {
+    pub(crate) fn new() -> Self {
+        Self { in_flight: gauge!(IN_FLIGHT), handles: RwLock::default() }
+    }
+
+    fn handles(&self, labels: Labels) -> Arc<Handles> {
+        if let Some(handles) = self.handles.read().get(&labels) {
+            return Arc::clone(handles);
+        }
+        let handles = Arc::new(Handles::new(&labels));
+        self.handles.write().insert(labels, Arc::clone(&handles));
+        handles
+    }
+}
+
+impl Handles {
+    fn new(labels: &Labels) -> Self {
+        let (endpoint, entity) = (labels.endpoint.to_string(), labels.entity.to_string());
+        let tokens = |kind: &'static str, source: Provenance| counter!(TOKENS, "endpoint" => endpoint.clone(), "entity" => entity.clone(), "kind" => kind, "source" => source.as_str());
+        let by_source = |source| [tokens("input", source), tokens("output", source)];
+        Self {
+            requests: counter!(REQUESTS, "endpoint" => endpoint.clone(), "entity" => entity.clone(),
+                "status" => labels.status.to_string(), "outcome" => labels.outcome),
+            duration: histogram!(DURATION, "endpoint" => endpoint.clone()),
+            first_byte: histogram!(FIRST_BYTE, "endpoint" => endpoint.clone()),
+            tokens: [by_source(Provenance::Provider), by_source(Provenance::Estimated)],
+        }
+    }
+}
+
+impl RecordSink for MetricsSink {
+    fn admit(&self, _admission: &Admission) {
+        self.in_flight.increment(1.0);
+    }
+
+    fn settle(&self, admission: &Admission, settlement: &Settlement) {
+        self.in_flight.decrement(1.0);
+        let handles = self.handles(Labels {
+            endpoint: Arc::clone(&admission.endpoint),
+            entity: settlement.entity.clone().unwrap_or_else(|| "".into()),
+            status: settlement.status,
+            outcome: settlement.outcome.as_str(),
+        });
+        handles.requests.increment(1);
+        handles.duration.record(settlement.duration_ms / 1e3);
+        if let Some(first) = settlement.first_byte_ms {
+            handles.first_byte.record(first / 1e3);
+        }
+        if let Some(counted) = &settlement.usage {
+            let [input, output] = &handles.tokens[usize::from(counted.provenance == Provenance::Estimated)];
+            input.increment(counted.usage.prompt_tokens);
+            output.increment(counted.usage.completion_tokens);
+        }
+        // The one attempt of nearly all calls is in the counter above.
+        if settlement.attempts.len() > 1 {
+            for attempt in &settlement.attempts {
+                let status = attempt.status.map_or_else(|| "none".to_owned(), |s| s.to_string());
+                counter!(ATTEMPTS, "entity" => attempt.entity.to_string(), "status" => status).increment(1);
+            }
+        }
+        log(admission, settlement);
+    }
+}
+
+fn log(admission: &Admission, settlement: &Settlement) {
+    let usage = settlement.usage.as_ref().map(|u| &u.usage);
+    tracing::info!(
+        request_id = %admission.request_id.0,
+        endpoint = %admission.endpoint,
+        entity = settlement.entity.as_deref(),
+        requester = %admission.requester,
+        status = settlement.status,
+        outcome = settlement.outcome.as_str(),
+        attempts = settlement.attempts.len(),
+        prompt_tokens = usage.map(|u| u.prompt_tokens),
+        completion_tokens = usage.map(|u| u.completion_tokens),
+        duration_ms = settlement.duration_ms,
+        "call settled"
+    );
+}
