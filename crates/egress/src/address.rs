@@ -19,7 +19,10 @@ struct Rule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
-    Network { base: IpAddr, prefix: u8 },
+    Network {
+        base: IpAddr,
+        prefix: u8,
+    },
     /// A host by the name that stands in the URL, whatever private address it resolves to.
     Host(String),
 }
@@ -183,7 +186,8 @@ impl Class {
 
     fn of_v4(v4: Ipv4Addr) -> Self {
         let [a, b, ..] = v4.octets();
-        let benchmark_or_protocol = (a == 198 && (b == 18 || b == 19)) || (a == 192 && b == 0 && v4.octets()[2] == 0);
+        let benchmark_or_protocol =
+            (a == 198 && (b == 18 || b == 19)) || (a == 192 && b == 0 && v4.octets()[2] == 0);
         match (a, b) {
             // Alibaba Cloud's metadata service lies in the shared range; it is as closed as link-local.
             _ if v4 == Ipv4Addr::new(100, 100, 100, 200) => Self::LinkLocal,
@@ -226,10 +230,30 @@ mod tests {
             assert!(allowed(&[], "h", open, 443), "{open}");
         }
         for closed in [
-            "127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254",
-            "0.0.0.0", "255.255.255.255", "224.0.0.1", "198.18.0.1", "192.0.0.8", "::1", "::", "fe80::1", "fc00::1",
-            "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-            "::7f00:1", "100.100.100.200",
+            "127.0.0.1",
+            "127.8.8.8",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "198.18.0.1",
+            "192.0.0.8",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "::7f00:1",
+            "100.100.100.200",
         ] {
             assert!(!allowed(&[], "h", closed, 443), "{closed}");
         }

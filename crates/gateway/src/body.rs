@@ -34,7 +34,7 @@ pub(crate) async fn read(
         }
         Ok(Err(error)) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
         Err(_) => {
-            let message = format!("the request body did not arrive within {} s", within.as_secs());
+            let message = format!("the request body did not arrive within {} ms", within.as_millis());
             Err(ApiError::new(ErrorCode::BadRequest, message).with_status(408))
         }
     }
@@ -86,31 +86,36 @@ pub(crate) enum ReadFault {
 }
 
 /// The whole body of an upstream's answer; `idle` bounds the wait for each piece.
-pub(crate) async fn read_upstream(
+pub(crate) async fn read_upstream(body: Incoming, limit: usize, idle: Duration) -> Result<Bytes, ReadFault> {
+    let (bytes, fault) = read_up_to(body, limit, idle).await;
+    fault.map_or(Ok(bytes), Err)
+}
+
+/// As much of an upstream's body as came before it ended, failed or reached `limit`, and what stopped it.
+pub(crate) async fn read_up_to(
     mut body: Incoming,
     limit: usize,
     idle: Duration,
-) -> Result<Bytes, ReadFault> {
+) -> (Bytes, Option<ReadFault>) {
     let mut pieces: Vec<Bytes> = Vec::new();
     let mut length = 0;
-    loop {
+    let fault = loop {
         let frame = match tokio::time::timeout(idle, body.frame()).await {
-            Err(_) => return Err(ReadFault::Idle),
-            Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(ReadFault::Broken(error.to_string())),
+            Err(_) => break Some(ReadFault::Idle),
+            Ok(None) => break None,
+            Ok(Some(Err(error))) => break Some(ReadFault::Broken(error.to_string())),
             Ok(Some(Ok(frame))) => frame,
         };
-        if let Ok(data) = frame.into_data() {
-            length += data.len();
-            if length > limit {
-                return Err(ReadFault::TooLarge);
-            }
-            pieces.push(data);
+        let Ok(mut data) = frame.into_data() else { continue };
+        let room = limit - length;
+        let too_large = data.len() > room;
+        data.truncate(room);
+        length += data.len();
+        pieces.push(data);
+        if too_large {
+            break Some(ReadFault::TooLarge);
         }
-    }
-    Ok(match pieces.len() {
-        0 => Bytes::new(),
-        1 => pieces.swap_remove(0),
-        _ => pieces.concat().into(),
-    })
+    };
+    let bytes = if pieces.len() == 1 { pieces.swap_remove(0) } else { pieces.concat().into() };
+    (bytes, fault)
 }

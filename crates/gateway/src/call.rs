@@ -25,6 +25,9 @@ pub(crate) struct Call<'a> {
     pub(crate) usage_context: BTreeMap<String, String>,
 }
 
+/// Fields that no upstream may see.
+const OURS: [&str; 3] = ["client_request_id", "usage_context", "databricks_options"];
+
 /// Fields that only custom Databricks models take.
 const TABULAR: [&str; 4] = ["dataframe_split", "dataframe_records", "instances", "inputs"];
 
@@ -48,9 +51,7 @@ impl<'a> Call<'a> {
         }
         let client_request_id = field(&body, "client_request_id")?;
         let usage_context = field(&body, "usage_context")?.unwrap_or_default();
-        for ours in ["client_request_id", "usage_context", "databricks_options"] {
-            body.remove(ours);
-        }
+        OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
         Ok(Self { request_id, endpoint, principal, body, stream, client_request_id, usage_context })
     }
@@ -77,12 +78,14 @@ fn check_input(body: &RawObject<'_>, task: Task) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `extra_params` of databricks-sdk is a map of strings; the provider wants the values they spell.
+/// `extra_params` of databricks-sdk is a map of strings; the provider wants the values they spell. They
+/// neither override a field nor bring back one that was taken off.
 fn merge_extra_params(body: &mut RawObject<'_>) -> Result<(), ApiError> {
     let extra: Option<Object> = field(body, "extra_params")?;
     body.remove("extra_params");
     for (name, value) in extra.into_iter().flatten() {
-        if body.contains(&name) || name == "model" || name == "stream" {
+        let reserved = ["model", "stream", "extra_params"].contains(&name.as_str());
+        if reserved || OURS.contains(&name.as_str()) || body.contains(&name) {
             continue;
         }
         let value = match value {
@@ -110,7 +113,8 @@ mod tests {
     #[test]
     fn extra_params_become_the_values_they_spell_and_never_override() {
         let mut body = RawObject::parse(
-            br#"{"top_k":1,"extra_params":{"top_p":"0.9","top_k":"7","flag":"true","s":"x","model":"evil"}}"#,
+            br#"{"top_k":1,"extra_params":{"top_p":"0.9","top_k":"7","flag":"true","s":"x","model":"evil",
+            "client_request_id":"c","usage_context":"u","databricks_options":"d","extra_params":"e"}}"#,
         )
         .unwrap();
         merge_extra_params(&mut body).unwrap();

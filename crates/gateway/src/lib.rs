@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod clock;
 mod error;
+mod estimate;
 mod pipeline;
 mod record;
 mod stream;

@@ -20,7 +20,7 @@ use wire::raw::RawObject;
 
 use crate::call::Call;
 use crate::error::ServeError;
-use crate::record::Open;
+use crate::record::{Open, Waiting};
 use crate::{Gateway, answer, body, clock, upstream};
 
 /// How a request names its endpoint and its task.
@@ -57,7 +57,10 @@ async fn run(
     permit_query(&principal, &endpoint)?;
     let call = Call::read(request_id, endpoint, principal, object)?;
     let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
-    match attempt_all(gateway, &call, &mut open).await {
+    let mut waiting = Waiting::new(&mut open, &call.body);
+    let answered = attempt_all(gateway, &call, waiting.open()).await;
+    waiting.over();
+    match answered {
         Ok(success) => Ok(answer::respond(success, open)),
         Err(error) => {
             let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
@@ -139,14 +142,14 @@ async fn attempt_all(
 ) -> Result<upstream::Success, ServeError> {
     let mut last = None;
     for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
-        let since = Instant::now();
         let entity = &call.endpoint.entities[at];
+        open.trying(&entity.name);
         let tried = upstream::attempt(gateway, call, at).await;
         let status = match &tried {
             Ok(success) => Some(success.status),
             Err(error) => error.upstream_status(),
         };
-        open.attempted(&entity.name, status, since);
+        open.tried(status);
         match tried {
             Ok(success) => return Ok(success),
             Err(error) if error.allows_fallback() => {

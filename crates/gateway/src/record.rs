@@ -6,8 +6,11 @@ use std::time::Instant;
 
 use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement};
 
+use wire::raw::RawObject;
+
 use crate::call::Call;
 use crate::clock;
+use crate::estimate::Lengths;
 
 /// An admitted request that is not settled yet.
 pub(crate) struct Open {
@@ -16,6 +19,8 @@ pub(crate) struct Open {
     started: Instant,
     first_byte: Option<Instant>,
     attempts: Vec<Attempt>,
+    /// The attempt that is under way, and since when.
+    trying: Option<(Arc<str>, Instant)>,
     entity: Option<Arc<str>>,
     usage: Option<CountedUsage>,
     bytes_out: u64,
@@ -41,6 +46,7 @@ impl Open {
             started,
             first_byte: None,
             attempts: Vec::with_capacity(1),
+            trying: None,
             entity: None,
             usage: None,
             bytes_out: 0,
@@ -48,9 +54,17 @@ impl Open {
         }
     }
 
-    pub(crate) fn attempted(&mut self, entity: &Arc<str>, status: Option<u16>, since: Instant) {
+    /// An attempt begins: from here on it is on record, also when the client does not wait for its end.
+    pub(crate) fn trying(&mut self, entity: &Arc<str>) {
         self.entity = Some(Arc::clone(entity));
-        self.attempts.push(Attempt { entity: Arc::clone(entity), status, duration_ms: ms(since) });
+        self.trying = Some((Arc::clone(entity), Instant::now()));
+    }
+
+    /// The attempt ended; `status` is the upstream's, if it answered.
+    pub(crate) fn tried(&mut self, status: Option<u16>) {
+        if let Some((entity, since)) = self.trying.take() {
+            self.attempts.push(Attempt { entity, status, duration_ms: ms(since) });
+        }
     }
 
     pub(crate) fn count(&mut self, usage: CountedUsage) {
@@ -66,6 +80,7 @@ impl Open {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
+        self.tried(None);
         let settlement = Settlement {
             outcome,
             status,
@@ -77,6 +92,36 @@ impl Open {
             bytes_out: self.bytes_out,
         };
         self.sink.settle(&self.admission, &settlement);
+    }
+}
+
+/// The time in which an attempt may be under way. A client that leaves in it has had its prompt sent, and
+/// no provider will tell what that cost: it is estimated then, and only then.
+pub(crate) struct Waiting<'a, 'b> {
+    open: &'a mut Open,
+    body: &'a RawObject<'b>,
+    over: bool,
+}
+
+impl<'a, 'b> Waiting<'a, 'b> {
+    pub(crate) fn new(open: &'a mut Open, body: &'a RawObject<'b>) -> Self {
+        Self { open, body, over: false }
+    }
+
+    pub(crate) fn open(&mut self) -> &mut Open {
+        self.open
+    }
+
+    pub(crate) fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.open.count(Lengths::of_request(self.body).counted());
+        }
     }
 }
 

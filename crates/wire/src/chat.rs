@@ -204,10 +204,21 @@ pub struct ChatResponse {
 pub struct Choice {
     #[serde(default)]
     pub index: u64,
+    #[serde(serialize_with = "with_content")]
     pub message: Message,
     pub finish_reason: Option<String>,
     #[serde(flatten)]
     pub extra: Object,
+}
+
+/// An answer's `content` is there even when it is null: typed clients require the key.
+fn with_content<S: serde::Serializer>(message: &Message, serializer: S) -> Result<S::Ok, S::Error> {
+    if message.content.is_some() {
+        return message.serialize(serializer);
+    }
+    let mut value = serde_json::to_value(message).map_err(serde::ser::Error::custom)?;
+    value["content"] = Value::Null;
+    value.serialize(serializer)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

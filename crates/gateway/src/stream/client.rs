@@ -37,9 +37,7 @@ impl ClientBody {
 
     /// The settlement is recorded before the last bytes are handed over.
     fn end(&mut self, outcome: Outcome) {
-        if let Some(usage) = self.upstream.usage() {
-            self.open.count(usage);
-        }
+        self.open.count(self.upstream.usage());
         self.open.sent(self.out.len());
         self.open.settle(outcome, 200);
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
@@ -92,12 +90,10 @@ impl Body for ClientBody {
 }
 
 impl Drop for ClientBody {
-    /// A client that left pays for what was delivered: the usage as far as it is known.
+    /// A client that left pays for what was delivered.
     fn drop(&mut self) {
-        if self.state == State::Streaming
-            && let Some(usage) = self.upstream.usage()
-        {
-            self.open.count(usage);
+        if self.state == State::Streaming {
+            self.open.count(self.upstream.usage());
         }
     }
 }

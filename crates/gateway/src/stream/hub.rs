@@ -1,10 +1,10 @@
 //! Unified format in and out: the data of each event goes on as it came.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use journal::{CountedUsage, Provenance};
-use policy::estimate;
 use providers::{Malformed, StreamFault};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,12 +12,14 @@ use wire::sse::{self, Event};
 use wire::usage::Usage;
 
 use super::{Progress, ReadError};
+use crate::estimate::{Lengths, characters};
 
 pub(crate) struct Hub {
     read_error: ReadError,
-    prompt_characters: u64,
-    answer_characters: u64,
+    lengths: Lengths,
     usage: Option<Usage>,
+    /// Choices that have begun and not told why they ended.
+    open: BTreeSet<u64>,
     finished: bool,
     ended: bool,
     /// Of the first chunk, for the usage chunk that we add.
@@ -33,13 +35,13 @@ struct Head {
 }
 
 /// What we look at in a chunk; everything else passes unread.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Peek<'a> {
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     usage: Option<Usage>,
-    #[serde(default, borrow)]
-    choices: Vec<ChoicePeek<'a>>,
+    #[serde(borrow)]
+    choices: Option<Vec<ChoicePeek<'a>>>,
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -51,18 +53,40 @@ struct Peek<'a> {
 
 #[derive(Deserialize)]
 struct ChoicePeek<'a> {
+    index: Option<u64>,
     #[serde(borrow)]
-    finish_reason: Option<Cow<'a, str>>,
+    finish_reason: Option<&'a RawValue>,
     #[serde(borrow)]
     delta: Option<DeltaPeek<'a>>,
     #[serde(borrow)]
-    text: Option<Cow<'a, str>>,
+    text: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct DeltaPeek<'a> {
     #[serde(borrow)]
     content: Option<&'a RawValue>,
+    #[serde(borrow, alias = "reasoning")]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_calls: Option<&'a RawValue>,
+}
+
+/// The same of a chunk in which one of the fields has a type of its own: the others still count.
+#[derive(Deserialize)]
+struct Rough<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
 }
 
 /// The chunk that carries usage where the upstream sent none.
@@ -74,13 +98,46 @@ struct UsageChunk<'a> {
     usage: &'a Usage,
 }
 
+impl<'a> Peek<'a> {
+    /// `None` for valid JSON that is no object.
+    fn read(data: &'a [u8]) -> Result<Option<Self>, Malformed> {
+        match serde_json::from_slice(data) {
+            Ok(peek) => Ok(Some(peek)),
+            Err(error) if error.is_data() => Ok(serde_json::from_slice::<Rough<'_>>(data).ok().map(Self::of)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn of(rough: Rough<'a>) -> Self {
+        fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+            serde_json::from_str(raw?.get()).ok()
+        }
+        Self {
+            error: rough.error,
+            usage: read(rough.usage),
+            choices: read(rough.choices),
+            id: read(rough.id),
+            object: read(rough.object),
+            created: None,
+            model: read(rough.model),
+        }
+    }
+}
+
+impl DeltaPeek<'_> {
+    fn length(&self) -> u64 {
+        let written = [self.content, self.reasoning_content, self.tool_calls];
+        written.into_iter().flatten().map(characters).sum()
+    }
+}
+
 impl Hub {
-    pub(super) fn new(prompt_characters: u64, read_error: ReadError) -> Self {
+    pub(super) fn new(lengths: Lengths, read_error: ReadError) -> Self {
         Self {
             read_error,
-            prompt_characters,
-            answer_characters: 0,
+            lengths,
             usage: None,
+            open: BTreeSet::new(),
             finished: false,
             ended: false,
             head: None,
@@ -88,67 +145,70 @@ impl Hub {
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
-        if event.data.trim_ascii() == b"[DONE]" {
-            self.ended = true;
-            return Ok(Progress::Ended);
+        match event.data.trim_ascii() {
+            b"[DONE]" => {
+                self.ended = true;
+                return Ok(Progress::Ended);
+            }
+            // A keep-alive.
+            b"" => return Ok(Progress::More),
+            _ => {}
         }
-        match serde_json::from_slice::<Peek<'_>>(&event.data) {
-            Ok(peek) => self.watch(peek, event)?,
-            // Valid JSON of a shape we do not know travels on; what is no JSON does not.
-            Err(error) if error.is_data() => {}
-            Err(error) => return Err(Malformed::from(error).into()),
+        let peek = Peek::read(&event.data)?;
+        let says_error = |peek: &Peek<'_>| peek.error.is_some() || peek.object.as_deref() == Some("error");
+        if event.name == "error" || peek.as_ref().is_some_and(says_error) {
+            return Err(StreamFault::Upstream((self.read_error)(&event.data)));
+        }
+        // Valid JSON of a shape that we do not know travels on.
+        if let Some(peek) = peek {
+            self.watch(peek);
         }
         sse::write_data(out, &event.data);
         Ok(Progress::More)
     }
 
-    fn watch(&mut self, peek: Peek<'_>, event: &Event) -> Result<(), StreamFault> {
-        if peek.error.is_some() {
-            return Err(StreamFault::Upstream((self.read_error)(&event.data)));
-        }
+    fn watch(&mut self, peek: Peek<'_>) {
         // Last wins: counts are cumulative where an engine sends several.
         self.usage = peek.usage.or(self.usage.take());
-        for choice in &peek.choices {
-            self.finished |= choice.finish_reason.is_some();
-            let content = choice
-                .delta
-                .as_ref()
-                .and_then(|d| d.content)
-                .map_or(0, |raw| raw.get().len().saturating_sub(2));
-            self.answer_characters += (content + choice.text.as_deref().map_or(0, str::len)) as u64;
+        let choices = peek.choices.unwrap_or_default();
+        for choice in &choices {
+            let index = choice.index.unwrap_or_default();
+            if choice.finish_reason.is_some() {
+                self.finished = true;
+                self.open.remove(&index);
+            } else {
+                self.open.insert(index);
+            }
+            self.lengths.answer +=
+                choice.delta.as_ref().map_or(0, DeltaPeek::length) + choice.text.map_or(0, characters);
         }
-        self.head.get_or_insert_with(|| Head {
-            id: peek.id.map(Cow::into_owned).unwrap_or_default(),
-            object: peek.object.map(Cow::into_owned).unwrap_or_default(),
-            created: peek.created.unwrap_or_default(),
-            model: peek.model.map(Cow::into_owned).unwrap_or_default(),
-        });
-        Ok(())
+        if !choices.is_empty() {
+            self.head.get_or_insert_with(|| Head {
+                id: peek.id.map(Cow::into_owned).unwrap_or_default(),
+                object: peek.object.map(Cow::into_owned).unwrap_or_default(),
+                created: peek.created.unwrap_or_default(),
+                model: peek.model.map(Cow::into_owned).unwrap_or_default(),
+            });
+        }
     }
 
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {
-        if !self.finished && !self.ended {
+        let complete = self.ended || (self.finished && self.open.is_empty());
+        if !complete {
             return Err(Malformed("the stream ended before a finish reason".to_owned()).into());
         }
         if self.usage.is_none() {
-            let usage = self.estimated();
-            let head = self.head.clone().unwrap_or_default();
+            let head = self.head.take().unwrap_or_default();
+            let usage = self.lengths.usage();
             sse::write_json(out, &UsageChunk { head: &head, choices: [], usage: &usage })?;
         }
         Ok(())
     }
 
-    fn estimated(&self) -> Usage {
-        Usage::new(estimate::tokens(self.prompt_characters), estimate::tokens(self.answer_characters))
-    }
-
-    pub(super) fn usage(&self) -> Option<CountedUsage> {
+    pub(super) fn usage(&self) -> CountedUsage {
         match &self.usage {
-            Some(usage) => Some(CountedUsage { usage: usage.clone(), provenance: Provenance::Provider }),
-            None if self.head.is_some() => {
-                Some(CountedUsage { usage: self.estimated(), provenance: Provenance::Estimated })
-            }
-            None => None,
+            Some(usage) => CountedUsage { usage: usage.clone(), provenance: Provenance::Provider },
+            None => self.lengths.counted(),
         }
     }
 }
@@ -159,8 +219,8 @@ mod tests {
     use providers::UpstreamError;
     use serde_json::Value;
 
-    fn hub(prompt_characters: u64) -> Hub {
-        Hub::new(prompt_characters, Box::new(|data| UpstreamError::read(429, data, |_| None)))
+    fn hub(prompt: u64) -> Hub {
+        Hub::new(Lengths { prompt, answer: 0 }, Box::new(|data| UpstreamError::read(429, data, |_| None)))
     }
 
     fn event(data: &str) -> Event {
@@ -179,7 +239,7 @@ mod tests {
         .unwrap();
         hub.finish(&mut out).unwrap();
         assert!(out.starts_with(format!("data: {first}\n\n").as_bytes()));
-        let counted = hub.usage().unwrap();
+        let counted = hub.usage();
         assert_eq!((counted.usage.total_tokens, counted.provenance), (4, Provenance::Provider));
     }
 
@@ -196,7 +256,7 @@ mod tests {
             (Some(10), Some(2))
         );
         assert_eq!((chunk["id"].as_str(), chunk["choices"].as_array().map(Vec::len)), (Some("a"), Some(0)));
-        assert_eq!(hub.usage().unwrap().provenance, Provenance::Estimated);
+        assert_eq!(hub.usage().provenance, Provenance::Estimated);
     }
 
     #[test]
@@ -213,7 +273,40 @@ mod tests {
             .event(&event(r#"{"error":{"message":"slow","type":"rate_limit_error"}}"#), &mut out)
             .unwrap_err();
         assert!(matches!(fault, StreamFault::Upstream(e) if e.status == 429));
+        let named = Event { name: "error".to_owned(), data: r#"{"message":"m"}"#.into() };
+        for error in
+            [named, event(r#"{"object":"error","message":"m"}"#), event(r#"{"error":{},"choices":7}"#)]
+        {
+            assert!(hub.event(&error, &mut out).is_err(), "{error:?}");
+        }
         assert!(hub.event(&event("{oops"), &mut out).is_err());
         assert!(hub.event(&event(r#"["new","shape"]"#), &mut out).is_ok());
+    }
+
+    #[test]
+    fn keep_alives_and_odd_fields_are_harmless() {
+        let (mut hub, mut out) = (hub(0), BytesMut::new());
+        for data in [
+            "",
+            r#"{"type":"ping"}"#,
+            r#"{"choices":null,"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#,
+            r#"{"id":"a","created":1.5,"usage":"soon","choices":[{"delta":null,"finish_reason":"stop"}]}"#,
+        ] {
+            hub.event(&event(data), &mut out).unwrap();
+        }
+        hub.finish(&mut out).unwrap();
+        assert_eq!(hub.usage().usage.total_tokens, 3);
+        assert!(!out.windows(8).any(|w| w == b"data: \n\n"), "an empty event went on");
+    }
+
+    #[test]
+    fn one_finished_choice_of_two_is_a_cut_stream() {
+        let (mut hub, mut out) = (hub(0), BytesMut::new());
+        hub.event(&event(r#"{"choices":[{"index":0,"delta":{}},{"index":1,"delta":{}}]}"#), &mut out)
+            .unwrap();
+        hub.event(&event(r#"{"choices":[{"index":0,"finish_reason":"stop"}]}"#), &mut out).unwrap();
+        assert!(hub.finish(&mut out).is_err());
+        hub.event(&event(r#"{"choices":[{"index":1,"finish_reason":"stop"}]}"#), &mut out).unwrap();
+        assert!(hub.finish(&mut out).is_ok());
     }
 }

@@ -14,6 +14,7 @@ use wire::sse::Event;
 pub(crate) use client::ClientBody;
 pub(crate) use upstream::Upstream;
 
+use crate::estimate::Lengths;
 use hub::Hub;
 use translated::Translated;
 
@@ -37,15 +38,20 @@ pub(crate) enum Progress {
 }
 
 impl Relay {
-    /// `prompt_characters` is for the estimate when the upstream gives no usage; `read_error` reads an
-    /// error object of the upstream's dialect.
-    pub(crate) fn hub(prompt_characters: u64, read_error: ReadError) -> Self {
-        Self::Hub(Hub::new(prompt_characters, read_error))
+    /// `lengths` is for the estimate when the upstream gives no usage; `read_error` reads an error object
+    /// of the upstream's dialect.
+    pub(crate) fn hub(lengths: Lengths, read_error: ReadError) -> Self {
+        Self::Hub(Hub::new(lengths, read_error))
     }
 
     /// `created` (seconds since the epoch) is for formats that have no such field.
-    pub(crate) fn translated(stream: Box<dyn ChatStream>, names: Names, created: i64) -> Self {
-        Self::Translated(Translated::new(stream, names, created))
+    pub(crate) fn translated(
+        stream: Box<dyn ChatStream>,
+        names: Names,
+        created: i64,
+        lengths: Lengths,
+    ) -> Self {
+        Self::Translated(Translated::new(stream, names, created, lengths))
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
@@ -63,8 +69,8 @@ impl Relay {
         }
     }
 
-    /// The usage as far as it is known.
-    fn usage(&self) -> Option<CountedUsage> {
+    /// The usage: the upstream's, or an estimate of what has come so far.
+    fn usage(&self) -> CountedUsage {
         match self {
             Self::Hub(hub) => hub.usage(),
             Self::Translated(translated) => translated.usage(),

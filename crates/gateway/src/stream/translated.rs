@@ -4,24 +4,28 @@ use bytes::BytesMut;
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
 use providers::{ChatStream, StreamFault};
-use wire::chat::ChatChunk;
+use wire::chat::{ChatChunk, Delta};
 use wire::sse::{self, Event};
 use wire::usage::Usage;
 
 use super::Progress;
+use crate::estimate::Lengths;
 
 pub(crate) struct Translated {
     stream: Box<dyn ChatStream>,
     names: Names,
     created: i64,
     usage: Option<Usage>,
+    lengths: Lengths,
+    /// Of the first chunk, for the usage chunk that we add.
+    head: Option<Box<ChatChunk>>,
     /// Reused between events.
     chunks: Vec<ChatChunk>,
 }
 
 impl Translated {
-    pub(super) fn new(stream: Box<dyn ChatStream>, names: Names, created: i64) -> Self {
-        Self { stream, names, created, usage: None, chunks: Vec::new() }
+    pub(super) fn new(stream: Box<dyn ChatStream>, names: Names, created: i64, lengths: Lengths) -> Self {
+        Self { stream, names, created, usage: None, lengths, head: None, chunks: Vec::new() }
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
@@ -33,7 +37,12 @@ impl Translated {
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {
         let result = self.stream.finish(&mut self.chunks);
         self.write(out)?;
-        Ok(result?)
+        result?;
+        if self.usage.is_none() {
+            let head = self.head.take().unwrap_or_default();
+            sse::write_json(out, &ChatChunk { usage: Some(self.lengths.usage()), ..*head })?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {
@@ -43,12 +52,34 @@ impl Translated {
                 chunk.created = self.created;
             }
             sse::write_json(out, &chunk)?;
+            self.lengths.answer += chunk.choices.iter().map(|choice| length(&choice.delta)).sum::<u64>();
+            self.head.get_or_insert_with(|| {
+                Box::new(ChatChunk {
+                    id: chunk.id.clone(),
+                    object: chunk.object.clone(),
+                    created: chunk.created,
+                    model: chunk.model.clone(),
+                    ..ChatChunk::default()
+                })
+            });
             self.usage = chunk.usage.or(self.usage.take());
         }
         Ok(())
     }
 
-    pub(super) fn usage(&self) -> Option<CountedUsage> {
-        self.usage.clone().map(|usage| CountedUsage { usage, provenance: Provenance::Provider })
+    pub(super) fn usage(&self) -> CountedUsage {
+        match &self.usage {
+            Some(usage) => CountedUsage { usage: usage.clone(), provenance: Provenance::Provider },
+            None => self.lengths.counted(),
+        }
     }
+}
+
+/// Characters that the model wrote.
+fn length(delta: &Delta) -> u64 {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.chars().count() as u64);
+    let calls = delta.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
+    text(&delta.content)
+        + text(&delta.reasoning_content)
+        + calls.map(|function| text(&function.arguments)).sum::<u64>()
 }

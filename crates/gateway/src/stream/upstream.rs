@@ -30,6 +30,8 @@ pub(crate) struct Upstream {
     idle: Duration,
     timer: Pin<Box<Sleep>>,
     last: Instant,
+    /// Whether something has gone to the client: before, the limit is that of the first byte.
+    begun: bool,
     ended: bool,
     closing: bool,
 }
@@ -55,6 +57,7 @@ impl Upstream {
             idle,
             timer,
             last,
+            begun: false,
             ended: false,
             closing: false,
         }
@@ -67,6 +70,7 @@ impl Upstream {
         loop {
             let step = std::future::poll_fn(|cx| self.poll_step(cx, &mut out)).await?;
             if !out.is_empty() {
+                self.begun = true;
                 return Ok((self, out));
             }
             if matches!(step, Step::Complete) {
@@ -129,8 +133,9 @@ impl Upstream {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ServeError>> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
-            let due = self.last + self.idle;
-            if Instant::now() >= due {
+            let now = Instant::now();
+            let due = if self.begun { self.last } else { now } + self.idle;
+            if now >= due {
                 let reason = format!("the stream stopped: no event within {} ms", self.idle.as_millis());
                 return Poll::Ready(Err(ServeError::TimedOut { at: self.at.clone(), reason }));
             }
@@ -144,14 +149,15 @@ impl Upstream {
             self.timer.as_mut().reset(Instant::now() + CLOSE_WITHIN);
         }
         while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            if !matches!(frame, Some(Ok(_))) {
+            // An upstream that goes on and on is not waited for either.
+            if !matches!(frame, Some(Ok(_))) || Instant::now() >= self.timer.deadline() {
                 return Poll::Ready(());
             }
         }
         self.timer.as_mut().poll(cx)
     }
 
-    pub(crate) fn usage(&self) -> Option<CountedUsage> {
+    pub(crate) fn usage(&self) -> CountedUsage {
         self.relay.usage()
     }
 

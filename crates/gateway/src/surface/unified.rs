@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::handler::Handler;
 use axum::response::Response;
@@ -28,9 +29,11 @@ pub(super) fn routes() -> Router<Gateway> {
 
 async fn invocations(
     State(gateway): State<Gateway>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     request: Request<Body>,
 ) -> Response {
+    // Escapes that are no UTF-8 name nothing.
+    let name = name.map_or_else(|_| String::from('\u{fffd}'), |Path(name)| name);
     serve(gateway, Addressing::Path(name), request).await
 }
 

@@ -13,15 +13,14 @@ use hyper::body::Incoming;
 use journal::{CountedUsage, Provenance};
 use policy::{Endpoint, Entity};
 use providers::UpstreamError;
-use serde_json::Value;
-use serde_json::value::RawValue;
 use wire::error::ApiError;
 use wire::raw::RawObject;
 use wire::usage::Usage;
 
-use crate::body::{ReadFault, read_upstream};
+use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
 use crate::error::{At, ServeError, retry_after};
+use crate::estimate::{Lengths, characters, characters_of};
 use crate::stream::{Relay, Upstream};
 use crate::{Gateway, clock};
 use request::Prepared;
@@ -30,6 +29,9 @@ use request::Prepared;
 const MAX_ANSWER: usize = 64 << 20;
 /// Longest error body that is read.
 const MAX_ERROR: usize = 256 << 10;
+
+/// Stands in for an error body that is compressed, which was not asked for and is not read.
+const COMPRESSED_ERROR: &[u8] = b"(the body of the error is compressed)";
 
 /// An answer that may go to the client.
 pub(crate) struct Success {
@@ -43,7 +45,7 @@ pub(crate) struct Success {
 pub(crate) enum SuccessBody {
     Whole {
         body: Bytes,
-        usage: Option<Box<CountedUsage>>,
+        usage: Box<CountedUsage>,
     },
     /// Its first event has been seen; `ready` is what it gave for the client.
     Stream {
@@ -78,7 +80,7 @@ pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Re
     };
     let body = match first {
         First::Stream(upstream, ready) => SuccessBody::Stream { upstream, ready },
-        First::Whole(response) => whole(response, &prepared, &place, entity).await?,
+        First::Whole(response) => whole(response, call, &prepared, &place, entity).await?,
     };
     Ok(Success { status: 200, endpoint: Arc::clone(&call.endpoint), entity: at, body })
 }
@@ -117,15 +119,19 @@ async fn refuse_errors(
     entity: &Entity,
 ) -> Result<Response<Incoming>, ServeError> {
     let status = response.status().as_u16();
-    if response.headers().contains_key(CONTENT_ENCODING) && is_encoded(&response) {
-        let reason = "the answer is compressed, which was not asked for".to_owned();
-        return Err(ServeError::Broken { at: at.clone(), reason });
-    }
     match status {
+        200..=299 if is_encoded(&response) => {
+            let reason = "the answer is compressed, which was not asked for".to_owned();
+            Err(ServeError::Broken { at: at.clone(), reason })
+        }
         200..=299 => Ok(response),
         400.. => {
             let wait = retry_after(response.headers().get(RETRY_AFTER));
-            let body = read(response.into_body(), MAX_ERROR, entity, at).await?;
+            let encoded = is_encoded(&response);
+            // The status has been said, and decides about fallback: a body that is too long, breaks off
+            // or hangs takes nothing from it.
+            let (body, _) = read_up_to(response.into_body(), MAX_ERROR, entity.timeouts.idle).await;
+            let body = if encoded { Bytes::from_static(COMPRESSED_ERROR) } else { body };
             let error = Box::new(prepared.codec.error(status, &body));
             Err(ServeError::Upstream { at: at.clone(), error, retry_after: wait })
         }
@@ -154,13 +160,13 @@ async fn read(body: Incoming, limit: usize, entity: &Entity, at: &At) -> Result<
 }
 
 fn relay(call: &Call<'_>, at: usize, prepared: &Prepared<'_>) -> Relay {
+    let lengths = Lengths::of_request(&call.body);
     if let Some(names) = prepared.names.clone() {
-        return Relay::translated(prepared.codec.stream(), names, clock::now_ms() / 1000);
+        return Relay::translated(prepared.codec.stream(), names, clock::now_ms() / 1000, lengths);
     }
-    let prompt = call.body.raw("messages").or(call.body.raw("prompt")).map_or(0, text_length);
     let endpoint = Arc::clone(&call.endpoint);
     Relay::hub(
-        prompt,
+        lengths,
         Box::new(move |data| match endpoint.entities[at].provider.splice() {
             Some(codec) => codec.error(0, data),
             None => UpstreamError::read(502, data, |_| None),
@@ -168,21 +174,9 @@ fn relay(call: &Call<'_>, at: usize, prepared: &Prepared<'_>) -> Relay {
     )
 }
 
-/// Characters of text in the messages, near enough for an estimate: strings under `content`, `text`.
-fn text_length(raw: &RawValue) -> u64 {
-    fn count(value: &Value) -> u64 {
-        match value {
-            Value::String(text) => text.chars().count() as u64,
-            Value::Array(items) => items.iter().map(count).sum(),
-            Value::Object(map) => ["content", "text"].iter().filter_map(|key| map.get(*key)).map(count).sum(),
-            _ => 0,
-        }
-    }
-    serde_json::from_str(raw.get()).map_or(0, |value| count(&value))
-}
-
 async fn whole(
     response: Response<Incoming>,
+    call: &Call<'_>,
     prepared: &Prepared<'_>,
     at: &At,
     entity: &Entity,
@@ -198,9 +192,15 @@ async fn whole(
             let hint = if is_json { "" } else { " (it is not declared as JSON either)" };
             malformed(format!("{e}{hint}"))
         })?;
-        // A usage that cannot be read is a missing one.
+        if is_error(&object) {
+            let error = Box::new(prepared.codec.error(0, &bytes));
+            return Err(ServeError::Upstream { at: at.clone(), error, retry_after: None });
+        }
         let usage = object.get::<Usage>("usage").ok().flatten();
-        return Ok(SuccessBody::Whole { usage: usage.map(reported), body: bytes });
+        // A usage that cannot be read is a missing one.
+        let usage =
+            usage.map_or_else(|| estimated(call, object.raw("choices").map_or(0, characters)), reported);
+        return Ok(SuccessBody::Whole { usage, body: bytes });
     };
     let mut response = prepared.codec.decode(&bytes).map_err(|e| malformed(e.to_string()))?;
     names.restore_response(&mut response);
@@ -208,7 +208,20 @@ async fn whole(
         response.created = clock::now_ms() / 1000;
     }
     let body = serde_json::to_vec(&response).map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(SuccessBody::Whole { usage: response.usage.map(reported), body: body.into() })
+    let usage =
+        response.usage.take().map_or_else(|| estimated(call, characters_of(&response.choices)), reported);
+    Ok(SuccessBody::Whole { usage, body: body.into() })
+}
+
+/// Some engines answer 200 with an error in place of what was asked for.
+fn is_error(answer: &RawObject<'_>) -> bool {
+    let has = |key: &str| answer.raw(key).is_some_and(|raw| raw.get() != "null");
+    let says = has("error") || answer.get::<&str>("object").is_ok_and(|kind| kind == Some("error"));
+    says && !has("choices") && !has("data")
+}
+
+fn estimated(call: &Call<'_>, answer: u64) -> Box<CountedUsage> {
+    Box::new(Lengths { answer, ..Lengths::of_request(&call.body) }.counted())
 }
 
 fn content_type_is_json(response: &Response<Incoming>) -> bool {

@@ -18,6 +18,8 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     /// Empty for a key that may stay unset.
     pub(super) default: &'static str,
+    /// Printed by the docs' table.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the docs' table is made by a test"))]
     pub(super) doc: &'static str,
 }
 

@@ -34,7 +34,6 @@ pub(crate) struct Resolved {
 
 #[derive(Debug)]
 struct Entry {
-    kind: Kind,
     /// A list is kept as its items.
     value: Vec<String>,
     origin: String,
@@ -60,11 +59,11 @@ impl Resolved {
             let table: Table =
                 text.parse().map_err(|e: toml::de::Error| ConfigProblem(format!("{name}: {e}")))?;
             let mut found = Vec::new();
-            flatten("", &table, &keys, &mut found);
+            flatten("", &table, &mut found);
             for (path, value) in found {
                 let key = find(&keys, &path, &format!("{name}: {path}"))?;
                 let value = of_toml(key, value).map_err(|e| ConfigProblem(format!("{name}: {path} {e}")))?;
-                entries.insert(path, Entry { kind: key.kind, value, origin: name.to_owned() });
+                entries.insert(path, Entry { value, origin: name.to_owned() });
             }
         }
         for (variable, text) in &environment.0 {
@@ -74,7 +73,7 @@ impl Resolved {
             }
             let key = of_variable(&keys, variable)?;
             let value = of_text(key, text).map_err(|e| ConfigProblem(format!("{variable} {e}")))?;
-            entries.insert(key.path.clone(), Entry { kind: key.kind, value, origin: variable.clone() });
+            entries.insert(key.path.clone(), Entry { value, origin: variable.clone() });
         }
         Ok(Self { entries })
     }
@@ -120,15 +119,15 @@ impl Resolved {
 }
 
 fn default(key: &Key) -> Entry {
-    Entry { kind: key.kind, value: vec![key.default.to_owned()], origin: "default".to_owned() }
+    Entry { value: vec![key.default.to_owned()], origin: "default".to_owned() }
 }
 
-/// Dotted paths of all values; a table is entered unless a key of ours is a table's path.
-fn flatten<'t>(prefix: &str, table: &'t Table, keys: &[Key], out: &mut Vec<(String, &'t Value)>) {
+/// Dotted paths of all values.
+fn flatten<'t>(prefix: &str, table: &'t Table, out: &mut Vec<(String, &'t Value)>) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
-            Value::Table(inner) => flatten(&path, inner, keys, out),
+            Value::Table(inner) => flatten(&path, inner, out),
             _ => out.push((path, value)),
         }
     }

@@ -1,0 +1,23 @@
+//! The data plane over real sockets: a client, the gateway, and upstreams that misbehave on demand.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the harness is test code that is not inside a #[test]"
+)]
+
+mod client;
+mod raw;
+mod world;
+
+mod cancellation;
+mod chat;
+mod fallback;
+mod fuzz;
+mod leaks;
+mod pressure;
+mod provider_errors;
+mod refusals;
+mod streams;
+mod timeouts;

@@ -1,0 +1,341 @@
+//! The simulator, the gateway and everything between, in one place.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::panic;
+use std::sync::Arc;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use egress::{AddressPolicy, ClientConfig};
+use gateway::{Gateway, GatewayConfig};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use journal::{Admission, RecordSink, Settlement};
+use parking_lot::Mutex;
+use policy::endpoint::{Defaults, Meta, compile, normalize};
+use policy::identity::{Token, hash_token};
+use policy::permit::{Grant, Grantee};
+use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
+use serde_json::{Value, json};
+use simulator::{Ledger, Record, Simulator, State};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) const TOKEN: &str = "dapi-ann";
+/// Bob may view every endpoint and query none.
+pub(crate) const VIEWER: &str = "dapi-bob";
+pub(crate) const EXPIRED: &str = "dapi-old";
+/// The credential of every upstream.
+pub(crate) const KEY: &str = "sk-upstream";
+
+pub(crate) const CHAT: &str = "llm/v1/chat";
+pub(crate) const COMPLETIONS: &str = "llm/v1/completions";
+pub(crate) const EMBEDDINGS: &str = "llm/v1/embeddings";
+
+pub(crate) const PROVIDERS: [&str; 3] = ["openai", "anthropic", "custom"];
+
+/// Small, so that what is measured is the gateway's memory and not the kernel's.
+const SEND_BUFFER: u32 = 64 << 10;
+
+/// Panics outside of this test binary's own files, that is in the gateway.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+pub(crate) struct World {
+    pub(crate) gateway: SocketAddr,
+    pub(crate) simulator: String,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) records: Arc<Recorder>,
+    pub(crate) tasks: TaskTracker,
+    live: Arc<Live>,
+    shutdown: CancellationToken,
+}
+
+/// Keeps what the gateway records.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    admitted: Mutex<Vec<Admission>>,
+    settled: Mutex<Vec<(Admission, Settlement)>>,
+}
+
+impl RecordSink for Recorder {
+    fn admit(&self, admission: &Admission) {
+        self.admitted.lock().push(admission.clone());
+    }
+
+    fn settle(&self, admission: &Admission, settlement: &Settlement) {
+        self.settled.lock().push((admission.clone(), settlement.clone()));
+    }
+}
+
+impl Recorder {
+    pub(crate) fn admissions(&self) -> Vec<Admission> {
+        self.admitted.lock().clone()
+    }
+
+    pub(crate) fn settlements(&self) -> Vec<Settlement> {
+        self.settled.lock().iter().map(|(_, settlement)| settlement.clone()).collect()
+    }
+
+    /// The settlement of the only request so far; there must be one by now.
+    pub(crate) fn only(&self) -> Settlement {
+        let settlements = self.settlements();
+        assert_eq!(settlements.len(), 1, "{settlements:?}");
+        settlements[0].clone()
+    }
+
+    pub(crate) fn last(&self) -> Settlement {
+        self.settlements().pop().expect("nothing is settled")
+    }
+}
+
+/// What the gateway of a world is configured with.
+pub(crate) struct Setup {
+    pub(crate) config: GatewayConfig,
+    pub(crate) allow: Vec<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"] }
+    }
+}
+
+/// Runs `test` in a world, then checks what holds in every case: each admission is settled once, and
+/// nothing panicked.
+pub(crate) async fn world(test: impl AsyncFnOnce(&World)) {
+    world_with(Setup::default(), test).await;
+}
+
+pub(crate) async fn world_with(setup: Setup, test: impl AsyncFnOnce(&World)) {
+    let world = World::start(setup);
+    test(&world).await;
+    world.check().await;
+    world.shutdown.cancel();
+}
+
+/// One external model of an endpoint.
+pub(crate) struct Entity {
+    name: String,
+    model: String,
+    provider: &'static str,
+    base: Option<String>,
+    secret: &'static str,
+    percentage: i64,
+    timeouts: Value,
+}
+
+impl Entity {
+    /// `model` may carry a script of the simulator.
+    pub(crate) fn new(provider: &'static str, model: &str) -> Self {
+        Self {
+            name: "one".into(),
+            model: model.into(),
+            provider,
+            base: None,
+            secret: "key",
+            percentage: 100,
+            timeouts: Value::Null,
+        }
+    }
+
+    pub(crate) fn named(self, name: &str, percentage: i64) -> Self {
+        Self { name: name.into(), percentage, ..self }
+    }
+
+    pub(crate) fn at(self, base: impl Into<String>) -> Self {
+        Self { base: Some(base.into()), ..self }
+    }
+
+    pub(crate) fn secret(self, secret: &'static str) -> Self {
+        Self { secret, ..self }
+    }
+
+    pub(crate) fn timeouts(self, first_byte: u64, idle: u64) -> Self {
+        Self {
+            timeouts: json!({"connect_ms": 5000, "first_byte_ms": first_byte, "idle_ms": idle}),
+            ..self
+        }
+    }
+
+    fn json(&self, task: &str, simulator: &str) -> Value {
+        let base = self.base.as_deref().unwrap_or(simulator);
+        let secret = format!("{{{{secrets/s/{}}}}}", self.secret);
+        let (field, block) = match self.provider {
+            "openai" => {
+                ("openai_config", json!({"openai_api_key": secret, "openai_api_base": format!("{base}/v1")}))
+            }
+            "anthropic" => {
+                ("anthropic_config", json!({"anthropic_api_key": secret, "anthropic_api_base": base}))
+            }
+            "custom" => (
+                "custom_provider_config",
+                json!({"custom_provider_url": format!("{base}/v1"), "bearer_token_auth": {"token": secret}}),
+            ),
+            other => panic!("unknown provider {other}"),
+        };
+        let mut entity = json!({"name": self.name, "external_model": {
+            "name": self.model, "provider": self.provider, "task": task, field: block}});
+        if !self.timeouts.is_null() {
+            entity["timeouts"] = self.timeouts.clone();
+        }
+        entity
+    }
+}
+
+impl World {
+    fn start(setup: Setup) -> Self {
+        count_panics();
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let upstream = Simulator::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let (simulator, ledger) = (upstream.url(), upstream.ledger());
+        tasks.spawn(upstream.serve(shutdown.clone()));
+        let live = Arc::new(Live::default());
+        live.publish(Snapshot { tokens: Arc::new(tokens()), ..Snapshot::default() });
+        let policy = AddressPolicy::new(&setup.allow).unwrap();
+        let client = egress::Client::new(ClientConfig { policy, ..ClientConfig::default() }).unwrap();
+        let records = Arc::new(Recorder::default());
+        let sink: Arc<dyn RecordSink> = records.clone();
+        let router = gateway::router(Gateway::new(live.clone(), client, sink, setup.config));
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(SEND_BUFFER).unwrap();
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let listener = socket.listen(1024).unwrap();
+        let gateway = listener.local_addr().unwrap();
+        tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
+        Self { gateway, simulator, ledger, records, tasks, live, shutdown }
+    }
+
+    /// Publishes an endpoint of chat.
+    pub(crate) fn chat(&self, name: &str, entities: &[Entity]) {
+        self.endpoint(name, CHAT, false, entities);
+    }
+
+    pub(crate) fn endpoint(&self, name: &str, task: &str, fallback: bool, entities: &[Entity]) {
+        let routes: Vec<Value> = entities
+            .iter()
+            .map(|e| json!({"served_entity_name": e.name, "traffic_percentage": e.percentage}))
+            .collect();
+        let entities: Vec<Value> = entities.iter().map(|e| e.json(task, &self.simulator)).collect();
+        let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
+        let defaults = Defaults::default();
+        let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
+        let grant = |user: &str, level| Grant { to: Grantee::User(user.into()), level };
+        let meta = Meta {
+            id: format!("id-{name}").into(),
+            name: name.into(),
+            config_version: 1,
+            fallback,
+            grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
+        };
+        let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
+            secret.to_string().contains("/key}}").then(|| KEY.to_owned().into())
+        });
+        let mut snapshot = Snapshot::clone(&self.live.load());
+        let mut endpoints = HashMap::clone(&snapshot.endpoints);
+        endpoints.insert(name.to_owned(), compiled.unwrap().endpoint);
+        snapshot.endpoints = Arc::new(endpoints);
+        self.live.publish(snapshot);
+    }
+
+    /// The newest request at the simulator, once it stands like this.
+    pub(crate) async fn upstream(&self, state: State, within: Duration) -> Record {
+        let newest = async || self.ledger.requests().pop().filter(|record| record.state == state);
+        eventually(within, newest).await.unwrap_or_else(|| panic!("not {state:?}: {:?}", self.ledger.requests()))
+    }
+
+    /// The only settlement, once it is there.
+    pub(crate) async fn settled(&self, within: Duration) -> Settlement {
+        let one = async || self.records.settlements().pop();
+        let settlement = eventually(within, one).await.expect("nothing was settled");
+        assert_eq!(self.records.settlements().len(), 1);
+        settlement
+    }
+
+    async fn check(&self) {
+        let balanced = async || {
+            (self.records.admitted.lock().len() == self.records.settled.lock().len()).then_some(())
+        };
+        let is_balanced = eventually(Duration::from_secs(5), balanced).await.is_some();
+        let ids = |of: Vec<Admission>| {
+            let mut ids: Vec<_> = of.into_iter().map(|admission| admission.request_id.0).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let settled = self.records.settled.lock().iter().map(|(admission, _)| admission.clone()).collect();
+        assert_eq!(ids(self.records.admissions()), ids(settled), "balanced: {is_balanced}");
+        assert_eq!(PANICS.load(Ordering::SeqCst), 0, "something panicked");
+    }
+}
+
+/// Asks until there is an answer or the time is up.
+pub(crate) async fn eventually<T>(within: Duration, ask: impl AsyncFn() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask().await {
+            return Some(answer);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn tokens() -> HashMap<[u8; 32], Token> {
+    let token = |text: &str, user: &str, expires_at| {
+        let principal = Principal {
+            id: user.into(),
+            name: user.into(),
+            display_name: user.into(),
+            kind: PrincipalKind::User,
+            groups: Vec::new(),
+        };
+        let hash = hash_token(text);
+        (hash, Token { id: text.into(), hash, principal: Arc::new(principal), expires_at })
+    };
+    [token(TOKEN, "ann", None), token(VIEWER, "bob", None), token(EXPIRED, "ann", Some(1))].into()
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, _) = accepted.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let service = TowerToHyperService::new(router.clone());
+        let mut http = http1::Builder::new();
+        let serving = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = serving => {}
+            }
+        });
+    }
+}
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if info.location().is_none_or(|at| !at.file().contains("tests/it")) {
+                PANICS.fetch_add(1, Ordering::SeqCst);
+            }
+            print(info);
+        }));
+    });
+}
