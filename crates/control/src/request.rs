@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
+use axum::body::HttpBody;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use policy::Principal;
@@ -14,6 +16,8 @@ use crate::Control;
 
 /// Longest management body. A secret may be 128 KiB, six times that when every byte is escaped.
 const MAX_BODY: usize = 1 << 20;
+/// How long a client may take to send it.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A call that was let in.
 pub(crate) struct Call {
@@ -56,18 +60,34 @@ impl Call {
     /// The body as JSON, whatever its content type says; an empty body is an empty object.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let bytes: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
-        serde_json::from_slice(bytes)
-            .map_err(|e| ApiError::bad_request(format!("the request body cannot be read: {e}")))
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let read = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+            let place = e.path().to_string();
+            let place = if place == "." { "the request body".to_owned() } else { place };
+            ApiError::bad_request(format!("{place}: {}", e.inner()))
+        })?;
+        let end = reader.end();
+        end.map(|()| read).map_err(|e| ApiError::bad_request(format!("the request body: {e}")))
     }
 }
 
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the request body is larger than {MAX_BODY} bytes");
-            Err(ApiError::new(ErrorCode::RequestEntityTooLarge, message))
-        }
-        Err(error) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
+    // Announced too large: refused unread.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_large());
     }
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
+        Err(_) => {
+            let message = format!("the request body did not arrive within {} s", BODY_WITHIN.as_secs());
+            Err(ApiError::new(ErrorCode::BadRequest, message).with_status(408))
+        }
+    }
+}
+
+fn too_large() -> ApiError {
+    let message = format!("the request body is larger than {MAX_BODY} bytes");
+    ApiError::new(ErrorCode::RequestEntityTooLarge, message)
 }

@@ -168,6 +168,9 @@ fn validated<'a>(call: &Call<'a>) -> Result<&'a [Value], Refusal> {
         return Err(Refusal::bad_request("max_tokens: field required"));
     }
     match call.body.get("messages").and_then(Value::as_array) {
+        Some(messages) if messages.iter().any(|m| m.get("role").and_then(Value::as_str).is_none()) => {
+            Err(Refusal::bad_request("messages: each message must be an object with a role"))
+        }
         Some(messages) if !messages.is_empty() => Ok(messages),
         Some(_) => Err(Refusal::bad_request("messages: at least one message is required")),
         None => Err(Refusal::bad_request("messages: field required")),

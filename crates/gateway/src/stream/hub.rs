@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use bytes::BytesMut;
 use journal::{CountedUsage, Provenance};
 use providers::{Malformed, StreamFault};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wire::sse::{self, Event};
@@ -101,9 +102,15 @@ struct UsageChunk<'a> {
 impl<'a> Peek<'a> {
     /// `None` for valid JSON that is no object.
     fn read(data: &'a [u8]) -> Result<Option<Self>, Malformed> {
-        match serde_json::from_slice(data) {
+        // Strings that nobody reads are not checked by the parser, and would reach the client as they are.
+        let text = str::from_utf8(data).map_err(|e| Malformed(format!("an event is not UTF-8: {e}")))?;
+        match serde_json::from_str(text) {
             Ok(peek) => Ok(Some(peek)),
-            Err(error) if error.is_data() => Ok(serde_json::from_slice::<Rough<'_>>(data).ok().map(Self::of)),
+            Err(error) if error.is_data() => {
+                // The reader stopped at a type: what comes after it may still be no JSON.
+                serde_json::from_str::<IgnoredAny>(text)?;
+                Ok(serde_json::from_str::<Rough<'_>>(text).ok().map(Self::of))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -280,6 +287,11 @@ mod tests {
             assert!(hub.event(&error, &mut out).is_err(), "{error:?}");
         }
         assert!(hub.event(&event("{oops"), &mut out).is_err());
+        for broken in ["null {}", "[1] x", r#"{"usage":"?", oops"#] {
+            assert!(hub.event(&event(broken), &mut out).is_err(), "{broken}");
+        }
+        let latin = Event { name: String::new(), data: (&b"{\"x\":\"\xe9\"}"[..]).into() };
+        assert!(hub.event(&latin, &mut out).is_err());
         assert!(hub.event(&event(r#"["new","shape"]"#), &mut out).is_ok());
     }
 

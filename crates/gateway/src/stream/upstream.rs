@@ -31,6 +31,7 @@ pub(crate) struct Upstream {
     timer: Pin<Box<Sleep>>,
     last: Instant,
     /// Whether something has gone to the client: before, the limit is that of the first byte.
+    deferred: Option<Result<Step, ServeError>>,
     begun: bool,
     ended: bool,
     closing: bool,
@@ -58,6 +59,7 @@ impl Upstream {
             timer,
             last,
             begun: false,
+            deferred: None,
             ended: false,
             closing: false,
         }
@@ -68,12 +70,15 @@ impl Upstream {
     pub(crate) async fn first_event(mut self) -> Result<(Self, BytesMut), ServeError> {
         let mut out = BytesMut::new();
         loop {
-            let step = std::future::poll_fn(|cx| self.poll_step(cx, &mut out)).await?;
+            let step = std::future::poll_fn(|cx| self.poll_step(cx, &mut out)).await;
             if !out.is_empty() {
                 self.begun = true;
+                // One read may hold the first event and the end: the end is for the next poll, so that
+                // what the client sees does not depend on how the bytes were cut.
+                self.deferred = (!matches!(step, Ok(Step::Read))).then_some(step);
                 return Ok((self, out));
             }
-            if matches!(step, Step::Complete) {
+            if matches!(step?, Step::Complete) {
                 let reason = "the stream ended without an event".to_owned();
                 return Err(ServeError::Broken { at: self.at, reason });
             }
@@ -86,6 +91,9 @@ impl Upstream {
         cx: &mut Context<'_>,
         out: &mut BytesMut,
     ) -> Poll<Result<Step, ServeError>> {
+        if let Some(step) = self.deferred.take() {
+            return Poll::Ready(step);
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.last = Instant::now();

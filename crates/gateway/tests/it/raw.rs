@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::World;
+use crate::world::{World, small_buffers};
 
 /// What is played for each request.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,7 @@ pub(crate) struct Raw {
     pub(crate) url: String,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    written: Arc<AtomicUsize>,
 }
 
 impl Play {
@@ -78,20 +79,21 @@ impl Raw {
 
     /// `play` is asked for each request with its number, from 0.
     pub(crate) async fn with(world: &World, play: impl Fn(usize) -> Play + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+        let listener = small_buffers();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let (accepted, asked, play, tasks) =
-            (connections.clone(), requests.clone(), Arc::new(play), world.tasks.clone());
+        let raw =
+            Self { url, connections: Arc::default(), requests: Arc::default(), written: Arc::default() };
+        let (accepted, play, tasks) = (raw.connections.clone(), Arc::new(play), world.tasks.clone());
+        let counts = (raw.requests.clone(), raw.written.clone());
         world.tasks.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 accepted.fetch_add(1, Ordering::SeqCst);
-                let (asked, play) = (asked.clone(), play.clone());
+                let (counts, play) = (counts.clone(), play.clone());
                 // A peer that leaves early is part of many tests.
-                tasks.spawn(async move { drop(serve(socket, &asked, play.as_ref()).await) });
+                tasks.spawn(async move { drop(serve(socket, &counts.0, &counts.1, play.as_ref()).await) });
             }
         });
-        Self { url, connections, requests }
+        raw
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -101,11 +103,17 @@ impl Raw {
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+
+    /// Bytes that the kernel took.
+    pub(crate) fn written(&self) -> usize {
+        self.written.load(Ordering::SeqCst)
+    }
 }
 
 async fn serve(
     mut socket: TcpStream,
     asked: &AtomicUsize,
+    written: &AtomicUsize,
     play: &(dyn Fn(usize) -> Play + Send + Sync),
 ) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
@@ -116,6 +124,7 @@ async fn serve(
         let play = play(asked.fetch_add(1, Ordering::SeqCst));
         for piece in &play.pieces {
             socket.write_all(piece).await?;
+            written.fetch_add(piece.len(), Ordering::SeqCst);
             if !play.pause.is_zero() {
                 tokio::time::sleep(play.pause).await;
             }

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use egress::{AddressPolicy, ClientConfig};
-use gateway::{Gateway, GatewayConfig};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -25,6 +24,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tollgate_gateway::{Gateway, GatewayConfig};
 
 pub(crate) const TOKEN: &str = "dapi-ann";
 /// Bob may view every endpoint and query none.
@@ -38,9 +38,6 @@ pub(crate) const COMPLETIONS: &str = "llm/v1/completions";
 pub(crate) const EMBEDDINGS: &str = "llm/v1/embeddings";
 
 pub(crate) const PROVIDERS: [&str; 3] = ["openai", "anthropic", "custom"];
-
-/// Small, so that what is measured is the gateway's memory and not the kernel's.
-const SEND_BUFFER: u32 = 64 << 10;
 
 /// Panics outside of this test binary's own files, that is in the gateway.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -156,10 +153,7 @@ impl Entity {
     }
 
     pub(crate) fn timeouts(self, first_byte: u64, idle: u64) -> Self {
-        Self {
-            timeouts: json!({"connect_ms": 5000, "first_byte_ms": first_byte, "idle_ms": idle}),
-            ..self
-        }
+        Self { timeouts: json!({"connect_ms": 5000, "first_byte_ms": first_byte, "idle_ms": idle}), ..self }
     }
 
     fn json(&self, task: &str, simulator: &str) -> Value {
@@ -200,11 +194,8 @@ impl World {
         let client = egress::Client::new(ClientConfig { policy, ..ClientConfig::default() }).unwrap();
         let records = Arc::new(Recorder::default());
         let sink: Arc<dyn RecordSink> = records.clone();
-        let router = gateway::router(Gateway::new(live.clone(), client, sink, setup.config));
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_send_buffer_size(SEND_BUFFER).unwrap();
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let listener = socket.listen(1024).unwrap();
+        let router = tollgate_gateway::router(Gateway::new(live.clone(), client, sink, setup.config));
+        let listener = small_buffers();
         let gateway = listener.local_addr().unwrap();
         tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
         Self { gateway, simulator, ledger, records, tasks, live, shutdown }
@@ -245,7 +236,9 @@ impl World {
     /// The newest request at the simulator, once it stands like this.
     pub(crate) async fn upstream(&self, state: State, within: Duration) -> Record {
         let newest = async || self.ledger.requests().pop().filter(|record| record.state == state);
-        eventually(within, newest).await.unwrap_or_else(|| panic!("not {state:?}: {:?}", self.ledger.requests()))
+        eventually(within, newest)
+            .await
+            .unwrap_or_else(|| panic!("not {state:?}: {:?}", self.ledger.requests()))
     }
 
     /// The only settlement, once it is there.
@@ -257,9 +250,8 @@ impl World {
     }
 
     async fn check(&self) {
-        let balanced = async || {
-            (self.records.admitted.lock().len() == self.records.settled.lock().len()).then_some(())
-        };
+        let balanced =
+            async || (self.records.admitted.lock().len() == self.records.settled.lock().len()).then_some(());
         let is_balanced = eventually(Duration::from_secs(5), balanced).await.is_some();
         let ids = |of: Vec<Admission>| {
             let mut ids: Vec<_> = of.into_iter().map(|admission| admission.request_id.0).collect();
@@ -286,6 +278,15 @@ pub(crate) async fn eventually<T>(within: Duration, ask: impl AsyncFn() -> Optio
     }
 }
 
+/// A listener on loopback whose connections hold little in the kernel, so that what is measured is the
+/// gateway's memory.
+pub(crate) fn small_buffers() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(64 << 10).unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    socket.listen(1024).unwrap()
+}
+
 fn tokens() -> HashMap<[u8; 32], Token> {
     let token = |text: &str, user: &str, expires_at| {
         let principal = Principal {
@@ -301,12 +302,7 @@ fn tokens() -> HashMap<[u8; 32], Token> {
     [token(TOKEN, "ann", None), token(VIEWER, "bob", None), token(EXPIRED, "ann", Some(1))].into()
 }
 
-async fn serve(
-    listener: TcpListener,
-    router: axum::Router,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
-) {
+async fn serve(listener: TcpListener, router: axum::Router, tasks: TaskTracker, shutdown: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,

@@ -106,6 +106,9 @@ pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
     if messages.is_empty() {
         return Err(Refusal::bad_param("messages", "messages is empty: at least one message is required"));
     }
+    if let Some(at) = messages.iter().position(|m| m.get("role").and_then(Value::as_str).is_none()) {
+        return Err(Refusal::bad_param("messages", format!("messages[{at}] must be an object with a role")));
+    }
     let answer = answer(&prompt(call.body, messages), call.script);
     if call.wants_stream() {
         return Ok(Reply::Stream(stream(call, &answer)?));

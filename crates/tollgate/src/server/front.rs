@@ -11,10 +11,13 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use hyper::body::Incoming;
 use journal::RequestId;
 use tower::ServiceExt;
 use tracing::Instrument;
 use wire::error::{ApiError, ErrorCode};
+
+use super::unread::Leftover;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -29,7 +32,13 @@ impl Front {
         Self { router }
     }
 
-    pub(super) async fn serve(self, mut request: Request<Body>) -> Result<Response, Infallible> {
+    pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let (left, version) = (Leftover::default(), request.version());
+        let response = self.answer(request.map(|body| left.watch(body))).await;
+        Ok(left.drain_behind(response, version))
+    }
+
+    async fn answer(self, mut request: Request<Body>) -> Response {
         let id: std::sync::Arc<str> = uuid::Uuid::now_v7().to_string().into();
         normalize(&mut request);
         request.extensions_mut().insert(RequestId(id.clone()));
@@ -52,7 +61,7 @@ impl Front {
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        Ok(response)
+        response
     }
 }
 
@@ -140,7 +149,7 @@ mod tests {
         let router = Router::new()
             .route("/boom", axum::routing::get(|| async { if true { panic!("boom") } else { "" } }));
         let request = Request::builder().uri("/boom").body(Body::empty()).unwrap();
-        let response = Front::new(router).serve(request).await.unwrap();
+        let response = Front::new(router).answer(request).await;
         assert_eq!(response.status(), 500);
         assert!(response.headers().contains_key(REQUEST_ID));
     }

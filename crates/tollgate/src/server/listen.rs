@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
@@ -135,8 +134,7 @@ impl Connection {
 
     async fn speak<S: Read + Write + Unpin + Send + 'static>(self, stream: S) {
         let Self { http, front, watcher, cut } = self;
-        let service =
-            service_fn(move |request: http::Request<Incoming>| front.clone().serve(request.map(Body::new)));
+        let service = service_fn(move |request: http::Request<Incoming>| front.clone().serve(request));
         let connection = http.serve_connection(stream, service).into_owned();
         let connection = watcher.watch(connection);
         tokio::select! {

@@ -4,6 +4,7 @@ mod front;
 mod health;
 mod listen;
 mod tls;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,0 +1,165 @@
+//! Clients that leave before the end.
+
+use std::time::Duration;
+
+use journal::{Outcome, Provenance};
+use serde_json::json;
+use simulator::State;
+use tokio::time::Instant;
+
+use crate::client::{chat, invocations};
+use crate::timeouts::within_tries;
+use crate::world::{CHAT, Entity, PROVIDERS, World, eventually, world};
+
+const SOON: Duration = Duration::from_millis(100);
+const AT_LAST: Duration = Duration::from_secs(5);
+
+/// Waits until the newest call of the upstream is over, and tells whether that took no more than [`SOON`].
+async fn is_cancelled_soon(world: &World) -> bool {
+    let since = Instant::now();
+    world.upstream(State::Cancelled, AT_LAST).await;
+    since.elapsed() <= SOON
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_stream_ends_the_call_and_pays_for_what_it_got() {
+    for provider in PROVIDERS {
+        world(async |world| {
+            world.chat("e", &[Entity::new(provider, "m;chunks=100;chunk_ms=20")]);
+            within_tries(async || {
+                let mut running = world.ask_running("e").await;
+                running.until("tok-9 ").await;
+                drop(running);
+                is_cancelled_soon(world).await
+            })
+            .await;
+            eventually(AT_LAST, async || world.records.settlements().pop()).await.unwrap();
+            let settled = world.records.settlements().remove(0);
+            assert_eq!((settled.outcome, settled.status), (Outcome::Cancelled, 499));
+            assert_eq!((settled.entity.as_deref(), settled.attempts.len()), (Some("one"), 1));
+            let usage = settled.usage.unwrap();
+            assert_eq!((usage.provenance, usage.usage.prompt_tokens), (Provenance::Estimated, 5));
+            // Ten pieces of six characters, and what was under way.
+            assert!((15..=25).contains(&usage.usage.completion_tokens), "{usage:?}");
+            assert!(settled.bytes_out > 0 && settled.first_byte_ms.is_some());
+            let sent = world.ledger.requests().remove(0);
+            assert!(sent.chunks_sent < 30, "{sent:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_ends_the_call() {
+    for provider in PROVIDERS {
+        for (stream, script) in [
+            (false, "hang=headers"),
+            (false, "hang=body"),
+            (true, "hang=headers"),
+            (true, "first_token_ms=60000"),
+        ] {
+            world(async |world| {
+                world.chat("e", &[Entity::new(provider, &format!("m;{script}"))]);
+                within_tries(async || {
+                    let seen = world.ledger.summary().total;
+                    let socket = world.ask_and_wait("e", stream).await;
+                    let arrived = async || (world.ledger.summary().total > seen).then_some(());
+                    eventually(AT_LAST, arrived).await.unwrap();
+                    drop(socket);
+                    is_cancelled_soon(world).await
+                })
+                .await;
+                eventually(AT_LAST, async || world.records.settlements().pop()).await.unwrap();
+                let settled = world.records.settlements().remove(0);
+                assert_eq!((settled.outcome, settled.status), (Outcome::Cancelled, 499), "{script}");
+                assert_eq!(settled.entity.as_deref(), Some("one"));
+                assert_eq!(settled.attempts.len(), 1);
+                assert_eq!(settled.attempts[0].status, None);
+                let usage = settled.usage.unwrap();
+                assert_eq!((usage.provenance, usage.usage.prompt_tokens), (Provenance::Estimated, 5));
+                assert_eq!((usage.usage.completion_tokens, settled.bytes_out), (0, 0));
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_a_fallback_ends_every_call() {
+    world(async |world| {
+        let entities = [
+            Entity::new("openai", "fail-500").named("a", 100),
+            Entity::new("openai", "m;hang=headers").named("b", 0),
+            Entity::new("openai", "never").named("c", 0),
+        ];
+        world.endpoint("e", CHAT, true, &entities);
+        let socket = world.ask_and_wait("e", true).await;
+        let second = async || (world.ledger.summary().total == 2).then_some(());
+        eventually(AT_LAST, second).await.unwrap();
+        drop(socket);
+        let settled = world.settled(AT_LAST).await;
+        assert_eq!((settled.outcome, settled.entity.as_deref()), (Outcome::Cancelled, Some("b")));
+        let attempts: Vec<_> = settled.attempts.iter().map(|attempt| attempt.status).collect();
+        assert_eq!(attempts, [Some(500), None]);
+        world.upstream(State::Cancelled, AT_LAST).await;
+        assert_eq!(world.ledger.summary().total, 2);
+    })
+    .await;
+}
+
+/// Who leaves while still sending was never admitted.
+#[tokio::test]
+async fn a_client_that_leaves_in_its_own_request_leaves_no_record() {
+    world(async |world| {
+        use tokio::io::AsyncWriteExt;
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let mut socket = tokio::net::TcpStream::connect(world.gateway).await.unwrap();
+        let path = invocations("e");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer dapi-ann\r\ncontent-length: 99\r\n\r\n{{");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(socket);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(world.records.admissions().is_empty() && world.ledger.requests().is_empty());
+    })
+    .await;
+}
+
+/// Many at once, each at another moment: one settlement each, and nothing is left running.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaving_at_any_moment_leaves_one_settlement() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m;chunks=10;chunk_ms=3")]);
+        world.chat("a", &[Entity::new("anthropic", "m;chunks=10;chunk_ms=3")]);
+        for round in 0..60_u64 {
+            let endpoint = if round % 2 == 0 { "e" } else { "a" };
+            let socket = world.ask_and_wait(endpoint, round % 3 != 0).await;
+            tokio::time::sleep(Duration::from_micros(800 * round)).await;
+            drop(socket);
+        }
+        let idle = async || (world.ledger.summary().open == 0).then_some(());
+        eventually(AT_LAST, idle).await.unwrap();
+        let outcomes: Vec<Outcome> = world.records.settlements().iter().map(|s| s.outcome).collect();
+        assert!(
+            outcomes.contains(&Outcome::Cancelled) && outcomes.contains(&Outcome::Completed),
+            "{outcomes:?}"
+        );
+    })
+    .await;
+}
+
+/// A client that has everything and then leaves has not cancelled.
+#[tokio::test]
+async fn leaving_after_the_last_byte_is_no_cancellation() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m;chunks=3")]);
+        let mut body = chat(true);
+        body["usage_context"] = json!({});
+        let mut running = world.open(&invocations("e"), &body).await;
+        running.until("[DONE]").await;
+        drop(running);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(world.records.only().outcome, Outcome::Completed);
+    })
+    .await;
+}

@@ -1,0 +1,112 @@
+//! Clients that read slowly or not at all, and many at once.
+
+use std::time::Duration;
+
+use journal::Outcome;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+
+use crate::raw::{Play, Raw};
+use crate::world::{Entity, PROVIDERS, eventually, world};
+
+/// What may be under way to a client that does not read: in the kernel, and in the gateway.
+const HELD: usize = 2 << 20;
+const EVENTS: usize = 2560;
+const TEXT: usize = 8 << 10;
+
+/// A stream of 20 MiB.
+fn long_stream(provider: &str) -> Play {
+    let text = "x".repeat(TEXT);
+    let (piece, last) = if provider == "anthropic" {
+        let delta =
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
+        (format!("data: {delta}\n\n"), "data: {\"type\":\"message_stop\"}\n\n")
+    } else {
+        let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
+        (format!("data: {chunk}\n\n"), "data: [DONE]\n\n")
+    };
+    let pieces: Vec<&str> = std::iter::repeat_n(piece.as_str(), EVENTS).chain([last]).collect();
+    Play::stream(&pieces)
+}
+
+/// What the upstream could send, once that does not grow any more.
+async fn stalled_at(raw: &Raw) -> usize {
+    let mut last = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = raw.written();
+        if now > 0 && now == last {
+            return now;
+        }
+        last = now;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_stops_the_upstream() {
+    for provider in PROVIDERS {
+        world(async |world| {
+            let raw = Raw::start(world, long_stream(provider)).await;
+            world.chat("e", &[Entity::new(provider, "m").at(&raw.url)]);
+            let mut socket = world.ask_and_wait("e", true).await;
+            let held = stalled_at(&raw).await;
+            println!("held {held}");
+            assert!(held < HELD, "{provider}: {held} bytes are under way to a client that does not read");
+            // Then it reads, and gets everything.
+            let (mut total, mut buffer, mut tail) = (0, vec![0; 1 << 16], Vec::new());
+            while !tail.ends_with(b"0\r\n\r\n") {
+                let read = socket.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "cut after {total}");
+                total += read;
+                tail.extend_from_slice(&buffer[..read]);
+                tail.drain(..tail.len().saturating_sub(64));
+            }
+            assert!(total > EVENTS * TEXT, "{total}");
+            assert_eq!(world.settled(Duration::from_secs(1)).await.outcome, Outcome::Completed);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stalled_streams_do_not_slow_others() {
+    world(async |world| {
+        world.chat("big", &[Entity::new("openai", "m;content_bytes=1048576;chunks=200")]);
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let mut stalled = Vec::new();
+        for _ in 0..20 {
+            stalled.push(world.ask_and_wait("big", true).await);
+        }
+        let all = async || (world.ledger.summary().total == 20).then_some(());
+        eventually(Duration::from_secs(5), all).await.unwrap();
+        crate::timeouts::within_tries(async || {
+            let got = world.ask("e", true).await;
+            assert!(got.is_done(), "{got:?}");
+            got.waited + got.took < Duration::from_millis(200)
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_at_once_are_all_answered() {
+    world(async |world| {
+        for (at, provider) in PROVIDERS.into_iter().enumerate() {
+            world.chat(&format!("e{at}"), &[Entity::new(provider, "m;chunks=20;chunk_ms=2")]);
+        }
+        let ask = |at: usize| async move {
+            let got = world.ask(&format!("e{}", at % 3), at.is_multiple_of(2)).await;
+            assert_eq!(got.status, 200, "{got:?}");
+            assert!(!at.is_multiple_of(2) || got.is_done(), "{got:?}");
+        };
+        let mut all: Vec<_> = (0..100).map(|at| Box::pin(ask(at))).collect();
+        std::future::poll_fn(|cx| {
+            all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+            if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        assert_eq!(world.records.settlements().len(), 100);
+    })
+    .await;
+}

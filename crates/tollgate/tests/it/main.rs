@@ -1,0 +1,11 @@
+//! The real binary over real sockets, and the rules of the code base.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "the harness is test code that is not inside a #[test]"
+)]
+
+mod tidy;
