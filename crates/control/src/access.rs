@@ -14,7 +14,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 use policy::identity::{self, Credential, Unknown};
-use policy::{Level, Principal, permit};
+use policy::{Endpoint, Level, Principal, permit};
 use wire::error::{ApiError, ErrorCode};
 
 use crate::reply::{Failure, Reply};
@@ -32,6 +32,8 @@ pub enum Needs {
     Admin,
     /// A level on the endpoint that is `{name}` in the path.
     Endpoint(Level),
+    /// A level on the endpoint whose id is `{id}` in the path.
+    EndpointById(Level),
     /// A permission on the secret scope that the request names; the handler checks it, because the name
     /// stands in the body.
     Scope,
@@ -139,12 +141,23 @@ fn check(
             let name = path.get("name").map_or("", String::as_str);
             let snapshot = control.inner.live.load();
             let endpoint = snapshot.endpoints.get(name).ok_or_else(|| no_such_endpoint(name))?;
-            if permit::level(caller, endpoint) >= Some(level) {
-                return Ok(());
-            }
-            Err(ApiError::denied(format!("{} lacks {} on endpoint {name:?}", caller.name, level.as_str())))
+            allow(caller, endpoint, level)
+        }
+        Needs::EndpointById(level) => {
+            let id = path.get("id").map_or("", String::as_str);
+            let snapshot = control.inner.live.load();
+            let endpoint = snapshot.endpoints.values().find(|e| e.id.as_ref() == id);
+            allow(caller, endpoint.ok_or_else(|| no_such_endpoint(id))?, level)
         }
     }
+}
+
+fn allow(caller: &Principal, endpoint: &Endpoint, level: Level) -> Result<(), ApiError> {
+    if permit::level(caller, endpoint) >= Some(level) {
+        return Ok(());
+    }
+    let (who, what) = (&caller.name, &endpoint.name);
+    Err(ApiError::denied(format!("{who} lacks {} on endpoint {what:?}", level.as_str())))
 }
 
 pub(crate) fn no_such_endpoint(name: &str) -> ApiError {

@@ -18,8 +18,8 @@ mod tokens;
 use std::sync::Arc;
 
 use axum::Router;
-use policy::Live;
 use policy::endpoint::Defaults;
+use policy::{Live, RuntimeView};
 use store::Store;
 use tokio::sync::Mutex;
 
@@ -46,6 +46,7 @@ pub struct Control {
 struct Inner {
     store: Arc<dyn Store>,
     live: Arc<Live>,
+    runtime: Arc<dyn RuntimeView>,
     config: ControlConfig,
     workspace_id: i64,
     /// Changes are made one after the other: what is checked is then still true when it is written.
@@ -62,14 +63,25 @@ impl std::fmt::Debug for Control {
 
 impl Control {
     /// Errors when the store cannot be read.
-    pub async fn new(store: Arc<dyn Store>, live: Arc<Live>, config: ControlConfig) -> store::Result<Self> {
+    pub async fn new(
+        store: Arc<dyn Store>,
+        live: Arc<Live>,
+        runtime: Arc<dyn RuntimeView>,
+        config: ControlConfig,
+    ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
         let (writing, publishing) = (Mutex::new(()), Mutex::new(()));
-        Ok(Self { inner: Arc::new(Inner { store, live, config, workspace_id, writing, publishing }) })
+        Ok(Self {
+            inner: Arc::new(Inner { store, live, runtime, config, workspace_id, writing, publishing }),
+        })
     }
 
     fn store(&self) -> &dyn Store {
         self.inner.store.as_ref()
+    }
+
+    fn runtime(&self) -> &dyn RuntimeView {
+        self.inner.runtime.as_ref()
     }
 }
 

@@ -7,22 +7,29 @@ use serde::Serialize;
 use store::StoreError;
 use wire::error::{ApiError, ErrorCode};
 
-/// A JSON body and the headers that go with it.
+const JSON: &str = "application/json";
+
+/// A body and the headers that go with it.
 #[derive(Debug)]
 pub(crate) struct Reply {
     body: Vec<u8>,
+    content_type: &'static str,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
     pub(crate) fn json<T: Serialize>(body: &T) -> Result<Self, Failure> {
         let body = serde_json::to_vec(body).map_err(|e| ApiError::internal(format!("the answer: {e}")))?;
-        Ok(Self { body, headers: Vec::new() })
+        Ok(Self { body, content_type: JSON, headers: Vec::new() })
     }
 
     /// `{}`: clients parse the answer of a deletion too.
     pub(crate) fn empty() -> Self {
-        Self { body: b"{}".to_vec(), headers: Vec::new() }
+        Self { body: b"{}".to_vec(), content_type: JSON, headers: Vec::new() }
+    }
+
+    pub(crate) fn text(body: String) -> Self {
+        Self { body: body.into_bytes(), content_type: "text/plain; charset=utf-8", headers: Vec::new() }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
@@ -35,7 +42,7 @@ impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         let mut response = self.body.into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         // Answers may hold secrets (`secrets/get`, a new token): nothing between keeps them.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.headers);

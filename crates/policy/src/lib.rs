@@ -6,9 +6,11 @@ pub mod estimate;
 pub mod identity;
 pub mod permit;
 pub mod routing;
+pub mod runtime;
 pub mod snapshot;
 
 pub use endpoint::{Compiled, Endpoint, Entity};
 pub use identity::{Credential, Principal, PrincipalKind};
 pub use permit::Level;
+pub use runtime::RuntimeView;
 pub use snapshot::{Live, Snapshot};

@@ -1,11 +1,47 @@
-//! The `ai_gateway` block: what of it can be accepted.
+//! The `ai_gateway` block: what of it can be accepted, and the two routes that replace it.
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use wire::endpoint::{AiGateway, RateLimit};
 use wire::error::ApiError;
 
+use super::change::change;
+use crate::reply::{Failure, Reply};
+use crate::request::Call;
+
 const MAX_RATE_LIMITS: usize = 20;
 const KEYS: [&str; 4] = ["endpoint", "user", "user_group", "service_principal"];
+
+/// `PUT …/ai-gateway`: replaces the whole block; what is left out is cleared.
+pub(super) async fn put(call: Call) -> Result<Reply, Failure> {
+    let block: AiGateway = call.json()?;
+    check(&block)?;
+    let record = change(&call, |record| {
+        record.document.ai_gateway = Some(block);
+        Ok(())
+    })
+    .await?;
+    Reply::json(&record.document.ai_gateway)
+}
+
+#[derive(Deserialize)]
+struct RateLimits {
+    #[serde(default)]
+    rate_limits: Vec<RateLimit>,
+}
+
+/// `PUT …/rate-limits`, the older form: the limits of the block alone.
+pub(super) async fn put_rate_limits(call: Call) -> Result<Reply, Failure> {
+    let RateLimits { rate_limits } = call.json()?;
+    let record = change(&call, |record| {
+        let block = record.document.ai_gateway.get_or_insert_with(AiGateway::default);
+        block.rate_limits = Some(rate_limits);
+        Ok(check(block)?)
+    })
+    .await?;
+    let limits = record.document.ai_gateway.and_then(|block| block.rate_limits);
+    Reply::json(&json!({"rate_limits": limits.unwrap_or_default()}))
+}
 
 /// Refuses what is wrong, and what would be accepted and not done: a guardrail that does not guard is
 /// worse than none.

@@ -1,18 +1,18 @@
 //! `POST /api/2.0/serving-endpoints`.
 
 use policy::endpoint::{Normalized, compile, normalize};
-use store::model::{EndpointRecord, GrantRecord, GranteeKind};
+use store::model::EndpointRecord;
 use store::{EndpointDocument, StoreError};
 use wire::endpoint::{CreateEndpoint, EndpointConfig, Tag};
 use wire::error::{ApiError, ErrorCode};
 
 use super::credentials::{self, Plaintexts};
-use super::{ai_gateway, view};
+use super::{ai_gateway, permissions, view};
 use crate::publish::meta;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 use crate::{Control, clock, refresh};
-use policy::{Level, Principal};
+use policy::Principal;
 
 const MAX_TAGS: usize = 20;
 
@@ -66,12 +66,6 @@ pub(super) async fn prepare(
 
 fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
     let now = clock::now_ms();
-    let kind = match caller.kind {
-        policy::PrincipalKind::User => GranteeKind::User,
-        policy::PrincipalKind::ServicePrincipal => GranteeKind::ServicePrincipal,
-    };
-    let owner =
-        GrantRecord { kind, grantee: caller.name.to_string(), level: Level::Manage.as_str().to_owned() };
     EndpointRecord {
         id: uuid::Uuid::new_v4().simple().to_string(),
         name: asked.name.clone(),
@@ -88,7 +82,7 @@ fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
             usage_policy_id: asked.usage_policy_id.clone(),
             ..EndpointDocument::default()
         },
-        grants: vec![owner],
+        grants: vec![permissions::owner(caller)],
     }
 }
 
@@ -121,7 +115,7 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
+pub(super) fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
     if tags.len() > MAX_TAGS {
         return Err(ApiError::invalid(format!(
             "tags: {} are too many, at most {MAX_TAGS} are allowed",

@@ -1,10 +1,15 @@
 //! `/api/2.0/serving-endpoints`. One file per action; the parent only lists them.
 
 mod ai_gateway;
+mod change;
 mod create;
 mod credentials;
+mod export;
+mod permissions;
 mod read;
+mod refused;
 mod remove;
+mod tags;
 mod update;
 mod view;
 
@@ -43,5 +48,107 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/2.0/serving-endpoints/{name}",
         needs: Needs::Endpoint(Level::Manage),
         handler: |call| Box::pin(remove::delete(call)),
+    },
+    Route {
+        method: Method::PUT,
+        path: "/api/2.0/serving-endpoints/{name}/ai-gateway",
+        needs: Needs::Endpoint(Level::Manage),
+        handler: |call| Box::pin(ai_gateway::put(call)),
+    },
+    Route {
+        method: Method::PUT,
+        path: "/api/2.0/serving-endpoints/{name}/rate-limits",
+        needs: Needs::Endpoint(Level::Manage),
+        handler: |call| Box::pin(ai_gateway::put_rate_limits(call)),
+    },
+    Route {
+        method: Method::PATCH,
+        path: "/api/2.0/serving-endpoints/{name}/tags",
+        needs: Needs::Endpoint(Level::Manage),
+        handler: |call| Box::pin(tags::tags(call)),
+    },
+    Route {
+        method: Method::PATCH,
+        path: "/api/2.0/serving-endpoints/{name}/notifications",
+        needs: Needs::Endpoint(Level::Manage),
+        handler: |call| Box::pin(tags::notifications(call)),
+    },
+    Route {
+        method: Method::PATCH,
+        path: "/api/2.0/serving-endpoints/{name}/telemetry-config",
+        needs: Needs::Endpoint(Level::Manage),
+        handler: |call| Box::pin(refused::telemetry(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/serving-endpoints/{name}/metrics",
+        needs: Needs::Endpoint(Level::View),
+        handler: |call| Box::pin(export::metrics(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/serving-endpoints/{name}/openapi",
+        needs: Needs::Endpoint(Level::View),
+        handler: |call| Box::pin(export::openapi(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/serving-endpoints/{name}/served-models/{entity}/logs",
+        needs: Needs::Endpoint(Level::View),
+        handler: |call| Box::pin(export::logs(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/serving-endpoints/{name}/served-models/{entity}/build-logs",
+        needs: Needs::Endpoint(Level::View),
+        handler: |call| Box::pin(export::logs(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/2.0/serving-endpoints/pt",
+        needs: Needs::Admin,
+        handler: |call| Box::pin(refused::provisioned_throughput(call)),
+    },
+    Route {
+        method: Method::PUT,
+        path: "/api/2.0/serving-endpoints/pt/{name}/config",
+        needs: Needs::Admin,
+        handler: |call| Box::pin(refused::provisioned_throughput(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/serving-endpoints:foundation-models",
+        needs: Needs::Principal,
+        handler: |call| Box::pin(read::foundation_models(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/2.0/external-function",
+        needs: Needs::Principal,
+        handler: |call| Box::pin(refused::external_function(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/permissions/serving-endpoints/{id}",
+        needs: Needs::EndpointById(Level::View),
+        handler: |call| Box::pin(permissions::get(call)),
+    },
+    Route {
+        method: Method::PUT,
+        path: "/api/2.0/permissions/serving-endpoints/{id}",
+        needs: Needs::EndpointById(Level::Manage),
+        handler: |call| Box::pin(permissions::put(call)),
+    },
+    Route {
+        method: Method::PATCH,
+        path: "/api/2.0/permissions/serving-endpoints/{id}",
+        needs: Needs::EndpointById(Level::Manage),
+        handler: |call| Box::pin(permissions::patch(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/permissions/serving-endpoints/{id}/permissionLevels",
+        needs: Needs::EndpointById(Level::View),
+        handler: |call| Box::pin(permissions::levels(call)),
     },
 ];

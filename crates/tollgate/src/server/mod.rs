@@ -27,6 +27,7 @@ use crate::cli::tell_terminal;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::telemetry::metrics::{self, MetricsSink};
+use crate::telemetry::minute::LastMinute;
 use front::Front;
 use health::Health;
 
@@ -52,9 +53,10 @@ impl Server {
         let store = Arc::new(folder.open_store().await?);
         first_admin(&folder, store.as_ref()).await?;
         let live = Arc::new(Live::default());
-        let control = control(&config, Arc::clone(&store), Arc::clone(&live)).await?;
+        let runtime = Arc::new(LastMinute::new());
+        let control = control(&config, Arc::clone(&store), Arc::clone(&live), Arc::clone(&runtime)).await?;
         let metrics = metrics::init()?;
-        let gateway = gateway(&config, live)?;
+        let gateway = gateway(&config, live, runtime)?;
         let health = Health::default();
         let router = Router::new()
             .merge(control::router(control.clone()))
@@ -111,22 +113,27 @@ async fn first_admin(folder: &DataFolder, store: &dyn Store) -> anyhow::Result<(
     Ok(())
 }
 
-async fn control(config: &Config, store: Arc<SqliteStore>, live: Arc<Live>) -> anyhow::Result<Control> {
+async fn control(
+    config: &Config,
+    store: Arc<SqliteStore>,
+    live: Arc<Live>,
+    runtime: Arc<LastMinute>,
+) -> anyhow::Result<Control> {
     let control_config = ControlConfig {
         defaults: config.defaults.clone(),
         public_url: config.server.public_url.clone(),
         tls: config.server.tls.is_some(),
     };
-    let control = Control::new(store, live, control_config).await?;
+    let control = Control::new(store, live, runtime, control_config).await?;
     control::refresh(&control).await?;
     Ok(control)
 }
 
-fn gateway(config: &Config, live: Arc<Live>) -> anyhow::Result<Gateway> {
+fn gateway(config: &Config, live: Arc<Live>, runtime: Arc<LastMinute>) -> anyhow::Result<Gateway> {
     let client = egress::ClientConfig { policy: config.egress.clone(), ..egress::ClientConfig::default() };
     let client = egress::Client::new(client).context("cannot read the machine's root certificates")?;
     let limits = GatewayConfig { max_body_bytes: config.server.max_body_bytes, ..GatewayConfig::default() };
-    Ok(Gateway::new(live, client, Arc::new(MetricsSink::new()), limits))
+    Ok(Gateway::new(live, client, Arc::new(MetricsSink::new(runtime)), limits))
 }
 
 async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {

@@ -11,6 +11,8 @@ use journal::{Admission, Provenance, RecordSink, Settlement};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 
+use super::minute::LastMinute;
+
 const REQUESTS: &str = "tollgate_requests_total";
 const DURATION: &str = "tollgate_request_duration_seconds";
 const FIRST_BYTE: &str = "tollgate_time_to_first_byte_seconds";
@@ -59,12 +61,13 @@ struct Handles {
 /// Counts calls and writes one line for each.
 pub(crate) struct MetricsSink {
     in_flight: Gauge,
+    last_minute: Arc<LastMinute>,
     handles: RwLock<HashMap<Labels, Arc<Handles>>>,
 }
 
 impl MetricsSink {
-    pub(crate) fn new() -> Self {
-        Self { in_flight: gauge!(IN_FLIGHT), handles: RwLock::default() }
+    pub(crate) fn new(last_minute: Arc<LastMinute>) -> Self {
+        Self { in_flight: gauge!(IN_FLIGHT), last_minute, handles: RwLock::default() }
     }
 
     fn handles(&self, labels: Labels) -> Arc<Handles> {
@@ -93,12 +96,14 @@ impl Handles {
 }
 
 impl RecordSink for MetricsSink {
-    fn admit(&self, _admission: &Admission) {
+    fn admit(&self, admission: &Admission) {
         self.in_flight.increment(1.0);
+        self.last_minute.admit(admission);
     }
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
         self.in_flight.decrement(1.0);
+        self.last_minute.settle(admission, settlement);
         let handles = self.handles(Labels {
             endpoint: Arc::clone(&admission.endpoint),
             entity: settlement.entity.clone().unwrap_or_else(|| "".into()),

@@ -22,7 +22,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "tollgate",
         &[
-            "wire", "egress", "simulator", "providers", "journal", "policy", "store", "tables", "gateway",
+            "wire",
+            "egress",
+            "simulator",
+            "providers",
+            "journal",
+            "policy",
+            "store",
+            "tables",
+            "gateway",
             "control",
         ],
     ),
@@ -55,7 +63,8 @@ fn arrows_go_down() {
             forbidden.is_empty(),
             "{from} must not depend on {forbidden:?}: arrows only go down (ARCHITECTURE.md, crates)"
         );
-        let missing: BTreeSet<_> = allowed[from].difference(to).map(|to| (from.as_str(), to.as_str())).collect();
+        let missing: BTreeSet<_> =
+            allowed[from].difference(to).map(|to| (from.as_str(), to.as_str())).collect();
         let unused: BTreeSet<_> = UNUSED.iter().copied().filter(|(unused, _)| unused == from).collect();
         assert_eq!(missing, unused, "the arrows that {from} does not use are not those in UNUSED");
     }

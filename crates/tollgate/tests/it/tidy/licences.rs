@@ -13,7 +13,19 @@ fn packages() -> BTreeMap<String, String> {
     let format = "{p}\t{l}";
     let listed = run(
         env!("CARGO"),
-        &["tree", "--locked", "--offline", "--package", "tollgate", "--edges", "normal,build", "--prefix", "none", "--format", format],
+        &[
+            "tree",
+            "--locked",
+            "--offline",
+            "--package",
+            "tollgate",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            format,
+        ],
     );
     let package = |line: &str| {
         let (name, licence) = line.trim_end_matches(" (*)").split_once('\t').unwrap();
@@ -45,7 +57,8 @@ fn banned_packages_stay_out() {
     let bans = deny["bans"]["deny"].as_array().unwrap().iter();
     let bans = bans.map(|ban| (ban["crate"].as_str().unwrap(), ban["reason"].as_str().unwrap()));
     let found = bans.filter(|(name, _)| packages.contains_key(*name));
-    let found = found.map(|(name, reason)| format!("{name}: {reason} (`cargo tree -i {name}` says who needs it)"));
+    let found =
+        found.map(|(name, reason)| format!("{name}: {reason} (`cargo tree -i {name}` says who needs it)"));
     none(&found.collect::<Vec<_>>(), "deny.toml bans it from the binary");
 }
 
@@ -86,7 +99,8 @@ fn one(words: &mut Words<'_>, allowed: &[&str]) -> bool {
     if words.next_if_eq(&"WITH").is_some() {
         let exception = words.next().unwrap_or_default();
         // An exception only permits more: the plain licence is enough.
-        return allowed.contains(&licence) || allowed.contains(&format!("{licence} WITH {exception}").as_str());
+        return allowed.contains(&licence)
+            || allowed.contains(&format!("{licence} WITH {exception}").as_str());
     }
     allowed.contains(&licence)
 }
@@ -94,9 +108,15 @@ fn one(words: &mut Words<'_>, allowed: &[&str]) -> bool {
 #[test]
 fn expressions_are_understood() {
     let allowed = ["MIT", "Apache-2.0", "A WITH E"];
-    for good in
-        ["MIT", "GPL OR MIT", "GPL/MIT", "MIT AND Apache-2.0", "(GPL OR MIT) AND MIT", "A WITH E", "GPL AND X OR MIT"]
-    {
+    for good in [
+        "MIT",
+        "GPL OR MIT",
+        "GPL/MIT",
+        "MIT AND Apache-2.0",
+        "(GPL OR MIT) AND MIT",
+        "A WITH E",
+        "GPL AND X OR MIT",
+    ] {
         assert!(satisfied(good, &allowed), "{good}");
     }
     for bad in ["GPL", "MIT AND GPL", "A", "(MIT OR GPL) AND GPL", "A WITH F", ""] {

@@ -33,9 +33,8 @@ fn names_say_something() {
 #[test]
 fn the_simulator_is_for_the_demo() {
     let product = product();
-    let others = product.iter().filter(|source| {
-        source.is_in(&["tollgate"]) && !source.path.contains("/src/demo/")
-    });
+    let others =
+        product.iter().filter(|source| source.is_in(&["tollgate"]) && !source.path.contains("/src/demo/"));
     let named = others.flat_map(|source| {
         let words = source.scanned.words().filter(|(_, word)| word.eq_ignore_ascii_case("simulator"));
         words.map(|(line, _)| format!("{}:{line}", source.path))
@@ -55,8 +54,7 @@ fn providers_are_named_in_their_folders_only() {
 
 fn violations(source: &Source) -> Vec<String> {
     let path = source.path.as_str();
-    let unaware = source.is_in(UNAWARE)
-        || (source.is_in(&["tollgate"]) && !path.contains("/src/demo/"));
+    let unaware = source.is_in(UNAWARE) || (source.is_in(&["tollgate"]) && !path.contains("/src/demo/"));
     let registry = source.is_in(&["providers"]) && path != "crates/providers/src/lib.rs";
     if !unaware && !registry {
         return Vec::new();

@@ -84,7 +84,8 @@ impl Scanned {
         let mut functions = Vec::new();
         for (at, _) in self.code.match_indices("fn ") {
             let is_word = at == 0 || !is_identifier(bytes[at - 1]);
-            let name: String = self.code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let name: String =
+                self.code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if !is_word || name.is_empty() {
                 continue;
             }
@@ -239,8 +240,7 @@ mod tests {
     fn functions_are_found_and_measured() {
         let found = Scanned::new(NASTY).functions();
         let found: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.line, f.lines)).collect();
-        let expected =
-            [("first", 3, 5), ("given", 8, 1), ("only_in_tests", 10, 1), ("inside", 13, 1)];
+        let expected = [("first", 3, 5), ("given", 8, 1), ("only_in_tests", 10, 1), ("inside", 13, 1)];
         assert_eq!(found, expected);
     }
 

@@ -26,7 +26,10 @@ fn functions_are_short() {
         for function in source.scanned.functions() {
             lengths.push(function.lines);
             if function.lines > FUNCTION_LINES {
-                long.push(format!("{}:{}: {} has {} lines", source.path, function.line, function.name, function.lines));
+                long.push(format!(
+                    "{}:{}: {} has {} lines",
+                    source.path, function.line, function.name, function.lines
+                ));
             }
         }
     }

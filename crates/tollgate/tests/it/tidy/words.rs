@@ -77,7 +77,10 @@ fn sql_is_not_put_together() {
             }
         }
     }
-    none(&formatted, "SQL is a constant and its values are bound: a query that is put together can be injected into");
+    none(
+        &formatted,
+        "SQL is a constant and its values are bound: a query that is put together can be injected into",
+    );
 }
 
 #[test]
@@ -98,5 +101,8 @@ fn nothing_is_tied_to_a_machine() {
         let Ok(text) = std::fs::read_to_string(super::root().join(path)) else { continue };
         tied.extend(lines(path, &text, TIED));
     }
-    none(&tied, "a path or a registry of one machine is not there on the next one: use a relative path or a variable");
+    none(
+        &tied,
+        "a path or a registry of one machine is not there on the next one: use a relative path or a variable",
+    );
 }
