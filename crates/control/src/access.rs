@@ -17,9 +17,10 @@ use policy::identity::{self, Credential, Unknown};
 use policy::{Endpoint, Level, Principal, permit};
 use wire::error::{ApiError, ErrorCode};
 
+use crate::audit::Trail;
 use crate::reply::{Failure, Reply};
 use crate::request::{Call, read_body};
-use crate::{Control, clock};
+use crate::{Control, clock, endpoints};
 
 /// What a caller must be or have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,24 +78,50 @@ async fn wrong_method(request: Request<Body>) -> Response {
 }
 
 async fn handle(control: Control, route: &'static Route, request: Request<Body>) -> Response {
-    match admit(control, route, request).await {
-        Ok(call) => match (route.handler)(call).await {
-            Ok(reply) => reply.into_response(),
-            Err(failure) => failure.into_response(),
-        },
-        Err(error) => Failure(error).into_response(),
+    let (mut parts, body) = request.into_parts();
+    let mut trail = Trail::new(route, &parts);
+    let call = match admit(&control, route, &mut parts, body, &mut trail).await {
+        Ok(call) => call,
+        Err(error) => {
+            trail.denied(&control, error.status);
+            return Failure(error).into_response();
+        }
+    };
+    if trail.changes() {
+        trail.allowed(&control, endpoints::before(&call).await);
+    }
+    match (route.handler)(call).await {
+        Ok(reply) => {
+            trail.done(&control, 200, reply.body());
+            reply.into_response()
+        }
+        Err(failure) => {
+            trail.done(
+                &control,
+                failure.0.status,
+                &serde_json::to_vec(&failure.0.body()).unwrap_or_default(),
+            );
+            failure.into_response()
+        }
     }
 }
 
-async fn admit(control: Control, route: &Route, request: Request<Body>) -> Result<Call, ApiError> {
-    let (mut parts, body) = request.into_parts();
-    let caller = authenticate(&control, route.needs, &parts.headers)?;
-    let path = path_params(&mut parts).await;
-    check(&control, route.needs, caller.as_deref(), &path)?;
+async fn admit(
+    control: &Control,
+    route: &Route,
+    parts: &mut Parts,
+    body: Body,
+    trail: &mut Trail,
+) -> Result<Call, ApiError> {
+    let caller = authenticate(control, route.needs, &parts.headers)?;
+    trail.caller(caller.as_deref());
+    let path = path_params(parts).await;
+    check(control, route.needs, caller.as_deref(), &path)?;
     let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri).map(|q| q.0).unwrap_or_default();
     let body = read_body(body).await?;
-    let base_url = base_url(&control, &parts.headers);
-    Ok(Call::new(control, caller, path, query, body, base_url))
+    trail.body(&body);
+    let base_url = base_url(control, &parts.headers);
+    Ok(Call::new(control.clone(), caller, path, query, body, base_url))
 }
 
 fn authenticate(

@@ -26,6 +26,6 @@ pub async fn create_admin_token(
 ) -> store::Result<Zeroizing<String>> {
     let user = store.ensure_user(ADMIN_USER, &[policy::identity::ADMINS, "users"]).await?;
     let (text, hash) = tokens::generate().map_err(StoreError::Random)?;
-    store.create_token(NewToken { hash: &hash, principal_id: &user, comment, expires_at }).await?;
+    store.create_token(NewToken { hash: &hash, principal_id: &user, created_by: &user, comment, expires_at }).await?;
     Ok(text)
 }

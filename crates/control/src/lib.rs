@@ -4,8 +4,10 @@
 //! data plane ever sees.
 
 mod access;
+mod audit;
 mod bootstrap;
 mod clock;
+mod credentials;
 mod discovery;
 mod endpoints;
 mod publish;
@@ -14,14 +16,17 @@ mod request;
 mod scim;
 mod secrets;
 mod tokens;
+mod update;
 
 use std::sync::Arc;
 
 use axum::Router;
+use journal::audit::AuditSink;
 use policy::endpoint::Defaults;
-use policy::{Live, RuntimeView};
+use policy::{Live, Probe, RuntimeView};
 use store::Store;
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 
 pub use access::{Needs, Route};
 pub use bootstrap::{ADMIN_USER, create_admin_token, ensure_admin};
@@ -37,6 +42,14 @@ pub struct ControlConfig {
     pub tls: bool,
 }
 
+/// What control asks of others; the binary wires who answers.
+#[derive(Clone)]
+pub struct Ports {
+    pub runtime: Arc<dyn RuntimeView>,
+    pub probe: Arc<dyn Probe>,
+    pub audit: Arc<dyn AuditSink>,
+}
+
 /// The control plane's state. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
@@ -47,8 +60,12 @@ struct Inner {
     store: Arc<dyn Store>,
     live: Arc<Live>,
     runtime: Arc<dyn RuntimeView>,
+    probe: Arc<dyn Probe>,
+    audit: Arc<dyn AuditSink>,
     config: ControlConfig,
     workspace_id: i64,
+    /// Updates that run in the background.
+    jobs: TaskTracker,
     /// Changes are made one after the other: what is checked is then still true when it is written.
     writing: Mutex<()>,
     /// Snapshots are made one after the other: an older one never replaces a newer.
@@ -66,14 +83,41 @@ impl Control {
     pub async fn new(
         store: Arc<dyn Store>,
         live: Arc<Live>,
-        runtime: Arc<dyn RuntimeView>,
+        ports: Ports,
         config: ControlConfig,
     ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
+        let Ports { runtime, probe, audit } = ports;
+        let jobs = TaskTracker::new();
         let (writing, publishing) = (Mutex::new(()), Mutex::new(()));
         Ok(Self {
-            inner: Arc::new(Inner { store, live, runtime, config, workspace_id, writing, publishing }),
+            inner: Arc::new(Inner {
+                store,
+                live,
+                runtime,
+                probe,
+                audit,
+                jobs,
+                config,
+                workspace_id,
+                writing,
+                publishing,
+            }),
         })
+    }
+
+    /// Takes up what a stopped server left: updates that ran are failed, and what is stored is published.
+    pub async fn start(&self) -> Result<(), PublishError> {
+        if let Err(failure) = update::recover(self).await {
+            tracing::error!(error = %failure.0, "updates that were left running could not be ended");
+        }
+        refresh(self).await
+    }
+
+    /// Waits for the updates under way.
+    pub async fn finish(&self) {
+        self.inner.jobs.close();
+        self.inner.jobs.wait().await;
     }
 
     fn store(&self) -> &dyn Store {

@@ -32,6 +32,10 @@ impl Reply {
         Self { body: body.into_bytes(), content_type: "text/plain; charset=utf-8", headers: Vec::new() }
     }
 
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
         self.headers.push((HeaderName::from_static(name), value));
         self

@@ -64,7 +64,7 @@ async fn create(call: Call) -> Result<Reply, Failure> {
     let (text, hash) = generate().map_err(|e| ApiError::internal(format!("no randomness: {e}")))?;
     let comment = asked.comment.unwrap_or_default();
     let caller = call.caller()?;
-    let new = NewToken { hash: &hash, principal_id: &caller.id, comment: &comment, expires_at };
+    let new = NewToken { hash: &hash, principal_id: &caller.id, created_by: &caller.id, comment: &comment, expires_at };
     let record = call.control.store().create_token(new).await?;
     refresh(&call.control).await?;
     Reply::json(&json!({"token_value": *text, "token_info": info(&record)}))

@@ -10,6 +10,7 @@ mod clock;
 mod error;
 mod estimate;
 mod pipeline;
+mod probe;
 mod record;
 mod stream;
 mod surface;

@@ -3,6 +3,8 @@
 //! The gateway calls a [`RecordSink`]; who listens (metrics, logs, the segments of the lake) is wired by
 //! the binary. A sink must not block: it is called on the request's own thread.
 
+pub mod audit;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -12,5 +12,5 @@ pub mod snapshot;
 pub use endpoint::{Compiled, Endpoint, Entity};
 pub use identity::{Credential, Principal, PrincipalKind};
 pub use permit::Level;
-pub use runtime::RuntimeView;
+pub use runtime::{Probe, RuntimeView};
 pub use snapshot::{Live, Snapshot};

@@ -1,4 +1,10 @@
-//! What control may ask of the data plane's present: the binary wires who answers.
+//! What control may ask of the data plane: its present, and to try an endpoint. The binary wires who
+//! answers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::endpoint::Endpoint;
 
 /// Upper bounds of the latency buckets of Databricks' metrics export, in milliseconds.
 pub const LATENCY_BOUNDS_MS: [u64; 16] =
@@ -28,5 +34,27 @@ pub struct NoRuntime;
 impl RuntimeView for NoRuntime {
     fn minute(&self, _endpoint_id: &str) -> Minute {
         Minute::default()
+    }
+}
+
+/// What came of calling one entity's upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    pub entity: Arc<str>,
+    /// Why it cannot serve; `None` when it can.
+    pub problem: Option<String>,
+}
+
+pub type Probing<'a> = Pin<Box<dyn Future<Output = Vec<Probed>> + Send + 'a>>;
+
+/// Tries an endpoint that is not published.
+pub trait Probe: Send + Sync {
+    /// Calls each entity's upstream once, with the smallest request of the endpoint's task.
+    fn probe(&self, endpoint: Arc<Endpoint>) -> Probing<'_>;
+}
+
+impl Probe for NoRuntime {
+    fn probe(&self, _endpoint: Arc<Endpoint>) -> Probing<'_> {
+        Box::pin(async { Vec::new() })
     }
 }

@@ -24,6 +24,60 @@ pub struct EndpointDocument {
     /// Who made the active config, and when (milliseconds since the epoch).
     pub config_author: String,
     pub config_created_at: i64,
+    /// A config update that runs, or the last one when it did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<PendingUpdate>,
+}
+
+/// A config on its way to being the active one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PendingUpdate {
+    pub status: UpdateStatus,
+    pub config: EndpointConfig,
+    pub author: String,
+    /// Milliseconds since the epoch.
+    pub started_at: i64,
+    /// Why it failed.
+    #[serde(default)]
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateStatus {
+    InProgress,
+    Failed,
+    Canceled,
+}
+
+/// The stored JSON of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RevisionDocument {
+    pub config: EndpointConfig,
+    #[serde(default)]
+    pub ai_gateway: Option<AiGateway>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "version")]
+enum VersionedRevision {
+    #[serde(rename = "1")]
+    V1(RevisionDocument),
+}
+
+impl RevisionDocument {
+    pub fn of(document: &EndpointDocument) -> Self {
+        Self { config: document.config.clone(), ai_gateway: document.ai_gateway.clone() }
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&VersionedRevision::V1(self.clone()))
+    }
+
+    pub(crate) fn from_json(text: &str) -> serde_json::Result<Self> {
+        let VersionedRevision::V1(document) = serde_json::from_str(text)?;
+        Ok(document)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +110,15 @@ mod tests {
         assert_eq!(serde_json::to_value(&document).unwrap(), expected);
         let again = EndpointDocument::from_json(&document.to_json().unwrap()).unwrap();
         assert_eq!(again, document);
+    }
+
+    #[test]
+    fn every_version_of_a_revision_can_be_read() {
+        let document = RevisionDocument::from_json(include_str!("../test-data/revision/v1.json")).unwrap();
+        let expected: Value =
+            serde_json::from_str(include_str!("../test-data/revision/v1.expected.json")).unwrap();
+        assert_eq!(serde_json::to_value(&document).unwrap(), expected);
+        assert_eq!(RevisionDocument::from_json(&document.to_json().unwrap()).unwrap(), document);
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub enum StoreError {
     Exists,
     #[error("it does not exist")]
     Missing,
+    #[error("it would leave no active member of the group admins")]
+    LastAdmin,
     #[error("{0}")]
     Full(String),
     #[error("the master key does not open this data: it is another installation's, or the data was changed")]
@@ -31,6 +33,8 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Exists,
+            // What the row belongs to is not there.
+            sqlx::Error::Database(inner) if inner.is_foreign_key_violation() => Self::Missing,
             _ => Self::Database(error),
         }
     }

@@ -9,20 +9,20 @@ mod sqlite;
 use async_trait::async_trait;
 use secrecy::SecretSlice;
 
-pub use document::EndpointDocument;
+pub use document::{EndpointDocument, PendingUpdate, RevisionDocument, UpdateStatus};
 pub use error::{Result, StoreError};
 pub use seal::MasterKey;
 pub use sqlite::SqliteStore;
 
 use model::{
-    AclEntry, EndpointRecord, GroupRef, NewScope, NewToken, PrincipalRecord, Scope, ScopePermission,
+    AclEntry, EndpointRecord, GroupRecord, GroupRef, NewOauthSecret, NewScope, NewToken, OauthSecret, PrincipalRecord, Scope, ScopePermission,
     SecretEntry, TokenRecord,
 };
 
 /// All of it.
-pub trait Store: EndpointStore + SecretStore + TokenStore + PrincipalStore {}
+pub trait Store: RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore {}
 
-impl<T: EndpointStore + SecretStore + TokenStore + PrincipalStore> Store for T {}
+impl<T: RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore> Store for T {}
 
 #[async_trait]
 pub trait EndpointStore: Send + Sync {
@@ -30,12 +30,22 @@ pub trait EndpointStore: Send + Sync {
     async fn generation(&self) -> Result<i64>;
     async fn endpoints(&self) -> Result<Vec<EndpointRecord>>;
     async fn endpoint(&self, name: &str) -> Result<Option<EndpointRecord>>;
-    /// Errors with [`StoreError::Exists`] when the name is taken.
+    /// Errors with [`StoreError::Exists`] when the name is taken. Of two grants to one grantee the last
+    /// counts, here and in an update.
     async fn create_endpoint(&self, endpoint: &EndpointRecord) -> Result<()>;
     /// Replaces the record of `endpoint.id`; errors with [`StoreError::Missing`] when it is gone.
     async fn update_endpoint(&self, endpoint: &EndpointRecord) -> Result<()>;
     /// False when there was none.
     async fn delete_endpoint(&self, name: &str) -> Result<bool>;
+}
+
+#[async_trait]
+pub trait RevisionStore: Send + Sync {
+    /// Replaces the record of `endpoint.id` and adds the revision that it now is; an endpoint that is what
+    /// its latest revision says gets no new one. Errors with [`StoreError::Missing`] when it is gone.
+    async fn revise_endpoint(&self, endpoint: &model::EndpointRecord, author: &str) -> Result<()>;
+    /// All of them, oldest first.
+    async fn revisions(&self, endpoint_id: &str) -> Result<Vec<model::RevisionRecord>>;
 }
 
 #[async_trait]
@@ -58,8 +68,11 @@ pub trait SecretStore: Send + Sync {
 
 #[async_trait]
 pub trait TokenStore: Send + Sync {
+    /// Errors with [`StoreError::Missing`] when there is no such principal.
     async fn create_token(&self, token: NewToken<'_>) -> Result<TokenRecord>;
     async fn tokens(&self) -> Result<Vec<TokenRecord>>;
+    /// False when the principal has no such token.
+    async fn comment_token(&self, principal_id: &str, id: &str, comment: &str) -> Result<bool>;
     /// Deletes a token of one principal. False when it has no such token.
     async fn delete_token(&self, principal_id: &str, id: &str) -> Result<bool>;
 }
@@ -69,7 +82,38 @@ pub trait PrincipalStore: Send + Sync {
     async fn principals(&self) -> Result<Vec<PrincipalRecord>>;
     /// Creates the user with its groups when there is no user of that name; returns the user's id.
     async fn ensure_user(&self, name: &str, groups: &[&str]) -> Result<String>;
+    /// Its id and its epoch are made here; returns the id. Errors with [`StoreError::Exists`] when there is
+    /// one of the same kind and name.
+    async fn create_principal(&self, principal: &PrincipalRecord) -> Result<String>;
+    /// Replaces the record of `principal.id`, but for its kind, its name and its epoch. A deactivation
+    /// begins a new epoch. This and the next, as those of groups, error with [`StoreError::LastAdmin`] when
+    /// nobody active would be left in `admins`.
+    async fn update_principal(&self, principal: &PrincipalRecord) -> Result<()>;
+    /// With its tokens, its memberships and every permission that names it. False when there was none.
+    async fn delete_principal(&self, id: &str) -> Result<bool>;
+    /// Begins a new epoch. False when there is no such principal.
+    async fn bump_epoch(&self, id: &str) -> Result<bool>;
     async fn groups(&self) -> Result<Vec<GroupRef>>;
+    async fn group_records(&self) -> Result<Vec<GroupRecord>>;
+    /// Its id is made here and returned.
+    async fn create_group(&self, group: &GroupRecord) -> Result<String>;
+    /// Replaces the record of `group.id`; permissions move along with a new name.
+    async fn update_group(&self, group: &GroupRecord) -> Result<()>;
+    /// With every permission that names it. False when there was none.
+    async fn delete_group(&self, id: &str) -> Result<bool>;
     /// A number that is this installation's own: its workspace id.
     async fn workspace_id(&self) -> Result<i64>;
+}
+
+#[async_trait]
+pub trait OauthStore: Send + Sync {
+    /// Errors with [`StoreError::Full`] beyond the number of secrets that a service principal may have.
+    async fn create_oauth_secret(&self, secret: NewOauthSecret<'_>) -> Result<OauthSecret>;
+    async fn oauth_secrets(&self) -> Result<Vec<OauthSecret>>;
+    /// Begins a new epoch of the principal. False when it has no such secret.
+    async fn delete_oauth_secret(&self, principal_id: &str, id: &str) -> Result<bool>;
+    /// What access tokens are signed with, by all processes that share the store.
+    async fn signing_key(&self) -> Result<Option<SecretSlice<u8>>>;
+    /// Makes it when there is none.
+    async fn ensure_signing_key(&self) -> Result<()>;
 }

@@ -1,6 +1,6 @@
 //! What the store takes and gives.
 
-use crate::document::EndpointDocument;
+use crate::document::{EndpointDocument, RevisionDocument};
 
 /// An endpoint as it is kept. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,18 @@ pub struct EndpointRecord {
     pub config_version: i64,
     pub document: EndpointDocument,
     pub grants: Vec<GrantRecord>,
+}
+
+/// One state of an endpoint's config and `ai_gateway` block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevisionRecord {
+    /// From 1, without gaps.
+    pub number: i64,
+    /// Databricks' count, which goes up with the config alone.
+    pub config_version: i64,
+    pub author: String,
+    pub created_at: i64,
+    pub document: RevisionDocument,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +114,10 @@ pub struct AclEntry {
 #[derive(Clone, Copy, Debug)]
 pub struct NewToken<'a> {
     pub hash: &'a [u8; 32],
+    /// Whose token it is.
     pub principal_id: &'a str,
+    /// Who asked for it.
+    pub created_by: &'a str,
     pub comment: &'a str,
     pub expires_at: Option<i64>,
 }
@@ -112,19 +127,71 @@ pub struct TokenRecord {
     pub id: String,
     pub hash: [u8; 32],
     pub principal_id: String,
+    /// The id of who asked for it, who may be gone by now.
+    pub created_by: String,
     pub comment: String,
     pub created_at: i64,
     pub expires_at: Option<i64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PrincipalRecord {
+    /// A number of at most 53 bits.
     pub id: String,
     pub is_service_principal: bool,
+    /// User name, or application id of a service principal. It stays for life.
     pub name: String,
     pub display_name: String,
     pub active: bool,
+    /// Those that it was put into itself.
     pub groups: Vec<GroupRef>,
+    pub profile: Profile,
+    pub entitlements: Vec<String>,
+    pub roles: Vec<String>,
+    /// OAuth tokens of other epochs are refused.
+    pub epoch: i64,
+    pub created_at: i64,
+}
+
+/// What is kept for clients alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profile {
+    pub external_id: String,
+    pub given_name: String,
+    pub family_name: String,
+    /// In SCIM's form.
+    pub emails: Vec<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupRecord {
+    /// A number of at most 53 bits.
+    pub id: String,
+    pub name: String,
+    pub external_id: String,
+    pub entitlements: Vec<String>,
+    pub roles: Vec<String>,
+    /// Ids of the users and service principals in it.
+    pub principals: Vec<String>,
+    /// Ids of the groups in it.
+    pub groups: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct NewOauthSecret<'a> {
+    pub principal_id: &'a str,
+    pub hash: &'a [u8; 32],
+    pub expires_at: i64,
+}
+
+/// A client secret of a service principal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OauthSecret {
+    pub id: String,
+    pub principal_id: String,
+    pub hash: [u8; 32],
+    pub created_at: i64,
+    pub expires_at: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

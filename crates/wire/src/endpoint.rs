@@ -22,6 +22,9 @@ pub struct CreateEndpoint {
     pub usage_policy_id: Option<String>,
     pub route_optimized: Option<bool>,
     pub telemetry_config: Option<Value>,
+    /// An extension of ours: call each upstream once before the endpoint is made.
+    #[serde(default)]
+    pub validate: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +43,9 @@ pub struct UpdateConfig {
     pub served_models: Option<Vec<Value>>,
     pub traffic_config: Option<TrafficConfig>,
     pub auto_capture_config: Option<Value>,
+    /// An extension of ours: call each upstream once before the config is swapped in.
+    #[serde(default)]
+    pub validate: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

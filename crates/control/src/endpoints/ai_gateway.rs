@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wire::endpoint::{AiGateway, RateLimit};
 use wire::error::ApiError;
 
-use super::change::change;
+use super::change::revise;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
@@ -16,7 +16,7 @@ const KEYS: [&str; 4] = ["endpoint", "user", "user_group", "service_principal"];
 pub(super) async fn put(call: Call) -> Result<Reply, Failure> {
     let block: AiGateway = call.json()?;
     check(&block)?;
-    let record = change(&call, |record| {
+    let record = revise(&call, |record| {
         record.document.ai_gateway = Some(block);
         Ok(())
     })
@@ -33,7 +33,7 @@ struct RateLimits {
 /// `PUT …/rate-limits`, the older form: the limits of the block alone.
 pub(super) async fn put_rate_limits(call: Call) -> Result<Reply, Failure> {
     let RateLimits { rate_limits } = call.json()?;
-    let record = change(&call, |record| {
+    let record = revise(&call, |record| {
         let block = record.document.ai_gateway.get_or_insert_with(AiGateway::default);
         block.rate_limits = Some(rate_limits);
         Ok(check(block)?)

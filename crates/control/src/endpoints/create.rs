@@ -1,17 +1,15 @@
 //! `POST /api/2.0/serving-endpoints`.
 
-use policy::endpoint::{Normalized, compile, normalize};
 use store::model::EndpointRecord;
 use store::{EndpointDocument, StoreError};
-use wire::endpoint::{CreateEndpoint, EndpointConfig, Tag};
+use wire::endpoint::{CreateEndpoint, Tag};
 use wire::error::{ApiError, ErrorCode};
 
-use super::credentials::{self, Plaintexts};
 use super::{ai_gateway, permissions, view};
-use crate::publish::meta;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
-use crate::{Control, clock, refresh};
+use crate::update::{self, Origin};
+use crate::{clock, credentials, refresh};
 use policy::Principal;
 
 const MAX_TAGS: usize = 20;
@@ -27,8 +25,16 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     }
     let config = asked.config.clone().unwrap_or_default();
     let mut record = record(&asked, caller);
-    let plaintexts = prepare(control, caller, config, &mut record).await?;
-    plaintexts.save(control.store()).await?;
+    let candidate = update::check(control, caller, config, &record, Origin::Caller).await?;
+    if asked.validate {
+        // There is no config yet that could serve meanwhile, so that the caller waits for the answer.
+        candidate
+            .probe(control)
+            .await
+            .map_err(|problem| ApiError::invalid(format!("validate: {problem}")))?;
+    }
+    candidate.save_credentials(control).await?;
+    record.document.config = candidate.config;
     match control.store().create_endpoint(&record).await {
         Ok(()) => {}
         Err(error) => {
@@ -40,28 +46,6 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     refresh(control).await?;
     tracing::info!(endpoint = record.name, by = %caller.name, "endpoint created");
     Reply::json(&view::detailed(&record, caller))
-}
-
-/// Checks a config whole — fields, secrets, and that it compiles — and puts it into `record`. Nothing is
-/// written yet.
-pub(super) async fn prepare(
-    control: &Control,
-    caller: &Principal,
-    mut config: EndpointConfig,
-    record: &mut EndpointRecord,
-) -> Result<Plaintexts, Failure> {
-    let plaintexts = Plaintexts::take(&mut config)?;
-    let defaults = &control.inner.config.defaults;
-    let Normalized { config, .. } =
-        normalize(config, defaults).map_err(|invalid| ApiError::invalid(invalid.to_string()))?;
-    let references = crate::secrets::references(&config);
-    let values = credentials::resolve(control.store(), caller, &references, &plaintexts).await?;
-    compile(meta(record), &config, defaults, &|reference| values.get(reference).cloned())
-        .map_err(|invalid| ApiError::invalid(invalid.to_string()))?;
-    record.document.config = config;
-    record.document.config_author = caller.name.to_string();
-    record.document.config_created_at = clock::now_ms();
-    Ok(plaintexts)
 }
 
 fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
@@ -80,6 +64,8 @@ fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
             email_notifications: asked.email_notifications.clone(),
             budget_policy_id: asked.budget_policy_id.clone(),
             usage_policy_id: asked.usage_policy_id.clone(),
+            config_author: caller.name.to_string(),
+            config_created_at: now,
             ..EndpointDocument::default()
         },
         grants: vec![permissions::owner(caller)],

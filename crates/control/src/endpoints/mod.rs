@@ -3,20 +3,22 @@
 mod ai_gateway;
 mod change;
 mod create;
-mod credentials;
 mod export;
 mod permissions;
 mod read;
 mod refused;
 mod remove;
+mod revisions;
 mod tags;
 mod update;
 mod view;
 
 use http::Method;
 use policy::Level;
+use serde_json::{Value, json};
 
 use crate::access::{Needs, Route};
+use crate::request::Call;
 
 pub(crate) const ROUTES: &[Route] = &[
     Route {
@@ -151,4 +153,53 @@ pub(crate) const ROUTES: &[Route] = &[
         needs: Needs::EndpointById(Level::View),
         handler: |call| Box::pin(permissions::levels(call)),
     },
+    Route {
+        method: Method::GET,
+        path: "/api/tollgate/v1/endpoints/{name}/revisions",
+        needs: Needs::Endpoint(Level::View),
+        handler: |call| Box::pin(revisions::list(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/tollgate/v1/endpoints/{name}/revisions/{number}",
+        needs: Needs::Endpoint(Level::View),
+        handler: |call| Box::pin(revisions::get(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/tollgate/v1/endpoints/{name}/rollback",
+        needs: Needs::Endpoint(Level::Manage),
+        handler: |call| Box::pin(revisions::rollback(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/tollgate/v1/endpoints/{name}/cancel-update",
+        needs: Needs::Endpoint(Level::Manage),
+        handler: |call| Box::pin(revisions::cancel(call)),
+    },
 ];
+
+/// The endpoint that a call is on, as it is now, for the audit record.
+pub(crate) async fn before(call: &Call) -> Option<Value> {
+    let mut name = call.path("name").to_owned();
+    let id = call.path("id");
+    if !id.is_empty() {
+        let snapshot = call.control.inner.live.load();
+        name = snapshot.endpoints.values().find(|e| e.id.as_ref() == id)?.name.to_string();
+    }
+    if name.is_empty() {
+        return None;
+    }
+    let record = call.control.store().endpoint(&name).await.ok().flatten()?;
+    let grants =
+        record.grants.iter().map(|g| json!({"kind": g.kind.as_str(), "to": g.grantee, "level": g.level}));
+    let document = &record.document;
+    Some(json!({
+        "name": record.name,
+        "config_version": record.config_version,
+        "config": view::shown_config(&document.config),
+        "ai_gateway": document.ai_gateway,
+        "tags": document.tags,
+        "grants": grants.collect::<Vec<_>>(),
+    }))
+}

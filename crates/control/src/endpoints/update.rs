@@ -3,13 +3,11 @@
 use wire::endpoint::{EndpointConfig, UpdateConfig};
 use wire::error::ApiError;
 
-use super::create::prepare;
-use super::{credentials, view};
+use super::view;
 use crate::access::no_such_endpoint;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
-use crate::secrets::references;
-use crate::{clock, refresh};
+use crate::update::{self, Origin};
 
 pub(super) async fn config(call: Call) -> Result<Reply, Failure> {
     let asked: UpdateConfig = call.json()?;
@@ -22,19 +20,16 @@ pub(super) async fn config(call: Call) -> Result<Reply, Failure> {
     }
     let config =
         EndpointConfig { served_entities: asked.served_entities, traffic_config: asked.traffic_config };
-    let control = &call.control;
-    let caller = call.caller()?;
+    let (control, caller, name) = (&call.control, call.caller()?, call.path("name"));
     let _writing = control.inner.writing.lock().await;
-    let name = call.path("name");
     let mut record = control.store().endpoint(name).await?.ok_or_else(|| no_such_endpoint(name))?;
-    let before = references(&record.document.config);
-    let plaintexts = prepare(control, caller, config, &mut record).await?;
-    record.config_version += 1;
-    record.updated_at = clock::now_ms();
-    plaintexts.save(control.store()).await?;
-    control.store().update_endpoint(&record).await?;
-    refresh(control).await?;
-    credentials::forget(control.store(), &before).await;
-    tracing::info!(endpoint = name, config_version = record.config_version, by = %caller.name, "endpoint config replaced");
+    update::refuse_second(&record)?;
+    let candidate = update::check(control, caller, config, &record, Origin::Caller).await?;
+    candidate.save_credentials(control).await?;
+    if asked.validate {
+        update::start(control, &mut record, candidate, &caller.name).await?;
+    } else {
+        update::apply(control, &mut record, candidate.config, &caller.name).await?;
+    }
     Reply::json(&view::detailed(&record, caller))
 }

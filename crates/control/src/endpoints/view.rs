@@ -6,9 +6,11 @@ use providers::SecretRef;
 use providers::fields::Kind;
 use serde_json::Value;
 use store::model::EndpointRecord;
+use store::{PendingUpdate, UpdateStatus};
 use wire::Object;
 use wire::endpoint::{
-    ConfigOut, DeploymentState, EndpointDetailed, EndpointState, ExternalModel, ServedEntity, ServedEntityOut,
+    ConfigOut, DeploymentState, EndpointConfig, EndpointDetailed, EndpointState, ExternalModel, ServedEntity,
+    ServedEntityOut,
 };
 use wire::error::ApiError;
 
@@ -23,9 +25,9 @@ pub(super) fn detailed(record: &EndpointRecord, caller: &Principal) -> EndpointD
         creator: record.creator.clone(),
         creation_timestamp: record.created_at,
         last_updated_timestamp: record.updated_at,
-        state: EndpointState { ready: "READY", config_update: "NOT_UPDATING" },
+        state: EndpointState { ready: "READY", config_update: config_update(document.update.as_ref()) },
         config: Some(config(record)),
-        pending_config: None,
+        pending_config: document.update.as_ref().and_then(|update| pending(record, update)),
         ai_gateway: document.ai_gateway.clone(),
         tags: document.tags.clone(),
         task: task(record),
@@ -60,20 +62,69 @@ fn task(record: &EndpointRecord) -> String {
     models.next().map(|m| m.task.clone()).unwrap_or_default()
 }
 
+fn config_update(update: Option<&PendingUpdate>) -> &'static str {
+    match update.map(|u| u.status) {
+        None => "NOT_UPDATING",
+        Some(UpdateStatus::InProgress) => "IN_PROGRESS",
+        Some(UpdateStatus::Failed) => "UPDATE_FAILED",
+        Some(UpdateStatus::Canceled) => "UPDATE_CANCELED",
+    }
+}
+
 fn config(record: &EndpointRecord) -> ConfigOut {
     let document = &record.document;
-    let entity = |entity: &ServedEntity| ServedEntityOut {
-        entity: ServedEntity { external_model: entity.external_model.as_ref().map(shown), ..entity.clone() },
-        creator: document.config_author.clone(),
-        creation_timestamp: document.config_created_at,
-        state: DeploymentState { deployment: "DEPLOYMENT_READY", deployment_state_message: String::new() },
-    };
+    let ready = DeploymentState { deployment: "DEPLOYMENT_READY", deployment_state_message: String::new() };
     ConfigOut {
-        served_entities: document.config.served_entities.iter().map(entity).collect(),
+        served_entities: entities(
+            &document.config,
+            &document.config_author,
+            document.config_created_at,
+            &ready,
+        ),
         traffic_config: document.config.traffic_config.clone().unwrap_or_default(),
         config_version: record.config_version,
         start_time: None,
     }
+}
+
+/// Shown while an update runs, and after one that failed: what was asked, and why it is not in force.
+fn pending(record: &EndpointRecord, update: &PendingUpdate) -> Option<ConfigOut> {
+    let deployment = match update.status {
+        UpdateStatus::InProgress => "DEPLOYMENT_CREATING",
+        UpdateStatus::Failed => "DEPLOYMENT_FAILED",
+        UpdateStatus::Canceled => return None,
+    };
+    let state = DeploymentState { deployment, deployment_state_message: update.reason.clone() };
+    Some(ConfigOut {
+        served_entities: entities(&update.config, &update.author, update.started_at, &state),
+        traffic_config: update.config.traffic_config.clone().unwrap_or_default(),
+        config_version: record.config_version + 1,
+        start_time: Some(update.started_at),
+    })
+}
+
+fn entities(
+    config: &EndpointConfig,
+    creator: &str,
+    created: i64,
+    state: &DeploymentState,
+) -> Vec<ServedEntityOut> {
+    let out = |entity: ServedEntity| ServedEntityOut {
+        entity,
+        creator: creator.to_owned(),
+        creation_timestamp: created,
+        state: state.clone(),
+    };
+    shown_config(config).served_entities.into_iter().map(out).collect()
+}
+
+/// A config without the server's own references.
+pub(super) fn shown_config(config: &EndpointConfig) -> EndpointConfig {
+    let mut config = config.clone();
+    for model in config.served_entities.iter_mut().filter_map(|e| e.external_model.as_mut()) {
+        *model = shown(model);
+    }
+    config
 }
 
 fn shown(model: &ExternalModel) -> ExternalModel {

@@ -30,8 +30,9 @@ pub(crate) struct Upstream {
     idle: Duration,
     timer: Pin<Box<Sleep>>,
     last: Instant,
-    /// Whether something has gone to the client: before, the limit is that of the first byte.
+    /// What the read that gave the first event said besides: the answer of the next poll.
     deferred: Option<Result<Step, ServeError>>,
+    /// Whether something has gone to the client: before, the limit is that of the first byte.
     begun: bool,
     ended: bool,
     closing: bool,

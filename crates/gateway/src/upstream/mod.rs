@@ -27,8 +27,10 @@ use request::Prepared;
 
 /// Longest unstreamed answer that is taken from an upstream.
 const MAX_ANSWER: usize = 64 << 20;
-/// Longest error body that is read.
+/// Longest error body that is read, and the longest wait for a piece of it: it is for people, and the
+/// status that decides is known before it.
 const MAX_ERROR: usize = 256 << 10;
+const MAX_ERROR_WAIT: Duration = Duration::from_secs(2);
 
 /// Stands in for an error body that is compressed, which was not asked for and is not read.
 const COMPRESSED_ERROR: &[u8] = b"(the body of the error is compressed)";
@@ -130,7 +132,8 @@ async fn refuse_errors(
             let encoded = is_encoded(&response);
             // The status has been said, and decides about fallback: a body that is too long, breaks off
             // or hangs takes nothing from it.
-            let (body, _) = read_up_to(response.into_body(), MAX_ERROR, entity.timeouts.idle).await;
+            let idle = entity.timeouts.idle.min(MAX_ERROR_WAIT);
+            let (body, _) = read_up_to(response.into_body(), MAX_ERROR, idle).await;
             let body = if encoded { Bytes::from_static(COMPRESSED_ERROR) } else { body };
             let error = Box::new(prepared.codec.error(status, &body));
             Err(ServeError::Upstream { at: at.clone(), error, retry_after: wait })

@@ -107,7 +107,7 @@ async fn an_error_keeps_its_status_when_its_body_is_unusable() {
     for play in plays {
         world(async |world| {
             let raw = Raw::start(world, play.clone()).await;
-            let first = Entity::new("openai", "m").at(&raw.url).named("a", 100).timeouts(2000, 100);
+            let first = Entity::new("openai", "m").at(&raw.url).named("a", 100).timeouts(10_000, 60_000);
             world.endpoint("e", crate::world::CHAT, true, &[first, Entity::new("openai", "m").named("b", 0)]);
             let got = world.ask("e", false).await;
             assert_eq!(got.status, 400, "{play:?}: {got:?}");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use sqlx::{Sqlite, Transaction};
 
-use super::SqliteStore;
+use super::{SqliteStore, revisions};
 use crate::EndpointStore;
 use crate::document::EndpointDocument;
 use crate::error::{Result, StoreError};
@@ -86,27 +86,13 @@ impl EndpointStore for SqliteStore {
             .execute(&mut *tx)
             .await?;
         write_grants(&mut tx, endpoint).await?;
+        revisions::add(&mut tx, endpoint, &endpoint.creator).await?;
         self.commit(tx).await
     }
 
     async fn update_endpoint(&self, endpoint: &EndpointRecord) -> Result<()> {
         let mut tx = self.write().await?;
-        let sql = "UPDATE endpoints SET updated_at = $2, config_version = $3, document = $4 WHERE id = $1";
-        let done = sqlx::query(sql)
-            .bind(&endpoint.id)
-            .bind(endpoint.updated_at)
-            .bind(endpoint.config_version)
-            .bind(endpoint.document.to_json()?)
-            .execute(&mut *tx)
-            .await?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::Missing);
-        }
-        sqlx::query("DELETE FROM endpoint_grants WHERE endpoint_id = $1")
-            .bind(&endpoint.id)
-            .execute(&mut *tx)
-            .await?;
-        write_grants(&mut tx, endpoint).await?;
+        write(&mut tx, endpoint).await?;
         self.commit(tx).await
     }
 
@@ -121,10 +107,30 @@ impl EndpointStore for SqliteStore {
     }
 }
 
+/// Replaces the record of an endpoint.
+pub(super) async fn write(tx: &mut Transaction<'static, Sqlite>, endpoint: &EndpointRecord) -> Result<()> {
+    let sql = "UPDATE endpoints SET updated_at = $2, config_version = $3, document = $4 WHERE id = $1";
+    let done = sqlx::query(sql)
+        .bind(&endpoint.id)
+        .bind(endpoint.updated_at)
+        .bind(endpoint.config_version)
+        .bind(endpoint.document.to_json()?)
+        .execute(&mut **tx)
+        .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::Missing);
+    }
+    sqlx::query("DELETE FROM endpoint_grants WHERE endpoint_id = $1")
+        .bind(&endpoint.id)
+        .execute(&mut **tx)
+        .await?;
+    write_grants(tx, endpoint).await
+}
+
 async fn write_grants(tx: &mut Transaction<'static, Sqlite>, endpoint: &EndpointRecord) -> Result<()> {
     for grant in &endpoint.grants {
-        let sql =
-            "INSERT INTO endpoint_grants (endpoint_id, grantee_kind, grantee, level) VALUES ($1, $2, $3, $4)";
+        let sql = "INSERT INTO endpoint_grants (endpoint_id, grantee_kind, grantee, level) VALUES ($1, $2, $3, $4) \
+                   ON CONFLICT (endpoint_id, grantee_kind, grantee) DO UPDATE SET level = $4";
         sqlx::query(sql)
             .bind(&endpoint.id)
             .bind(grant.kind.as_str())

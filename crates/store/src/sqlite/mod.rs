@@ -1,12 +1,15 @@
 //! The SQLite store: one file, WAL, foreign keys on. Values are bound, never formatted into the text.
 
 mod endpoints;
+mod groups;
+mod oauth;
 mod principals;
+mod revisions;
 mod secrets;
 mod tokens;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -16,6 +19,9 @@ use sqlx::{Sqlite, Transaction};
 
 use crate::error::{Result, StoreError};
 use crate::seal::MasterKey;
+
+/// How long a lock of another connection or process is waited for.
+const BUSY: Duration = Duration::from_secs(5);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -36,10 +42,9 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("secure_delete", "on")
-            .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        MIGRATIONS.run(&pool).await?;
-        let store = Self { pool, master };
+            .busy_timeout(BUSY);
+        let store = Self { pool: connect(options).await?, master };
+        store.migrate().await?;
         store.check_key().await?;
         Ok(store)
     }
@@ -47,6 +52,15 @@ impl SqliteStore {
     /// Waits for what is under way and closes the file.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// In one transaction that has the write lock from the start: of several that open a new file at once
+    /// one makes the tables, and the others find them.
+    async fn migrate(&self) -> Result<()> {
+        let mut tx = self.write().await?;
+        // `run` does the same, and cannot be awaited in a task that is sent to another thread.
+        MIGRATIONS.run_direct(None, &mut *tx, false).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn check_key(&self) -> Result<()> {
@@ -81,6 +95,26 @@ impl SqliteStore {
     }
 }
 
+/// While another process makes a new file a WAL one, SQLite says that it is locked without waiting.
+async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match SqlitePoolOptions::new().max_connections(4).connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            connected => return Ok(connected?),
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    const SQLITE_BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
+    // The low byte is the primary code, what is above it tells the kind.
+    code.is_some_and(|code| code & 0xff == SQLITE_BUSY)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads the clock")]
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -89,6 +123,14 @@ fn now_ms() -> i64 {
 
 fn new_id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// An id that clients can read as an integer: 53 bits survive those that use floating point.
+fn new_number() -> Result<String> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| StoreError::Random(e.to_string()))?;
+    let number = (i64::from_be_bytes(bytes) & ((1 << 51) - 1)) | (1 << 51);
+    Ok(number.to_string())
 }
 
 fn to_hex(bytes: &[u8]) -> String {

@@ -19,7 +19,7 @@ fn name_key(scope: &str) -> String {
     scope.to_lowercase()
 }
 
-async fn scope_key(tx: &mut Transaction<'static, Sqlite>, scope: &str) -> Result<(String, Vec<u8>)> {
+pub(super) async fn scope_key(tx: &mut Transaction<'static, Sqlite>, scope: &str) -> Result<(String, Vec<u8>)> {
     let found = sqlx::query_as("SELECT id, data_key FROM scopes WHERE name_key = $1")
         .bind(name_key(scope))
         .fetch_optional(&mut **tx)
@@ -49,11 +49,10 @@ impl SecretStore for SqliteStore {
             .execute(&mut *tx)
             .await?;
         for manager in scope.managers {
-            sqlx::query("INSERT INTO scope_acls (scope_id, principal, permission) VALUES ($1, $2, 'MANAGE')")
-                .bind(&id)
-                .bind(*manager)
-                .execute(&mut *tx)
-                .await?;
+            // One who is named twice is no reason to say that the scope exists.
+            let sql = "INSERT INTO scope_acls (scope_id, principal, permission) VALUES ($1, $2, 'MANAGE') \
+                       ON CONFLICT DO NOTHING";
+            sqlx::query(sql).bind(&id).bind(*manager).execute(&mut *tx).await?;
         }
         self.commit(tx).await
     }

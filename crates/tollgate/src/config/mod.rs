@@ -42,6 +42,8 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) struct ServerConfig {
     pub(crate) listen: SocketAddr,
+    /// Any free port will do when that of `listen` is taken. Not configurable: the demo sets it.
+    pub(crate) any_port: bool,
     pub(crate) data: PathBuf,
     pub(crate) public_url: Option<String>,
     pub(crate) tls: Option<TlsFiles>,
@@ -129,6 +131,7 @@ fn server(values: &Resolved) -> Result<ServerConfig, ConfigProblem> {
     let size = |key: &str| usize::try_from(values.integer(key)).unwrap_or(usize::MAX);
     Ok(ServerConfig {
         listen,
+        any_port: false,
         data: values.text("server.data").into(),
         public_url: public_url(values)?,
         tls,

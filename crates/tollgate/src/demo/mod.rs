@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cli::{Output, print_json, print_line, runtime};
 use crate::config::{Config, Environment, LogFormat};
+use crate::data::DataFolder;
 use crate::server::{self, Server};
 use crate::telemetry;
 
@@ -66,6 +67,7 @@ async fn serve(
     let simulating = CancellationToken::new();
     tasks.spawn(simulator.serve(simulating.clone()));
     config.server.listen = address(arguments.listen)?;
+    config.server.any_port = arguments.listen.is_none();
     let server = Server::start(config).await?;
     let token = std::fs::read_to_string(folder.path.join("admin.token")).context("no administrator token")?;
     let token = token.trim();
@@ -97,18 +99,14 @@ async fn serve(
     served
 }
 
-/// The address asked for, or the usual port, or any that is free.
+/// The address asked for, or the usual one.
 fn address(asked: Option<SocketAddr>) -> anyhow::Result<SocketAddr> {
     match asked {
         Some(address) if address.ip().is_loopback() => Ok(address),
         Some(address) => {
             anyhow::bail!("{address} is not a loopback address, and the demo has well-known contents")
         }
-        None => {
-            let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
-            let free = std::net::TcpListener::bind(usual).is_ok();
-            Ok(if free { usual } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) })
-        }
+        None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))),
     }
 }
 
@@ -124,7 +122,7 @@ impl Folder {
         let path = asked.unwrap_or_else(|| {
             std::env::temp_dir().join(format!("tollgate-demo-{}", uuid::Uuid::new_v4().simple()))
         });
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        DataFolder::create(&path)?;
         Ok(Self { path: path.canonicalize()?, temporary })
     }
 }

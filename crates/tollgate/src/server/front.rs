@@ -13,6 +13,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use journal::RequestId;
+use journal::audit::Peer;
 use tower::ServiceExt;
 use tracing::Instrument;
 use wire::error::{ApiError, ErrorCode};
@@ -32,7 +33,12 @@ impl Front {
         Self { router }
     }
 
-    pub(super) async fn serve(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(super) async fn serve(
+        self,
+        mut request: Request<Incoming>,
+        peer: Peer,
+    ) -> Result<Response, Infallible> {
+        request.extensions_mut().insert(peer);
         let (left, version) = (Leftover::default(), request.version());
         let response = self.answer(request.map(|body| left.watch(body))).await;
         Ok(left.drain_behind(response, version))

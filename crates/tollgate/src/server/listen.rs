@@ -1,16 +1,20 @@
 //! The accept loop, the limits of a connection, and the drain.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use journal::audit::Peer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +31,17 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// After the drain, connections that are still open are cut; they get this long to notice.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
+
+pub(super) async fn bind(config: &ServerConfig) -> anyhow::Result<TcpListener> {
+    let listen = config.listen;
+    let bound = match TcpListener::bind(listen).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && config.any_port => {
+            TcpListener::bind((listen.ip(), 0)).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| format!("cannot listen on {listen}"))
+}
 
 /// Serves until `stop`. True when every call under way ended by itself.
 pub(super) async fn serve(
@@ -47,12 +62,13 @@ pub(super) async fn serve(
             () = stop.cancelled() => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let Some((stream, permit)) = accepted else { continue };
+        let Some((stream, peer, permit)) = accepted else { continue };
         let connection = Connection {
             http: Arc::clone(&http),
             front: front.clone(),
             watcher: graceful.watcher(),
             cut: cut.clone(),
+            peer,
         };
         let tls = tls.clone();
         connections.spawn(async move {
@@ -81,10 +97,10 @@ pub(super) async fn serve(
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, address)) => Some((stream, Peer(address.ip()), permit)),
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -118,6 +134,7 @@ struct Connection {
     front: Front,
     watcher: Watcher,
     cut: CancellationToken,
+    peer: Peer,
 }
 
 impl Connection {
@@ -133,15 +150,30 @@ impl Connection {
     }
 
     async fn speak<S: Read + Write + Unpin + Send + 'static>(self, stream: S) {
-        let Self { http, front, watcher, cut } = self;
-        let service = service_fn(move |request: http::Request<Incoming>| front.clone().serve(request));
+        let Self { http, front, watcher, cut, peer } = self;
+        let asked = Arc::new(AtomicBool::new(false));
+        let has_asked = Arc::clone(&asked);
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            has_asked.store(true, Ordering::Relaxed);
+            front.clone().serve(request, peer)
+        });
         let connection = http.serve_connection(stream, service).into_owned();
         let connection = watcher.watch(connection);
         tokio::select! {
             ended = connection => if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended with an error");
             },
+            () = silence(&asked) => tracing::debug!("no request came in time"),
             () = cut.cancelled() => {}
         }
+    }
+}
+
+/// Ends when a new connection has brought no request in time. The limit on reading a head does not see this:
+/// it begins when the version of HTTP is known.
+async fn silence(asked: &AtomicBool) {
+    tokio::time::sleep(HEADERS_WITHIN).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use control::{Control, ControlConfig};
+use control::{Control, ControlConfig, Ports};
 use gateway::{Gateway, GatewayConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::Live;
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::cli::tell_terminal;
 use crate::config::Config;
 use crate::data::DataFolder;
+use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
 use front::Front;
@@ -33,6 +34,9 @@ use health::Health;
 
 /// How often old samples of histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// How long updates that probe their upstreams may go on after the drain.
+const JOBS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A server that is listening and not yet serving.
 pub(crate) struct Server {
@@ -54,17 +58,16 @@ impl Server {
         first_admin(&folder, store.as_ref()).await?;
         let live = Arc::new(Live::default());
         let runtime = Arc::new(LastMinute::new());
-        let control = control(&config, Arc::clone(&store), Arc::clone(&live), Arc::clone(&runtime)).await?;
         let metrics = metrics::init()?;
-        let gateway = gateway(&config, live, runtime)?;
+        let gateway = gateway(&config, Arc::clone(&live), Arc::clone(&runtime))?;
+        let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit: Arc::new(AuditLog) };
+        let control = control(&config, Arc::clone(&store), live, ports).await?;
         let health = Health::default();
         let router = Router::new()
             .merge(control::router(control.clone()))
             .merge(gateway::router(gateway))
             .merge(health::router(health.clone(), metrics.clone()));
-        let listen = config.server.listen;
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let listener = listen::bind(&config.server).await?;
         let address = listener.local_addr()?;
         Ok(Self { config, listener, address, store, control, metrics, health, router })
     }
@@ -95,6 +98,8 @@ impl Server {
         self.health.ready(true);
         let front = Front::new(self.router);
         let drained = listen::serve(self.listener, front, tls, &self.config.server, stop, &self.health).await;
+        // One that takes longer is failed at the next start.
+        let _ = tokio::time::timeout(JOBS_WITHIN, self.control.finish()).await;
         background.cancel();
         tasks.close();
         tasks.wait().await;
@@ -117,15 +122,15 @@ async fn control(
     config: &Config,
     store: Arc<SqliteStore>,
     live: Arc<Live>,
-    runtime: Arc<LastMinute>,
+    ports: Ports,
 ) -> anyhow::Result<Control> {
     let control_config = ControlConfig {
         defaults: config.defaults.clone(),
         public_url: config.server.public_url.clone(),
         tls: config.server.tls.is_some(),
     };
-    let control = Control::new(store, live, runtime, control_config).await?;
-    control::refresh(&control).await?;
+    let control = Control::new(store, live, ports, control_config).await?;
+    control.start().await?;
     Ok(control)
 }
 

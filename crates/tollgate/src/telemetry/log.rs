@@ -8,6 +8,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::audit;
 use crate::config::{LogConfig, LogFormat};
 
 /// Sets the process's logger. Errors when there is one already.
@@ -29,8 +30,11 @@ pub(crate) fn init(config: &LogConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Libraries are kept at `info`: below it, some of them print headers and bodies, and with these secrets.
+/// Audit lines are always written. Libraries are kept at `info`: below it, some of them print headers and bodies, and with these secrets.
 fn enabled(metadata: &Metadata<'_>, level: Level) -> bool {
+    if metadata.target() == audit::TARGET {
+        return true;
+    }
     let ours = metadata.target().starts_with("tollgate");
     *metadata.level() <= if ours { level } else { level.min(Level::INFO) }
 }

@@ -1,5 +1,6 @@
 //! Logs and metrics.
 
+pub(crate) mod audit;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod minute;

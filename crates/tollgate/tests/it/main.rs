@@ -9,3 +9,16 @@
 )]
 
 mod tidy;
+mod world;
+
+mod cancellation;
+mod configuration;
+mod demo;
+mod drain;
+mod first_start;
+mod hostile;
+mod observability;
+mod streams;
+mod survival;
+mod tls;
+mod tokens;

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::cargo_metadata;
 
-/// Every crate and what it depends on. An arrow that is missing in the code is an error as well: then the
-/// documented architecture is not the real one.
+/// Every crate and what it may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("egress", &[]),
@@ -36,14 +35,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Arrows that the architecture allows and the code does not need yet.
-const UNUSED: &[(&str, &str)] = &[
-    ("store", "journal"),
-    ("tables", "wire"),
-    ("tables", "journal"),
-    ("control", "journal"),
-    ("control", "egress"),
-];
+/// Arrows that the architecture draws and the code may still lack. Any other that is missing is an error as
+/// well: then the documented architecture is not the real one.
+const UNUSED: &[(&str, &str)] =
+    &[("store", "journal"), ("tables", "wire"), ("tables", "journal"), ("control", "egress")];
 
 #[test]
 fn arrows_go_down() {
@@ -63,10 +58,14 @@ fn arrows_go_down() {
             forbidden.is_empty(),
             "{from} must not depend on {forbidden:?}: arrows only go down (ARCHITECTURE.md, crates)"
         );
-        let missing: BTreeSet<_> =
-            allowed[from].difference(to).map(|to| (from.as_str(), to.as_str())).collect();
-        let unused: BTreeSet<_> = UNUSED.iter().copied().filter(|(unused, _)| unused == from).collect();
-        assert_eq!(missing, unused, "the arrows that {from} does not use are not those in UNUSED");
+        let unexplained: Vec<_> = allowed[from]
+            .difference(to)
+            .filter(|to| !UNUSED.contains(&(from.as_str(), to.as_str())))
+            .collect();
+        assert!(
+            unexplained.is_empty(),
+            "{from} does not use {unexplained:?}, which the architecture draws: change ARCHITECTURE.md or UNUSED"
+        );
     }
 }
 

@@ -19,11 +19,11 @@ use crate::secrets::{INTERNAL_SCOPE, permission};
 
 /// Plaintext credentials on their way into the store, by the id that stands for them in the config.
 #[derive(Default)]
-pub(super) struct Plaintexts(HashMap<String, SecretString>);
+pub(crate) struct Plaintexts(HashMap<String, SecretString>);
 
 impl Plaintexts {
     /// Takes every `*_plaintext` out of `config` and puts a reference in its place.
-    pub(super) fn take(config: &mut EndpointConfig) -> Result<Self, ApiError> {
+    pub(crate) fn take(config: &mut EndpointConfig) -> Result<Self, ApiError> {
         let mut taken = Self::default();
         for (at, entity) in config.served_entities.iter_mut().enumerate() {
             let Some(model) = &mut entity.external_model else { continue };
@@ -43,7 +43,7 @@ impl Plaintexts {
         Ok(taken)
     }
 
-    pub(super) async fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
+    pub(crate) async fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
         if self.0.is_empty() {
             return Ok(());
         }
@@ -71,7 +71,7 @@ fn refuse_internal(path: &str, value: &Value) -> Result<(), ApiError> {
 }
 
 /// The values of all credentials of a config; errors unless each exists and `caller` may read it.
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     store: &dyn Store,
     caller: &Principal,
     references: &[SecretRef],
@@ -102,7 +102,7 @@ fn unreadable(caller: &Principal, reference: &SecretRef) -> ApiError {
 }
 
 /// Deletes the sealed copies that no config names any more.
-pub(super) async fn forget(store: &dyn Store, references: &[SecretRef]) {
+pub(crate) async fn forget(store: &dyn Store, references: &[SecretRef]) {
     for reference in references {
         let SecretRef::Internal(id) = reference else { continue };
         if let Err(error) = store.delete_secret(INTERNAL_SCOPE, id).await {

@@ -1,0 +1,57 @@
+//! Trying an endpoint that nobody calls yet.
+
+use std::sync::Arc;
+
+use journal::RequestId;
+use policy::runtime::{Probe, Probed, Probing};
+use policy::{Endpoint, Principal, PrincipalKind};
+use providers::Task;
+use wire::raw::RawObject;
+
+use crate::call::Call;
+use crate::error::ServeError;
+use crate::{Gateway, upstream};
+
+impl Probe for Gateway {
+    fn probe(&self, endpoint: Arc<Endpoint>) -> Probing<'_> {
+        Box::pin(async move {
+            let mut out = Vec::with_capacity(endpoint.entities.len());
+            for (at, entity) in endpoint.entities.iter().enumerate() {
+                let problem = problem(self, &endpoint, at).await;
+                out.push(Probed { entity: Arc::clone(&entity.name), problem });
+            }
+            out
+        })
+    }
+}
+
+async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Option<String> {
+    let body: &[u8] = match endpoint.task {
+        Task::Chat => br#"{"messages":[{"role":"user","content":"ping"}],"max_tokens":1}"#,
+        Task::Completions => br#"{"prompt":"ping","max_tokens":1}"#,
+        Task::Embeddings => br#"{"input":"ping"}"#,
+    };
+    let object = RawObject::parse(body).ok()?;
+    let id = RequestId(uuid::Uuid::now_v7().to_string().into());
+    let call = match Call::read(id, Arc::clone(endpoint), nobody(), object) {
+        Ok(call) => call,
+        Err(error) => return Some(error.message),
+    };
+    match upstream::attempt(gateway, &call, at).await {
+        Ok(_) => None,
+        // It is there and busy: its credentials and its model are right.
+        Err(ServeError::Upstream { error, .. }) if error.status == 429 => None,
+        Err(error) => Some(error.sentence()),
+    }
+}
+
+/// The server itself. It holds no grant and no token.
+fn nobody() -> Arc<Principal> {
+    Arc::new(Principal {
+        id: "".into(),
+        name: "tollgate".into(),
+        display_name: "tollgate".into(),
+        kind: PrincipalKind::ServicePrincipal,
+        groups: Vec::new(),
+    })
+}

@@ -1,0 +1,43 @@
+//! What is recorded of a management call: once before its effect, once after.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::RequestId;
+
+/// Where a request came from, as far as the connection tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// A management call. Values that may be secret are elided before they get here.
+#[derive(Clone, Debug)]
+pub struct AuditRecord {
+    pub request_id: RequestId,
+    pub phase: AuditPhase,
+    /// User name or application id; `None` where nobody was recognised.
+    pub principal: Option<Arc<str>>,
+    pub peer: Option<IpAddr>,
+    pub user_agent: String,
+    pub method: String,
+    /// The route, with its parameters' names.
+    pub route: &'static str,
+    /// The path as it was called: what the action was on.
+    pub path: String,
+    /// The request's body as JSON text; empty for none.
+    pub request: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditPhase {
+    /// The caller may do it, and it is about to be done. `before` is the object as it was, as JSON text.
+    Allowed { before: String },
+    /// The caller may not.
+    Denied { status: u16 },
+    /// It was tried. `after` is the answer, as JSON text.
+    Done { status: u16, after: String },
+}
+
+/// Takes audit records. Called before the effect, so that it must not fail silently.
+pub trait AuditSink: Send + Sync {
+    fn record(&self, record: &AuditRecord);
+}
