@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, messages to stderr.
 
+mod apply;
 mod check;
 mod output;
 mod serve;
@@ -18,6 +19,9 @@ pub(crate) use output::{print_json, print_line, tell_terminal};
 
 /// The exit status for a configuration that cannot work (`EX_CONFIG` of sysexits).
 const EX_CONFIG: u8 = 78;
+
+/// The exit status of `diff` when there is a difference.
+const DIFFERENT: u8 = 2;
 
 #[derive(Parser)]
 #[command(
@@ -47,6 +51,10 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Check a configuration and print the effective values with their origin
     Check(ConfigFile),
+    /// Make a server as YAML files say; a second apply changes nothing
+    Apply(apply::ApplyArguments),
+    /// Print what `apply` would do; exits with 2 when that is anything
+    Diff(apply::ApplyArguments),
     /// Access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -66,7 +74,7 @@ pub(crate) struct ConfigFile {
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     match dispatch(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::complain(&error);
             let config = error.chain().any(|cause| cause.is::<ConfigProblem>());
@@ -75,19 +83,24 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let output = arguments.output;
     match arguments.command {
-        Command::Serve(file) => serve::serve(&file),
-        Command::Demo(demo) => demo::run(&demo, output),
-        Command::Check(file) => check::check(&file, output),
-        Command::Token(command) => token::run(&command, output),
-        Command::Version => version::version(output),
+        Command::Serve(file) => serve::serve(&file)?,
+        Command::Demo(demo) => demo::run(&demo, output)?,
+        Command::Check(file) => check::check(&file, output)?,
+        Command::Apply(wanted) => apply::apply(&wanted, output)?,
+        Command::Diff(wanted) => {
+            let same = apply::diff(&wanted, output)?;
+            return Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) });
+        }
+        Command::Token(command) => token::run(&command, output)?,
+        Command::Version => version::version(output)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The runtime that everything asynchronous of a command runs on.

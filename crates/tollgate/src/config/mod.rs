@@ -14,7 +14,7 @@ use egress::AddressPolicy;
 use policy::endpoint::{Defaults, Timeouts};
 use providers::provider::Defaults as ProviderDefaults;
 
-pub(crate) use resolve::{Environment, Resolved};
+pub(crate) use resolve::{Environment, Login, Resolved};
 
 /// What is wrong with a configuration, and what to do.
 #[derive(Debug)]

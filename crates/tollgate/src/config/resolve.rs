@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::{Table, Value};
+use zeroize::Zeroizing;
 
 use super::ConfigProblem;
 use super::keys::{self, Key, Kind};
@@ -23,6 +24,20 @@ impl Environment {
     #[cfg(test)]
     pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
         Self(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+}
+
+/// The server that commands talk to, in the variables that Databricks' own tools read.
+pub(crate) struct Login {
+    pub(crate) host: Option<String>,
+    pub(crate) token: Option<Zeroizing<String>>,
+}
+
+impl Login {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub(crate) fn of_process() -> Self {
+        let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self { host: read("DATABRICKS_HOST"), token: read("DATABRICKS_TOKEN").map(Zeroizing::new) }
     }
 }
 
