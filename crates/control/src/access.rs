@@ -135,7 +135,7 @@ fn authenticate(
     let snapshot = control.inner.live.load();
     let credential = Credential::find(headers, &[]);
     match identity::authenticate(&snapshot, credential.as_ref(), clock::now_ms()) {
-        Ok(token) => Ok(Some(Arc::clone(&token.principal))),
+        Ok(principal) => Ok(Some(principal)),
         Err(Unknown::NoCredential) => Err(ApiError::new(
             ErrorCode::Unauthenticated,
             "no credential: send a token as `Authorization: Bearer <token>`",

@@ -10,11 +10,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use wire::error::{ApiError, ErrorCode};
 
-/// A body beyond the limit is read on and thrown away for this long, so that a client that is still
-/// sending gets to read the refusal instead of a reset.
-const DISCARD_FOR: Duration = Duration::from_secs(2);
-
-/// The whole body of a client's request.
+/// The whole body of a client's request. One that is too long is refused as soon as that is known; what
+/// is left of it is the server's to deal with.
 pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Body,
@@ -23,15 +20,11 @@ pub(crate) async fn read(
 ) -> Result<Bytes, ApiError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
-        discard(&mut body).await;
         return Err(too_large(limit));
     }
     match tokio::time::timeout(within, collect(&mut body, limit)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
-            discard(&mut body).await;
-            Err(too_large(limit))
-        }
+        Ok(Ok(None)) => Err(too_large(limit)),
         Ok(Err(error)) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
         Err(_) => {
             let message = format!("the request body did not arrive within {} ms", within.as_millis());
@@ -63,12 +56,6 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::E
     }
     let whole = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
     Ok(Some(whole))
-}
-
-async fn discard(body: &mut Body) {
-    let drain = async { while let Some(Ok(_)) = body.frame().await {} };
-    // Giving up early only costs the client its view of the refusal.
-    let _ = tokio::time::timeout(DISCARD_FOR, drain).await;
 }
 
 fn too_large(limit: usize) -> ApiError {

@@ -82,7 +82,7 @@ fn request_id(extensions: &http::Extensions) -> RequestId {
 fn authenticate(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
     let credential = Credential::find(headers, &[]);
     match identity::authenticate(snapshot, credential.as_ref(), clock::now_ms()) {
-        Ok(token) => Ok(Arc::clone(&token.principal)),
+        Ok(principal) => Ok(principal),
         Err(Unknown::NoCredential) => Err(ApiError::new(
             ErrorCode::Unauthenticated,
             "no credential: send a token as `Authorization: Bearer <token>`",

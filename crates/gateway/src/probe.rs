@@ -53,5 +53,6 @@ fn nobody() -> Arc<Principal> {
         display_name: "tollgate".into(),
         kind: PrincipalKind::ServicePrincipal,
         groups: Vec::new(),
+        can_create: false,
     })
 }

@@ -10,10 +10,18 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::oauth::Oauth;
 use crate::snapshot::Snapshot;
 
 /// The group whose members may do everything.
 pub const ADMINS: &str = "admins";
+
+/// The group that everybody is in.
+pub const USERS: &str = "users";
+
+/// The entitlement to create endpoints: of a user, a service principal or a group. Members of `admins`
+/// need none. `workspace-access` and the others that Databricks knows are kept and mean nothing here.
+pub const CREATE_ENTITLEMENT: &str = "serving-endpoint-create";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PrincipalKind {
@@ -31,6 +39,8 @@ pub struct Principal {
     pub kind: PrincipalKind,
     /// All groups, inherited ones included.
     pub groups: Vec<Arc<str>>,
+    /// Whether it may create endpoints.
+    pub can_create: bool,
 }
 
 impl Principal {
@@ -80,6 +90,27 @@ impl Credential {
         keys.map(str::trim).find(|key| !key.is_empty()).map(|key| Self(Zeroizing::new(key.to_owned())))
     }
 
+    /// The client id and secret of `Basic` authentication, at the token endpoint. Both come percent-encoded
+    /// (RFC 6749, 2.3.1) or, from most clients, as they are: neither ever holds a `%`.
+    pub fn client(headers: &HeaderMap) -> Option<(String, Self)> {
+        let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = Zeroizing::new(String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?);
+        let (id, secret) = decoded.split_once(':')?;
+        Some((id.to_owned(), Self::new(secret)))
+    }
+
+    /// One that came in a body.
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    pub fn hash(&self) -> TokenHash {
+        hash_token(&self.0)
+    }
+
     /// `Bearer <token>`, or `Basic base64("token:<token>")` as `curl -u token:…` sends it.
     fn authorization(value: &str) -> Option<Self> {
         let (scheme, rest) = value.trim().split_once(' ')?;
@@ -105,17 +136,20 @@ pub enum Unknown {
 
 /// The principal behind `credential` at `now` (milliseconds since the epoch). A token that is unknown,
 /// revoked or expired gives the same answer.
-pub fn authenticate<'s>(
-    snapshot: &'s Snapshot,
+pub fn authenticate(
+    snapshot: &Snapshot,
     credential: Option<&Credential>,
     now: i64,
-) -> Result<&'s Token, Unknown> {
+) -> Result<Arc<Principal>, Unknown> {
     let credential = credential.ok_or(Unknown::NoCredential)?;
+    if Oauth::is_signed(&credential.0) {
+        return snapshot.oauth.authenticate(&credential.0, now).ok_or(Unknown::BadToken);
+    }
     let hash = hash_token(&credential.0);
     let token = snapshot.tokens.get(&hash).ok_or(Unknown::BadToken)?;
     let same: bool = token.hash.ct_eq(&hash).into();
     let valid = token.expires_at.is_none_or(|at| now < at);
-    if same && valid { Ok(token) } else { Err(Unknown::BadToken) }
+    if same && valid { Ok(Arc::clone(&token.principal)) } else { Err(Unknown::BadToken) }
 }
 
 #[cfg(test)]
@@ -150,6 +184,7 @@ mod tests {
             display_name: "ann".into(),
             kind: PrincipalKind::User,
             groups: Vec::new(),
+            can_create: false,
         };
         let hash = hash_token("dapi1");
         let token = Token { id: "t".into(), hash, principal: Arc::new(principal), expires_at };

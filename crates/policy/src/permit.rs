@@ -76,6 +76,7 @@ mod tests {
             display_name: name.into(),
             kind: PrincipalKind::User,
             groups: groups.iter().map(|g| (*g).into()).collect(),
+            can_create: false,
         }
     }
 

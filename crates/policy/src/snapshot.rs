@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::endpoint::Endpoint;
 use crate::identity::{Token, TokenHash};
+use crate::oauth::Oauth;
 
 /// Everything the data plane needs to know. Parts are shared between snapshots, so that a change copies
 /// only what it changes.
@@ -17,6 +18,7 @@ pub struct Snapshot {
     pub generation: i64,
     pub endpoints: Arc<HashMap<String, Arc<Endpoint>>>,
     pub tokens: Arc<HashMap<TokenHash, Token>>,
+    pub oauth: Arc<Oauth>,
 }
 
 /// The snapshot in force.

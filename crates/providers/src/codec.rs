@@ -21,6 +21,10 @@ pub trait ChatCodec: Send + Sync + fmt::Debug {
 pub trait ChatStream: Send {
     /// Takes one event. Unknown events are harmless.
     fn event(&mut self, name: &str, data: &[u8], out: &mut Vec<ChatChunk>) -> Result<(), StreamFault>;
+    /// The format's own end has come: nothing that matters follows, though the upstream may stay open.
+    fn ended(&self) -> bool {
+        false
+    }
     /// The upstream closed. Errors when the answer was not complete: a cut stream is never a clean end.
     fn finish(&mut self, out: &mut Vec<ChatChunk>) -> Result<(), Malformed>;
 }

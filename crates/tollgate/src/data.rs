@@ -85,13 +85,17 @@ impl DataFolder {
     }
 }
 
+/// Whole or not at all: half a key would be refused at every later start.
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let unfinished = path.with_extension("new");
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
-        file.sync_all()
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

@@ -31,7 +31,7 @@ impl Translated {
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
         let result = self.stream.event(&event.name, &event.data, &mut self.chunks);
         self.write(out)?;
-        result.map(|()| Progress::More)
+        result.map(|()| if self.stream.ended() { Progress::Ended } else { Progress::More })
     }
 
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {

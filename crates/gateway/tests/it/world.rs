@@ -295,6 +295,7 @@ fn tokens() -> HashMap<[u8; 32], Token> {
             display_name: user.into(),
             kind: PrincipalKind::User,
             groups: Vec::new(),
+            can_create: false,
         };
         let hash = hash_token(text);
         (hash, Token { id: text.into(), hash, principal: Arc::new(principal), expires_at })

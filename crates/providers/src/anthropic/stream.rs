@@ -58,6 +58,10 @@ impl ChatStream for MessagesStream {
         Ok(())
     }
 
+    fn ended(&self) -> bool {
+        self.stopped
+    }
+
     fn finish(&mut self, _out: &mut Vec<ChatChunk>) -> Result<(), Malformed> {
         if self.stopped { Ok(()) } else { Err(Malformed("the stream ended before message_stop".to_owned())) }
     }

@@ -140,6 +140,10 @@ impl ChatStream for OpenAiStream {
         Ok(())
     }
 
+    fn ended(&self) -> bool {
+        self.done
+    }
+
     fn finish(&mut self, _out: &mut Vec<ChatChunk>) -> Result<(), Malformed> {
         // Some engines never send [DONE]; one that sent neither it nor a finish reason was cut off.
         if self.done || (self.finished && self.open.is_empty()) {

@@ -60,6 +60,20 @@ async fn idle_connections_hold_nothing_up() {
 }
 
 #[tokio::test]
+async fn a_second_interrupt_ends_it_at_once() {
+    let world = World::shared().await;
+    let mut server = world.serve(&[]).await;
+    server.client.create("long", &world.chat_config("echo;chunks=10000;chunk_ms=20")).await;
+    let mut running = server.client.ask_running("long").await;
+    running.until("tok-3 ").await;
+    server.process.signal("INT").await;
+    server.process.stderr.until("stopping", |line| line.contains("stopping")).await;
+    server.process.signal("INT").await;
+    assert_eq!(server.process.exit(Duration::from_secs(5)).await, Some(130));
+    assert!(!running.read().await.is_done());
+}
+
+#[tokio::test]
 async fn the_drain_is_bounded() {
     let world = World::shared().await;
     let mut server = world.serve(&[("TOLLGATE_SERVER__DRAIN_SECONDS", "1")]).await;

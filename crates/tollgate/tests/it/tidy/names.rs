@@ -71,6 +71,25 @@ fn violations(source: &Source) -> Vec<String> {
     named.map(|(line, word)| format!("{path}:{line}: {word:?}")).collect()
 }
 
+#[test]
+fn a_named_provider_is_found() {
+    let found = |path: &str, text: &str| {
+        violations(&Source { path: path.to_owned(), scanned: super::scan::Scanned::new(text) }).len()
+    };
+    let text = "struct AnthropicConfig; // palm\nlet a = \"amazon-bedrock\"; let b = \"incoherent\";";
+    for path in ["crates/gateway/src/a.rs", "crates/providers/src/a.rs", "crates/tollgate/src/config/mod.rs"]
+    {
+        assert_eq!(found(path, text), 2, "{path}");
+    }
+    assert_eq!(found("crates/providers/src/anthropic/mod.rs", text), 1, "another's name");
+    assert_eq!(found("crates/policy/src/a.rs", "\"databricks-model-serving\" \"databricks\""), 1);
+    for path in
+        ["crates/providers/src/lib.rs", "crates/simulator/src/a.rs", "crates/tollgate/src/demo/seed.rs"]
+    {
+        assert_eq!(found(path, text), 0, "{path}");
+    }
+}
+
 /// Whether `word` holds the name, and not just a word that begins like it.
 fn names(word: &str, name: &str) -> bool {
     let mut found = word.match_indices(name);

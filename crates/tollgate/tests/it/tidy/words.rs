@@ -65,22 +65,37 @@ fn pure_crates_are_pure() {
 
 #[test]
 fn sql_is_not_put_together() {
-    const VERBS: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
-    let mut formatted = Vec::new();
-    for source in product().iter().filter(|source| source.is_in(&["store"])) {
-        formatted.extend(calls(source, &["AssertSqlSafe"]));
-        let (text, code) = (&source.scanned.text, &source.scanned.code);
-        for (at, _) in code.match_indices("format!") {
-            let end = code[at..].find(';').map_or(code.len(), |length| at + length);
-            if VERBS.iter().any(|verb| text[at..end].contains(verb)) {
-                formatted.push(format!("{}:{}: format! of SQL", source.path, source.scanned.line(at)));
-            }
-        }
-    }
+    let product = product();
+    let formatted: Vec<String> =
+        product.iter().filter(|source| source.is_in(&["store"])).flat_map(formatted_sql).collect();
     none(
         &formatted,
         "SQL is a constant and its values are bound: a query that is put together can be injected into",
     );
+}
+
+fn formatted_sql(source: &Source) -> Vec<String> {
+    const VERBS: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
+    let mut found = calls(source, &["AssertSqlSafe"]);
+    let (text, code) = (&source.scanned.text, &source.scanned.code);
+    for (at, _) in code.match_indices("format!") {
+        // To the end of the statement, in which a semicolon of the SQL is none.
+        let end = code[at..].find(';').map_or(code.len(), |length| at + length);
+        if VERBS.iter().any(|verb| text[at..end].contains(verb)) {
+            found.push(format!("{}:{}: format! of SQL", source.path, source.scanned.line(at)));
+        }
+    }
+    found
+}
+
+#[test]
+fn formatted_sql_is_found() {
+    let found = |text: &str| {
+        formatted_sql(&Source { path: "a.rs".to_owned(), scanned: super::scan::Scanned::new(text) }).len()
+    };
+    assert_eq!(found("format!(\n\"BEGIN; SELECT {}\", x);"), 1);
+    assert_eq!(found("query(AssertSqlSafe(text))"), 1);
+    assert_eq!(found("format!(\"{x}\"); query(\"SELECT 1\"); // format!(\"DELETE\")"), 0);
 }
 
 #[test]
