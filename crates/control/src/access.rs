@@ -2,6 +2,7 @@
 //! without saying what it needs: deny by default.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,12 +16,13 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 use policy::identity::{self, Credential, Unknown};
 use policy::{Endpoint, Level, Principal, permit};
+use store::model::ScopePermission;
 use wire::error::{ApiError, ErrorCode};
 
 use crate::audit::Trail;
 use crate::reply::{Failure, Reply};
 use crate::request::{Call, read_body};
-use crate::{Control, clock, endpoints};
+use crate::{Control, clock, endpoints, oauth, scim};
 
 /// What a caller must be or have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,13 +33,30 @@ pub enum Needs {
     Principal,
     /// Membership in `admins`.
     Admin,
+    /// The entitlement to create endpoints.
+    Create,
     /// A level on the endpoint that is `{name}` in the path.
     Endpoint(Level),
     /// A level on the endpoint whose id is `{id}` in the path.
     EndpointById(Level),
     /// A permission on the secret scope that the request names; the handler checks it, because the name
     /// stands in the body.
-    Scope,
+    Scope(ScopePermission),
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nothing"),
+            Self::Principal => f.write_str("a token"),
+            Self::Admin => f.write_str("member of admins"),
+            Self::Create => f.write_str("the entitlement to create endpoints"),
+            Self::Endpoint(level) | Self::EndpointById(level) => {
+                write!(f, "{} on the endpoint", level.as_str())
+            }
+            Self::Scope(permission) => write!(f, "{} on the scope", permission.as_str()),
+        }
+    }
 }
 
 pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
@@ -84,7 +103,7 @@ async fn handle(control: Control, route: &'static Route, request: Request<Body>)
         Ok(call) => call,
         Err(error) => {
             trail.denied(&control, error.status);
-            return Failure(error).into_response();
+            return refuse(route, &error);
         }
     };
     if trail.changes() {
@@ -92,7 +111,7 @@ async fn handle(control: Control, route: &'static Route, request: Request<Body>)
     }
     match (route.handler)(call).await {
         Ok(reply) => {
-            trail.done(&control, 200, reply.body());
+            trail.done(&control, reply.code(), reply.body());
             reply.into_response()
         }
         Err(failure) => {
@@ -101,9 +120,20 @@ async fn handle(control: Control, route: &'static Route, request: Request<Body>)
                 failure.0.status,
                 &serde_json::to_vec(&failure.0.body()).unwrap_or_default(),
             );
-            failure.into_response()
+            refuse(route, &failure.0)
         }
     }
+}
+
+/// An error in the form that the clients of the route read.
+fn refuse(route: &Route, error: &ApiError) -> Response {
+    if route.path.starts_with(scim::BASE) {
+        return scim::error(error);
+    }
+    if route.path.starts_with(oauth::BASE) {
+        return oauth::error(error);
+    }
+    Failure(error.clone()).into_response()
 }
 
 async fn admit(
@@ -121,7 +151,8 @@ async fn admit(
     let body = read_body(body).await?;
     trail.body(&body);
     let base_url = base_url(control, &parts.headers);
-    Ok(Call::new(control.clone(), caller, path, query, body, base_url))
+    let client = if route.needs == Needs::Nobody { Credential::client(&parts.headers) } else { None };
+    Ok(Call::new(control.clone(), caller, path, query, body, base_url, client))
 }
 
 fn authenticate(
@@ -161,9 +192,15 @@ fn check(
 ) -> Result<(), ApiError> {
     let Some(caller) = caller else { return Ok(()) };
     match needs {
-        Needs::Nobody | Needs::Principal | Needs::Scope => Ok(()),
+        Needs::Nobody | Needs::Principal | Needs::Scope(_) => Ok(()),
         Needs::Admin if caller.is_admin() => Ok(()),
         Needs::Admin => Err(ApiError::denied(format!("{} is not a member of admins", caller.name))),
+        Needs::Create if caller.can_create => Ok(()),
+        Needs::Create => {
+            let (who, entitlement) = (&caller.name, identity::CREATE_ENTITLEMENT);
+            let message = format!("{who} may not create endpoints: that takes the entitlement {entitlement}");
+            Err(ApiError::denied(message))
+        }
         Needs::Endpoint(level) => {
             let name = path.get("name").map_or("", String::as_str);
             let snapshot = control.inner.live.load();
@@ -174,7 +211,7 @@ fn check(
             let id = path.get("id").map_or("", String::as_str);
             let snapshot = control.inner.live.load();
             let endpoint = snapshot.endpoints.values().find(|e| e.id.as_ref() == id);
-            allow(caller, endpoint.ok_or_else(|| no_such_endpoint(id))?, level)
+            allow(caller, endpoint.ok_or_else(|| no_such_id(id))?, level)
         }
     }
 }
@@ -190,6 +227,14 @@ fn allow(caller: &Principal, endpoint: &Endpoint, level: Level) -> Result<(), Ap
 pub(crate) fn no_such_endpoint(name: &str) -> ApiError {
     let shown: String = name.chars().take(100).collect();
     ApiError::not_found(format!("Endpoint with name {shown:?} does not exist."))
+}
+
+/// Permissions are addressed by id; a name in its place is a common mistake.
+fn no_such_id(id: &str) -> ApiError {
+    let shown: String = id.chars().take(100).collect();
+    ApiError::not_found(format!(
+        "Serving endpoint with id {shown:?} does not exist: use the endpoint's id, not its name."
+    ))
 }
 
 fn base_url(control: &Control, headers: &HeaderMap) -> String {

@@ -25,7 +25,9 @@ pub async fn create_admin_token(
     expires_at: Option<i64>,
 ) -> store::Result<Zeroizing<String>> {
     let user = store.ensure_user(ADMIN_USER, &[policy::identity::ADMINS, "users"]).await?;
-    let (text, hash) = tokens::generate().map_err(StoreError::Random)?;
-    store.create_token(NewToken { hash: &hash, principal_id: &user, created_by: &user, comment, expires_at }).await?;
+    let (text, hash) = tokens::generate(tokens::PREFIX).map_err(StoreError::Random)?;
+    store
+        .create_token(NewToken { hash: &hash, principal_id: &user, created_by: &user, comment, expires_at })
+        .await?;
     Ok(text)
 }

@@ -10,11 +10,15 @@ mod clock;
 mod credentials;
 mod discovery;
 mod endpoints;
+mod oauth;
+mod openapi;
+mod people;
 mod publish;
 mod reply;
 mod request;
 mod scim;
 mod secrets;
+mod token_management;
 mod tokens;
 mod update;
 
@@ -30,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub use access::{Needs, Route};
 pub use bootstrap::{ADMIN_USER, create_admin_token, ensure_admin};
+pub use openapi::document as openapi_document;
 pub use publish::{PublishError, refresh, watch};
 
 #[derive(Clone, Debug, Default)]
@@ -131,9 +136,13 @@ impl Control {
 
 /// Every route there is, with what it needs.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    [discovery::ROUTES, scim::ROUTES, tokens::ROUTES, secrets::scopes::ROUTES, secrets::values::ROUTES]
+    let identity = [scim::ME, scim::USERS, scim::GROUPS, scim::SERVICE_PRINCIPALS, token_management::ROUTES];
+    let oauth = [oauth::ROUTES, oauth::secrets::ROUTES, openapi::ROUTES];
+    [discovery::ROUTES, tokens::ROUTES, secrets::scopes::ROUTES, secrets::values::ROUTES]
         .into_iter()
         .chain([secrets::acls::ROUTES, endpoints::ROUTES])
+        .chain(identity)
+        .chain(oauth)
         .flatten()
 }
 

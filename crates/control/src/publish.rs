@@ -7,15 +7,16 @@ use std::time::Duration;
 use policy::endpoint::{Meta, compile};
 use policy::identity::Token;
 use policy::permit::{Grant, Grantee, Level};
-use policy::{Endpoint, Principal, PrincipalKind, Snapshot};
+use policy::{Endpoint, Principal, Snapshot};
 use providers::SecretRef;
 use secrecy::{ExposeSecret, SecretString};
-use store::model::{EndpointRecord, GrantRecord, GranteeKind, PrincipalRecord};
+use store::model::{EndpointRecord, GrantRecord, GranteeKind};
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::Control;
+use crate::people::People;
 use crate::secrets::references;
+use crate::{Control, oauth};
 
 /// How often the store is asked whether another process changed it.
 const POLL: Duration = Duration::from_millis(500);
@@ -29,14 +30,22 @@ pub async fn refresh(control: &Control) -> Result<(), PublishError> {
     let store = control.store();
     // Read first: a write that slips in between is then noticed by `watch`.
     let generation = store.generation().await?;
-    let tokens = tokens(store).await?;
+    let people = People::load(store).await?;
+    let active = active(&people);
+    let tokens = tokens(store, &active).await?;
+    let oauth = oauth::publish(control, &people, &active).await?;
     let mut endpoints = HashMap::new();
     for record in store.endpoints().await? {
         if let Some(endpoint) = endpoint(control, &record).await? {
             endpoints.insert(record.name, endpoint);
         }
     }
-    let snapshot = Snapshot { generation, endpoints: Arc::new(endpoints), tokens: Arc::new(tokens) };
+    let snapshot = Snapshot {
+        generation,
+        endpoints: Arc::new(endpoints),
+        tokens: Arc::new(tokens),
+        oauth: Arc::new(oauth),
+    };
     control.inner.live.publish(snapshot);
     Ok(())
 }
@@ -60,29 +69,20 @@ pub async fn watch(control: Control, shutdown: CancellationToken) {
     }
 }
 
-async fn tokens(store: &dyn Store) -> Result<HashMap<[u8; 32], Token>, StoreError> {
-    let records = store.principals().await?;
-    let active = records.iter().filter(|p| p.active);
-    let principals: HashMap<&str, Arc<Principal>> =
-        active.map(|p| (p.id.as_str(), Arc::new(principal(p)))).collect();
+/// The active principals by id.
+type Active<'p> = HashMap<&'p str, Arc<Principal>>;
+
+fn active(people: &People) -> Active<'_> {
+    people.principals.iter().filter(|p| p.active).map(|p| (p.id.as_str(), people.effective(p))).collect()
+}
+
+async fn tokens(store: &dyn Store, active: &Active<'_>) -> Result<HashMap<[u8; 32], Token>, StoreError> {
     let tokens = store.tokens().await?.into_iter().filter_map(|token| {
-        let principal = Arc::clone(principals.get(token.principal_id.as_str())?);
+        let principal = Arc::clone(active.get(token.principal_id.as_str())?);
         let expires_at = token.expires_at;
         Some((token.hash, Token { id: token.id.into(), hash: token.hash, principal, expires_at }))
     });
     Ok(tokens.collect())
-}
-
-fn principal(record: &PrincipalRecord) -> Principal {
-    let kind =
-        if record.is_service_principal { PrincipalKind::ServicePrincipal } else { PrincipalKind::User };
-    Principal {
-        id: record.id.as_str().into(),
-        name: record.name.as_str().into(),
-        display_name: record.display_name.as_str().into(),
-        kind,
-        groups: record.groups.iter().map(|g| g.name.as_str().into()).collect(),
-    }
 }
 
 /// `None` for a record that this program cannot compile: it is left out, loudly, and all others serve.

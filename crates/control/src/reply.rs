@@ -12,6 +12,7 @@ const JSON: &str = "application/json";
 /// A body and the headers that go with it.
 #[derive(Debug)]
 pub(crate) struct Reply {
+    status: StatusCode,
     body: Vec<u8>,
     content_type: &'static str,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -20,16 +21,31 @@ pub(crate) struct Reply {
 impl Reply {
     pub(crate) fn json<T: Serialize>(body: &T) -> Result<Self, Failure> {
         let body = serde_json::to_vec(body).map_err(|e| ApiError::internal(format!("the answer: {e}")))?;
-        Ok(Self { body, content_type: JSON, headers: Vec::new() })
+        Ok(Self { status: StatusCode::OK, body, content_type: JSON, headers: Vec::new() })
     }
 
     /// `{}`: clients parse the answer of a deletion too.
     pub(crate) fn empty() -> Self {
-        Self { body: b"{}".to_vec(), content_type: JSON, headers: Vec::new() }
+        Self { status: StatusCode::OK, body: b"{}".to_vec(), content_type: JSON, headers: Vec::new() }
+    }
+
+    /// 204, and nothing.
+    pub(crate) fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, body: Vec::new(), content_type: JSON, headers: Vec::new() }
     }
 
     pub(crate) fn text(body: String) -> Self {
-        Self { body: body.into_bytes(), content_type: "text/plain; charset=utf-8", headers: Vec::new() }
+        let content_type = "text/plain; charset=utf-8";
+        Self { status: StatusCode::OK, body: body.into_bytes(), content_type, headers: Vec::new() }
+    }
+
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn code(&self) -> u16 {
+        self.status.as_u16()
     }
 
     pub(crate) fn body(&self) -> &[u8] {
@@ -44,9 +60,13 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let mut response = self.body.into_response();
+        let empty = self.status == StatusCode::NO_CONTENT;
+        let mut response = (self.status, self.body).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.remove(CONTENT_TYPE);
+        if !empty {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
         // Answers may hold secrets (`secrets/get`, a new token): nothing between keeps them.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.headers);

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::body::HttpBody;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use policy::Principal;
+use policy::{Credential, Principal};
 use serde::de::DeserializeOwned;
 use wire::error::{ApiError, ErrorCode};
 
@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// `http(s)://host[:port]` as the caller knows the server.
     pub(crate) base_url: String,
+    /// The client id and secret of `Basic` authentication, for the route that logs clients in.
+    pub(crate) client: Option<(String, Credential)>,
 }
 
 impl Call {
@@ -39,8 +41,9 @@ impl Call {
         query: HashMap<String, String>,
         body: Bytes,
         base_url: String,
+        client: Option<(String, Credential)>,
     ) -> Self {
-        Self { control, caller, path, query, body, base_url }
+        Self { control, caller, path, query, body, base_url, client }
     }
 
     pub(crate) fn caller(&self) -> Result<&Arc<Principal>, ApiError> {
@@ -57,13 +60,23 @@ impl Call {
         value.ok_or_else(|| ApiError::invalid(format!("the query parameter {name} is required")))
     }
 
+    pub(crate) fn queries(&self) -> &HashMap<String, String> {
+        &self.query
+    }
+
     /// The body as JSON, whatever its content type says; an empty body is an empty object.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let bytes: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        // Serde would read a list as an object's fields in order.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(ApiError::bad_request("the request body must be a JSON object, not a list"));
+        }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let read = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
             let place = e.path().to_string();
-            let place = if place == "." { "the request body".to_owned() } else { place };
+            // "." is the whole, "?" is nowhere: the text breaks off.
+            let place =
+                if matches!(place.as_str(), "." | "?") { "the request body".to_owned() } else { place };
             ApiError::bad_request(format!("{place}: {}", e.inner()))
         })?;
         let end = reader.end();

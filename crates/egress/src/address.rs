@@ -49,8 +49,17 @@ pub struct Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, address } = self;
-        let kind = Class::of(*address).as_str();
-        write!(f, "{host} resolves to the {kind} address {address}, which egress.allow does not list")
+        let class = Class::of(*address);
+        match host.parse::<IpAddr>() {
+            Ok(_) => write!(f, "{host} is a {} address", class.as_str())?,
+            Err(_) => write!(f, "{host} resolves to the {} address {address}", class.as_str())?,
+        }
+        match class {
+            Class::LinkLocal | Class::Unusable => f.write_str(", which upstreams can never be on"),
+            Class::Public | Class::Loopback | Class::Private => {
+                f.write_str(", which egress.allow does not list")
+            }
+        }
     }
 }
 

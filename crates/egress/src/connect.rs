@@ -59,10 +59,14 @@ impl Service<Uri> for Connector {
 }
 
 async fn connect(policy: &AddressPolicy, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let mut last = None;
-    for address in resolve(host, port).await? {
-        // All addresses of a name are checked, not only the one that answers.
+    let addresses = resolve(host, port).await?;
+    // All addresses of a name are checked before one is tried: a name with a forbidden one among them is
+    // not to be trusted with the others.
+    for address in &addresses {
         policy.check(host, address.ip(), port).map_err(ConnectError::Denied)?;
+    }
+    let mut last = None;
+    for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
                 stream.set_nodelay(true).map_err(|e| failed(host, port, e))?;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use journal::RecordSink;
 use policy::Live;
 
-pub use surface::router;
+pub use surface::{QueryRoute, router, routes};
 
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {

@@ -98,7 +98,8 @@ impl SigningKey {
 
     /// Errors when the library cannot sign.
     pub fn sign(&self, claims: &Claims) -> Result<String, String> {
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.encoding).map_err(|e| e.to_string())
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.encoding)
+            .map_err(|e| e.to_string())
     }
 
     fn verify(&self, token: &str) -> Option<Claims> {
@@ -168,13 +169,18 @@ mod tests {
         let oauth = oauth();
         let other = SigningKey::new(&[8; 32], ISSUER).sign(&claims()).unwrap();
         assert!(oauth.authenticate(&other, 0).is_none());
-        let stronger =
-            jsonwebtoken::encode(&Header::new(Algorithm::HS512), &claims(), &EncodingKey::from_secret(&[7; 32]));
+        let stronger = jsonwebtoken::encode(
+            &Header::new(Algorithm::HS512),
+            &claims(),
+            &EncodingKey::from_secret(&[7; 32]),
+        );
         assert!(oauth.authenticate(&stronger.unwrap(), 0).is_none());
         // {"alg":"none"} with the claims of a good token and no signature.
         let good = oauth.key.as_ref().unwrap().sign(&claims()).unwrap();
         let body = good.split('.').nth(1).unwrap();
-        for forged in [format!("eyJhbGciOiJub25lIn0.{body}."), format!("{good}x"), "..".into(), "a.b.c".into()] {
+        for forged in
+            [format!("eyJhbGciOiJub25lIn0.{body}."), format!("{good}x"), "..".into(), "a.b.c".into()]
+        {
             assert!(oauth.authenticate(&forged, 0).is_none(), "{forged}");
         }
         assert!(Oauth::default().authenticate(&good, 0).is_none());
@@ -183,7 +189,10 @@ mod tests {
     #[test]
     fn a_secret_is_good_until_it_expires() {
         let mut client = oauth().clients["app"].clone();
-        client.secrets = vec![ClientSecret { hash: [1; 32], expires_at: 10 }, ClientSecret { hash: [2; 32], expires_at: 99 }];
+        client.secrets = vec![
+            ClientSecret { hash: [1; 32], expires_at: 10 },
+            ClientSecret { hash: [2; 32], expires_at: 99 },
+        ];
         assert!(client.accepts(&[1; 32], 9) && !client.accepts(&[1; 32], 10));
         assert!(client.accepts(&[2; 32], 10) && !client.accepts(&[3; 32], 0));
     }

@@ -16,6 +16,11 @@ pub enum StoreError {
     WrongKey,
     #[error("the master key is unusable: {0}")]
     BadKey(String),
+    /// The service that wraps the data keys gave no usable answer. What was opened before stays open.
+    #[error("the key service cannot be used: {0}")]
+    KeyService(String),
+    #[error("no copy was made: {0}")]
+    Copy(String),
     #[error(
         "the data folder does not fit this program: {0}; a newer version wrote it, or a migration was changed. \
          start the version that wrote it, or restore a backup"

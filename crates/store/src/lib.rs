@@ -11,16 +11,19 @@ use secrecy::SecretSlice;
 
 pub use document::{EndpointDocument, PendingUpdate, RevisionDocument, UpdateStatus};
 pub use error::{Result, StoreError};
-pub use seal::MasterKey;
+pub use seal::{KeyEncryption, KeySource, MasterKey};
 pub use sqlite::SqliteStore;
 
 use model::{
-    AclEntry, EndpointRecord, GroupRecord, GroupRef, NewOauthSecret, NewScope, NewToken, OauthSecret, PrincipalRecord, Scope, ScopePermission,
-    SecretEntry, TokenRecord,
+    AclEntry, EndpointRecord, GroupRecord, GroupRef, NewOauthSecret, NewScope, NewToken, OauthSecret,
+    PrincipalRecord, Scope, ScopePermission, SecretEntry, TokenRecord,
 };
 
 /// All of it.
-pub trait Store: RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore {}
+pub trait Store:
+    RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore
+{
+}
 
 impl<T: RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore> Store for T {}
 

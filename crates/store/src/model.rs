@@ -83,7 +83,7 @@ pub struct SecretEntry {
 }
 
 /// MANAGE includes WRITE includes READ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScopePermission {
     Read,
     Write,

@@ -67,7 +67,7 @@ pub struct ServedEntity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// To a usable connection, TLS included.
+    /// To a connection, the look-up of the name included; the TLS handshake counts to the first byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<u64>,
     /// From sending the request to the first byte of the answer, or the first event of a stream.

@@ -74,6 +74,14 @@ fn check_limit(limit: &RateLimit) -> Result<(), String> {
     if limit.calls.into_iter().chain(limit.tokens).any(|n| n < 0) {
         return Err("calls: a limit cannot be negative".to_owned());
     }
+    // A kill switch that lets calls through would be worse than none.
+    if limit.calls == Some(0) || limit.tokens == Some(0) {
+        return Err(
+            "calls: this version does not enforce limits yet, and a limit of 0 must: take the grants \
+                    away instead, or delete the endpoint"
+                .to_owned(),
+        );
+    }
     let key = limit.key.as_deref().unwrap_or("endpoint");
     if !KEYS.contains(&key) {
         return Err(format!("key: {key:?} is none of {}", KEYS.join(", ")));

@@ -24,7 +24,7 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         method: Method::POST,
         path: "/api/2.0/serving-endpoints",
-        needs: Needs::Admin,
+        needs: Needs::Create,
         handler: |call| Box::pin(create::create(call)),
     },
     Route {

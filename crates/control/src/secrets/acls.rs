@@ -14,25 +14,25 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         method: Method::POST,
         path: "/api/2.0/secrets/acls/put",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Manage),
         handler: |call| Box::pin(put(call)),
     },
     Route {
         method: Method::GET,
         path: "/api/2.0/secrets/acls/get",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Manage),
         handler: |call| Box::pin(get(call)),
     },
     Route {
         method: Method::GET,
         path: "/api/2.0/secrets/acls/list",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Manage),
         handler: |call| Box::pin(list(call)),
     },
     Route {
         method: Method::POST,
         path: "/api/2.0/secrets/acls/delete",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Manage),
         handler: |call| Box::pin(delete(call)),
     },
 ];

@@ -22,7 +22,7 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         method: Method::POST,
         path: "/api/2.0/secrets/scopes/delete",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Manage),
         handler: |call| Box::pin(delete(call)),
     },
     Route {

@@ -21,25 +21,25 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         method: Method::POST,
         path: "/api/2.0/secrets/put",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Write),
         handler: |call| Box::pin(put(call)),
     },
     Route {
         method: Method::GET,
         path: "/api/2.0/secrets/list",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Read),
         handler: |call| Box::pin(list(call)),
     },
     Route {
         method: Method::GET,
         path: "/api/2.0/secrets/get",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Read),
         handler: |call| Box::pin(get(call)),
     },
     Route {
         method: Method::POST,
         path: "/api/2.0/secrets/delete",
-        needs: Needs::Scope,
+        needs: Needs::Scope(ScopePermission::Write),
         handler: |call| Box::pin(delete(call)),
     },
 ];

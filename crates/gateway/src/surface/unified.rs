@@ -6,23 +6,44 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::handler::Handler;
 use axum::response::Response;
-use axum::routing::post;
-use http::Request;
+use axum::routing::{MethodFilter, on};
+use http::{Method, Request};
 use providers::Task;
 
+use super::QueryRoute;
 use crate::Gateway;
 use crate::pipeline::{Addressing, serve};
 
-/// Where the OpenAI-style paths live: Databricks' own, and MLflow's of the AI Gateway with and without its
-/// prefix.
-const BASES: [&str; 3] = ["/serving-endpoints", "/ai-gateway/mlflow/v1", "/mlflow/v1"];
+const fn by_path(path: &'static str) -> QueryRoute {
+    QueryRoute { method: Method::POST, path, task: None }
+}
+
+const fn by_body(path: &'static str, task: Task) -> QueryRoute {
+    QueryRoute { method: Method::POST, path, task: Some(task) }
+}
+
+/// Databricks' own paths, and MLflow's of the AI Gateway with and without its prefix.
+pub(super) const ROUTES: &[QueryRoute] = &[
+    by_path("/serving-endpoints/{name}/invocations"),
+    by_body("/serving-endpoints/chat/completions", Task::Chat),
+    by_body("/serving-endpoints/completions", Task::Completions),
+    by_body("/serving-endpoints/embeddings", Task::Embeddings),
+    by_body("/ai-gateway/mlflow/v1/chat/completions", Task::Chat),
+    by_body("/ai-gateway/mlflow/v1/completions", Task::Completions),
+    by_body("/ai-gateway/mlflow/v1/embeddings", Task::Embeddings),
+    by_body("/mlflow/v1/chat/completions", Task::Chat),
+    by_body("/mlflow/v1/completions", Task::Completions),
+    by_body("/mlflow/v1/embeddings", Task::Embeddings),
+];
 
 pub(super) fn routes() -> Router<Gateway> {
-    let mut router = Router::new().route("/serving-endpoints/{name}/invocations", post(invocations));
-    for base in BASES {
-        for task in Task::ALL {
-            router = router.route(&format!("{base}/{}", task.operation()), post(by_model(task)));
-        }
+    let mut router = Router::new();
+    for route in ROUTES {
+        let Ok(method) = MethodFilter::try_from(route.method.clone()) else { continue };
+        router = match route.task {
+            None => router.route(route.path, on(method, invocations)),
+            Some(task) => router.route(route.path, on(method, by_model(task))),
+        };
     }
     router
 }

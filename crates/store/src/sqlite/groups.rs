@@ -65,14 +65,12 @@ pub(super) async fn describe(
     }
     sqlx::query("DELETE FROM memberships WHERE group_id = $1").bind(id).execute(&mut **tx).await?;
     for member in &group.principals {
-        let sql =
-            "INSERT INTO memberships (group_id, principal_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let sql = "INSERT INTO memberships (group_id, principal_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         sqlx::query(sql).bind(id).bind(member).execute(&mut **tx).await?;
     }
     sqlx::query("DELETE FROM group_members WHERE group_id = $1").bind(id).execute(&mut **tx).await?;
     for member in &group.groups {
-        let sql =
-            "INSERT INTO group_members (group_id, member_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let sql = "INSERT INTO group_members (group_id, member_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         sqlx::query(sql).bind(id).bind(member).execute(&mut **tx).await?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod groups;
+mod keys;
 mod oauth;
 mod principals;
 mod revisions;
@@ -9,6 +10,7 @@ mod secrets;
 mod tokens;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::migrate::Migrator;
@@ -18,7 +20,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use crate::error::{Result, StoreError};
-use crate::seal::MasterKey;
+use crate::seal::{Fixed, KeySource, Keyring, MasterKey};
 
 /// How long a lock of another connection or process is waited for.
 const BUSY: Duration = Duration::from_secs(5);
@@ -28,13 +30,18 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 #[derive(Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
-    master: MasterKey,
+    keys: Keyring,
 }
 
 impl SqliteStore {
-    /// Opens the file, makes it when it is not there, and brings it to this program's version. Errors
-    /// when a newer program wrote it, when a migration differs, and when `master` is not its key.
+    /// Opens the file with a key that does not change; see [`SqliteStore::open_with`].
     pub async fn open(path: &Path, master: MasterKey) -> Result<Self> {
+        Self::open_with(path, Arc::new(Fixed(Arc::new(master)))).await
+    }
+
+    /// Opens the file, makes it when it is not there, and brings it to this program's version. Errors
+    /// when a newer program wrote it, when a migration differs, and when no key of `source` is its key.
+    pub async fn open_with(path: &Path, source: Arc<dyn KeySource>) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -43,7 +50,7 @@ impl SqliteStore {
             .foreign_keys(true)
             .pragma("secure_delete", "on")
             .busy_timeout(BUSY);
-        let store = Self { pool: connect(options).await?, master };
+        let store = Self { pool: connect(options).await?, keys: Keyring::new(source) };
         store.migrate().await?;
         store.check_key().await?;
         Ok(store)
@@ -61,23 +68,6 @@ impl SqliteStore {
         // `run` does the same, and cannot be awaited in a task that is sent to another thread.
         MIGRATIONS.run_direct(None, &mut *tx, false).await?;
         Ok(tx.commit().await?)
-    }
-
-    async fn check_key(&self) -> Result<()> {
-        let mut tx = self.write().await?;
-        let mark: Option<(String,)> =
-            sqlx::query_as("SELECT value FROM meta WHERE name = 'key_mark'").fetch_optional(&mut *tx).await?;
-        match mark {
-            Some((mark,)) => self.master.check(&from_hex(&mark)?),
-            None => {
-                let mark = to_hex(&self.master.mark()?);
-                sqlx::query("INSERT INTO meta (name, value) VALUES ('key_mark', $1)")
-                    .bind(mark)
-                    .execute(&mut *tx)
-                    .await?;
-                Ok(tx.commit().await?)
-            }
-        }
     }
 
     /// A transaction that will write. It takes the write lock at once: one that reads first and writes

@@ -5,7 +5,6 @@ use secrecy::SecretSlice;
 use zeroize::Zeroizing;
 
 use super::principals::bump_epoch;
-use super::secrets::scope_key;
 use super::{SqliteStore, new_id, now_ms};
 use crate::error::{Result, StoreError};
 use crate::model::{NewOauthSecret, NewScope, OauthSecret};
@@ -45,7 +44,8 @@ impl OauthStore for SqliteStore {
             .fetch_one(&mut *tx)
             .await?;
         if count >= MAX_SECRETS {
-            let message = format!("the service principal has {MAX_SECRETS} secrets, the most it can: delete one");
+            let message =
+                format!("the service principal has {MAX_SECRETS} secrets, the most it can: delete one");
             return Err(StoreError::Full(message));
         }
         let sql = "INSERT INTO oauth_secrets (id, principal_id, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
@@ -94,20 +94,14 @@ impl OauthStore for SqliteStore {
         }
         let mut value = Zeroizing::new([0_u8; 32]);
         getrandom::fill(&mut *value).map_err(|e| StoreError::Random(e.to_string()))?;
-        let mut tx = self.write().await?;
-        let (scope_id, wrapped) = scope_key(&mut tx, SCOPE).await?;
+        let (mut tx, scope_id, data_key) = self.write_in_scope(SCOPE).await?;
         let place = Place { scope_id: &scope_id, key: KEY, version: 1 };
-        let sealed = self.master.unwrap(&scope_id, &wrapped)?.seal(&*value, &place)?;
+        let sealed = data_key.seal(&*value, &place)?;
         // Of several nodes that want one at once the first makes it, and the others take that.
         let sql = "INSERT INTO secrets (scope_id, key, version, sealed, updated_at) VALUES ($1, $2, 1, $3, $4) \
                    ON CONFLICT DO NOTHING";
-        let done = sqlx::query(sql)
-            .bind(&scope_id)
-            .bind(KEY)
-            .bind(sealed)
-            .bind(now_ms())
-            .execute(&mut *tx)
-            .await?;
+        let done =
+            sqlx::query(sql).bind(&scope_id).bind(KEY).bind(sealed).bind(now_ms()).execute(&mut *tx).await?;
         if done.rows_affected() == 0 { Ok(()) } else { self.commit(tx).await }
     }
 }

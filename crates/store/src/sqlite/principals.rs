@@ -231,8 +231,7 @@ async fn describe(tx: &mut Tx, id: &str, principal: &PrincipalRecord) -> Result<
     }
     sqlx::query("DELETE FROM memberships WHERE principal_id = $1").bind(id).execute(&mut **tx).await?;
     for group in &principal.groups {
-        let sql =
-            "INSERT INTO memberships (group_id, principal_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let sql = "INSERT INTO memberships (group_id, principal_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         sqlx::query(sql).bind(&group.id).bind(id).execute(&mut **tx).await?;
     }
     Ok(())

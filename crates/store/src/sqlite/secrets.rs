@@ -15,11 +15,31 @@ const MAX_SCOPES: i64 = 1000;
 const MAX_SECRETS: i64 = 1000;
 
 /// Scope names are case-insensitive.
-fn name_key(scope: &str) -> String {
+pub(super) fn name_key(scope: &str) -> String {
     scope.to_lowercase()
 }
 
-pub(super) async fn scope_key(tx: &mut Transaction<'static, Sqlite>, scope: &str) -> Result<(String, Vec<u8>)> {
+/// A value as it lies in the file.
+#[derive(sqlx::FromRow)]
+struct Sealed {
+    scope_id: String,
+    wrapped: Vec<u8>,
+    version: i64,
+    sealed: Vec<u8>,
+}
+
+impl SqliteStore {
+    async fn sealed(&self, scope: &str, key: &str) -> Result<Option<Sealed>> {
+        let sql = "SELECT c.id AS scope_id, c.data_key AS wrapped, s.version, s.sealed \
+                   FROM secrets s JOIN scopes c ON c.id = s.scope_id WHERE c.name_key = $1 AND s.key = $2";
+        Ok(sqlx::query_as(sql).bind(name_key(scope)).bind(key).fetch_optional(&self.pool).await?)
+    }
+}
+
+pub(super) async fn scope_key(
+    tx: &mut Transaction<'static, Sqlite>,
+    scope: &str,
+) -> Result<(String, Vec<u8>)> {
     let found = sqlx::query_as("SELECT id, data_key FROM scopes WHERE name_key = $1")
         .bind(name_key(scope))
         .fetch_optional(&mut **tx)
@@ -30,14 +50,13 @@ pub(super) async fn scope_key(tx: &mut Transaction<'static, Sqlite>, scope: &str
 #[async_trait]
 impl SecretStore for SqliteStore {
     async fn create_scope(&self, scope: NewScope<'_>) -> Result<()> {
-        let mut tx = self.write().await?;
+        let id = new_id();
+        let (mut tx, wrapped) = self.write_with_new_key(&id).await?;
         let (count,): (i64,) =
             sqlx::query_as("SELECT COUNT(*) FROM scopes WHERE hidden = 0").fetch_one(&mut *tx).await?;
         if count >= MAX_SCOPES && !scope.hidden {
             return Err(StoreError::Full(format!("there are {MAX_SCOPES} scopes, the most there can be")));
         }
-        let id = new_id();
-        let (_, wrapped) = self.master.new_data_key(&id)?;
         let sql = "INSERT INTO scopes (id, name, name_key, hidden, data_key, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
         sqlx::query(sql)
             .bind(&id)
@@ -84,8 +103,7 @@ impl SecretStore for SqliteStore {
     }
 
     async fn put_secret(&self, scope: &str, key: &str, value: &[u8]) -> Result<()> {
-        let mut tx = self.write().await?;
-        let (scope_id, wrapped) = scope_key(&mut tx, scope).await?;
+        let (mut tx, scope_id, data_key) = self.write_in_scope(scope).await?;
         let old: Option<(i64,)> =
             sqlx::query_as("SELECT version FROM secrets WHERE scope_id = $1 AND key = $2")
                 .bind(&scope_id)
@@ -97,7 +115,7 @@ impl SecretStore for SqliteStore {
         }
         let version = old.map_or(1, |(version,)| version + 1);
         let place = Place { scope_id: &scope_id, key, version };
-        let sealed = self.master.unwrap(&scope_id, &wrapped)?.seal(value, &place)?;
+        let sealed = data_key.seal(value, &place)?;
         let sql = "INSERT INTO secrets (scope_id, key, version, sealed, updated_at) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (scope_id, key) DO UPDATE SET version = $3, sealed = $4, updated_at = $5";
         sqlx::query(sql)
@@ -120,13 +138,24 @@ impl SecretStore for SqliteStore {
     }
 
     async fn open_secret(&self, scope: &str, key: &str) -> Result<Option<SecretSlice<u8>>> {
-        let sql = "SELECT c.id, c.data_key, s.version, s.sealed FROM secrets s JOIN scopes c ON c.id = s.scope_id \
-                   WHERE c.name_key = $1 AND s.key = $2";
-        let row: Option<(String, Vec<u8>, i64, Vec<u8>)> =
-            sqlx::query_as(sql).bind(name_key(scope)).bind(key).fetch_optional(&self.pool).await?;
-        let Some((scope_id, wrapped, version, sealed)) = row else { return Ok(None) };
-        let place = Place { scope_id: &scope_id, key, version };
-        self.master.unwrap(&scope_id, &wrapped)?.open(&sealed, &place).map(Some)
+        let Some(mut row) = self.sealed(scope, key).await? else { return Ok(None) };
+        loop {
+            match self.keys.data_key(&row.scope_id, &row.wrapped).await {
+                Ok(data_key) => {
+                    let place = Place { scope_id: &row.scope_id, key, version: row.version };
+                    return data_key.open(&row.sealed, &place).map(Some);
+                }
+                // Either it is the wrong key, or a rotation has come between.
+                Err(StoreError::WrongKey) => {
+                    let Some(now) = self.sealed(scope, key).await? else { return Ok(None) };
+                    if now.wrapped == row.wrapped {
+                        return Err(StoreError::WrongKey);
+                    }
+                    row = now;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn delete_secret(&self, scope: &str, key: &str) -> Result<bool> {

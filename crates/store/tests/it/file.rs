@@ -31,7 +31,8 @@ async fn everything_is_there_after_a_restart() {
     store.create_scope(scope("S", &["ann"])).await.unwrap();
     store.put_secret("s", "k", b"v\0\xff").await.unwrap();
     let ann = store.ensure_user("ann", &["users"]).await.unwrap();
-    let new = NewToken { hash: &[7; 32], principal_id: &ann, created_by: &ann, comment: "c", expires_at: Some(9) };
+    let new =
+        NewToken { hash: &[7; 32], principal_id: &ann, created_by: &ann, comment: "c", expires_at: Some(9) };
     let token = store.create_token(new).await.unwrap();
     let (generation, workspace) = (store.generation().await.unwrap(), store.workspace_id().await.unwrap());
     store.close().await;

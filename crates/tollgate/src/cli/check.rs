@@ -5,11 +5,15 @@ use serde_json::json;
 use super::output::print_table;
 use super::{ConfigFile, Output, print_json};
 use crate::config::{Config, Environment, Resolved};
+use crate::server;
 
 pub(super) fn check(file: &ConfigFile, output: Output) -> anyhow::Result<()> {
     let resolved = Resolved::load(file.config.as_deref(), &Environment::of_process())?;
     // Values may each be well and not go together.
-    Config::from_resolved(&resolved)?;
+    let config = Config::from_resolved(&resolved)?;
+    if let Some(files) = &config.server.tls {
+        server::check_tls(files)?;
+    }
     let rows = resolved.rows();
     match output {
         Output::Json => {

@@ -33,7 +33,7 @@ pub(super) async fn start(stop: &CancellationToken) -> anyhow::Result<Model> {
     let home = cache()?;
     let python = home.join("venv/bin/python");
     if !python.exists() || !home.join("ready").exists() {
-        crate::cli::tell_terminal("installing the model (about 130 MB, once) …");
+        crate::cli::tell_terminal("installing the model (about 130 MB to load, 220 MB on disk, once) …");
         install(&home, &python).await?;
     }
     let mut child = command(&python)

@@ -1,6 +1,7 @@
 //! The accept loop, the limits of a connection, and the drain.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use journal::audit::Peer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,8 @@ use crate::config::ServerConfig;
 
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Clients may come in a burst. Those beyond the backlog, which is 128 unless set, try again after a second.
+const BACKLOG: u32 = 4096;
 const MAX_HEADERS: usize = 100;
 /// All headers of a request together, in bytes.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -32,15 +35,23 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 /// After the drain, connections that are still open are cut; they get this long to notice.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
-pub(super) async fn bind(config: &ServerConfig) -> anyhow::Result<TcpListener> {
+pub(super) fn bind(config: &ServerConfig) -> anyhow::Result<TcpListener> {
     let listen = config.listen;
-    let bound = match TcpListener::bind(listen).await {
+    let bound = match open(listen) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && config.any_port => {
-            TcpListener::bind((listen.ip(), 0)).await
+            open(SocketAddr::new(listen.ip(), 0))
         }
         bound => bound,
     };
     bound.with_context(|| format!("cannot listen on {listen}"))
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Else a restart would have to wait for the connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `stop`. True when every call under way ended by itself.

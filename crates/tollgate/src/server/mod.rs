@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::tell_terminal;
-use crate::config::Config;
+use crate::config::{Config, TlsFiles};
 use crate::data::DataFolder;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{self, MetricsSink};
@@ -53,6 +53,9 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the data folder, publishes the first snapshot and binds the address.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+        if let Some(files) = &config.server.tls {
+            check_tls(files)?;
+        }
         let folder = DataFolder::create(&config.server.data)?;
         let store = Arc::new(folder.open_store().await?);
         first_admin(&folder, store.as_ref()).await?;
@@ -67,7 +70,7 @@ impl Server {
             .merge(control::router(control.clone()))
             .merge(gateway::router(gateway))
             .merge(health::router(health.clone(), metrics.clone()));
-        let listener = listen::bind(&config.server).await?;
+        let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
         Ok(Self { config, listener, address, store, control, metrics, health, router })
     }
@@ -107,6 +110,11 @@ impl Server {
         tracing::info!(drained, "stopped");
         Ok(())
     }
+}
+
+/// Errors unless certificate and key can be used.
+pub(crate) fn check_tls(files: &TlsFiles) -> anyhow::Result<()> {
+    tls::load(files).map(drop)
 }
 
 async fn first_admin(folder: &DataFolder, store: &dyn Store) -> anyhow::Result<()> {

@@ -66,7 +66,7 @@ fn changed(files: &TlsFiles) -> [Option<SystemTime>; 2] {
     [&files.cert, &files.key].map(|path: &PathBuf| std::fs::metadata(path).ok()?.modified().ok())
 }
 
-fn load(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
+pub(super) fn load(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
     let cert = files.cert.display();
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert)
         .with_context(|| format!("cannot read {cert}"))?

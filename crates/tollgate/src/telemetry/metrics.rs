@@ -55,6 +55,7 @@ struct Handles {
     requests: Counter,
     duration: Histogram,
     first_byte: Histogram,
+    attempt: Counter,
     tokens: [[Counter; 2]; 2],
 }
 
@@ -90,6 +91,7 @@ impl Handles {
                 "status" => labels.status.to_string(), "outcome" => labels.outcome),
             duration: histogram!(DURATION, "endpoint" => endpoint.clone()),
             first_byte: histogram!(FIRST_BYTE, "endpoint" => endpoint.clone()),
+            attempt: attempt(&labels.entity, Some(labels.status)),
             tokens: [by_source(Provenance::Provider), by_source(Provenance::Estimated)],
         }
     }
@@ -120,15 +122,18 @@ impl RecordSink for MetricsSink {
             input.increment(counted.usage.prompt_tokens);
             output.increment(counted.usage.completion_tokens);
         }
-        // The one attempt of nearly all calls is in the counter above.
-        if settlement.attempts.len() > 1 {
-            for attempt in &settlement.attempts {
-                let status = attempt.status.map_or_else(|| "none".to_owned(), |s| s.to_string());
-                counter!(ATTEMPTS, "entity" => attempt.entity.to_string(), "status" => status).increment(1);
-            }
+        match settlement.attempts.as_slice() {
+            // Nearly all calls: one attempt, with the status that the client got.
+            [only] if only.status == Some(settlement.status) => handles.attempt.increment(1),
+            attempts => attempts.iter().for_each(|a| attempt(&a.entity, a.status).increment(1)),
         }
         log(admission, settlement);
     }
+}
+
+fn attempt(entity: &str, status: Option<u16>) -> Counter {
+    let status = status.map_or_else(|| "none".to_owned(), |s| s.to_string());
+    counter!(ATTEMPTS, "entity" => entity.to_owned(), "status" => status)
 }
 
 fn log(admission: &Admission, settlement: &Settlement) {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::demo::{Demo, assert_calm};
 use crate::world::client::Answer;
-use crate::world::{World, chat_config};
+use crate::world::{PATIENCE, World, chat_config};
 
 const STREAMS: u64 = 1000;
 const CHUNKS: usize = 64;
@@ -53,6 +53,28 @@ async fn a_thousand_at_once() {
     );
     let done = demo.process.stop().await;
     assert_calm(&done.stderr);
+}
+
+/// A connection that finds no room in the backlog is tried again after a second: so none may have to.
+#[tokio::test]
+async fn a_burst_of_connections_is_taken() {
+    let world = World::shared().await;
+    let server = world.serve(&[]).await;
+    // Nothing is accepted while all of them come.
+    server.process.signal("STOP").await;
+    let mut connecting: JoinSet<_> =
+        (0..600).map(|_| tokio::net::TcpStream::connect(server.client.address)).collect();
+    let connected = async {
+        let mut connections = Vec::new();
+        while let Some(connection) = connecting.join_next().await {
+            connections.push(connection.unwrap().unwrap());
+        }
+        connections
+    };
+    let connections = tokio::time::timeout(PATIENCE, connected).await.expect("the backlog is too short");
+    server.process.signal("CONT").await;
+    assert_eq!(connections.len(), 600);
+    assert!(server.client.is_known().await);
 }
 
 fn compare(answer: &Answer, expected: &str) {

@@ -37,8 +37,11 @@ pub(super) fn apply(arguments: &ApplyArguments, output: Output) -> anyhow::Resul
     runtime()?.block_on(async {
         let api = api(arguments)?;
         let steps = plan::make(&api, &files::read(&arguments.path)?).await?;
-        for step in &steps {
-            api.send(step).await?;
+        for (at, step) in steps.iter().enumerate() {
+            if let Err(error) = api.send(step).await {
+                show(&steps[..at], output)?;
+                return Err(error);
+            }
         }
         show(&steps, output)
     })

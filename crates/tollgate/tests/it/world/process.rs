@@ -79,17 +79,16 @@ impl Process {
     pub(crate) async fn exit(&mut self, within: Duration) -> Option<i32> {
         let ended = tokio::time::timeout(within, self.child.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("not ended after {within:?}: {}", self.stderr.text()));
+        // Its last lines may still be on their way.
+        for lines in [&self.stdout, &self.stderr] {
+            lines.closed().await;
+        }
         status.unwrap().code()
     }
 
     /// Waits for its end.
     pub(crate) async fn done(mut self) -> Done {
         let code = self.exit(PATIENCE).await;
-        for lines in [&self.stdout, &self.stderr] {
-            eventually(PATIENCE, async || lines.0.lock().is_closed.then_some(()))
-                .await
-                .expect("open after the end");
-        }
         Done { code, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
 
@@ -122,6 +121,11 @@ impl Lines {
 
     pub(crate) fn text(&self) -> String {
         self.all().join("\n")
+    }
+
+    async fn closed(&self) {
+        let closed = async || self.0.lock().is_closed.then_some(());
+        eventually(PATIENCE, closed).await.expect("open after the end of the process");
     }
 
     /// The first line like this, once it is written.

@@ -1,0 +1,187 @@
+//! The config of an endpoint and its `ai_gateway` block. The blocks of the providers come from their tables
+//! of fields.
+
+use providers::fields::Kind;
+use providers::{Field, Registration, Task};
+use serde_json::{Map, Value, json};
+
+use super::operation::{
+    anything, boolean, extension, integer, list, object, one_of, schema, text, timestamp,
+};
+
+pub(super) fn schemas() -> Vec<(&'static str, Value)> {
+    let mut out = vec![
+        ("Config", config()),
+        ("ConfigOut", config_out()),
+        ("ServedEntity", entity()),
+        ("ServedEntityOut", entity_out()),
+        ("Timeouts", timeouts()),
+        ("ExternalModel", model()),
+        ("TrafficConfig", object(&[], [("routes", list(schema("TrafficRoute")))])),
+        ("TrafficRoute", route()),
+        ("AiGateway", ai_gateway()),
+        ("RateLimit", rate_limit()),
+        ("RateLimits", object(&["rate_limits"], [("rate_limits", list(schema("RateLimit")))])),
+    ];
+    out.extend(providers::ALL.iter().map(|provider| (provider.config_field, block(provider))));
+    out
+}
+
+fn config() -> Value {
+    object(
+        &["served_entities"],
+        [("served_entities", list(schema("ServedEntity"))), ("traffic_config", schema("TrafficConfig"))],
+    )
+}
+
+fn config_out() -> Value {
+    object(
+        &["served_entities", "traffic_config", "config_version"],
+        [
+            ("served_entities", list(schema("ServedEntityOut"))),
+            ("traffic_config", schema("TrafficConfig")),
+            ("config_version", integer("")),
+            ("start_time", timestamp("of a pending config: when the update began")),
+        ],
+    )
+}
+
+fn entity() -> Value {
+    let name = json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "the model's name where absent"});
+    object(
+        &["external_model"],
+        [
+            ("name", name),
+            ("external_model", schema("ExternalModel")),
+            ("timeouts", extension(schema("Timeouts"))),
+        ],
+    )
+}
+
+fn entity_out() -> Value {
+    let mut out = entity();
+    let state = object(
+        &["deployment", "deployment_state_message"],
+        [("deployment", text("")), ("deployment_state_message", text(""))],
+    );
+    out["required"] = json!(["name", "external_model", "creator", "creation_timestamp", "state"]);
+    out["properties"]["creator"] = text("");
+    out["properties"]["creation_timestamp"] = timestamp("when the config was made");
+    out["properties"]["state"] = state;
+    out
+}
+
+fn timeouts() -> Value {
+    let limit = |description: &str| json!({"type": "integer", "minimum": 1, "description": description});
+    let mut out = object(
+        &[],
+        [
+            ("connect_ms", limit("to a usable connection, TLS included")),
+            (
+                "first_byte_ms",
+                limit(
+                    "from sending the request to the first byte of the answer, or the first event of a stream",
+                ),
+            ),
+            ("idle_ms", limit("between two pieces of the answer")),
+        ],
+    );
+    out["description"] = "limits of calls to this entity; what is absent takes the server's default".into();
+    out["additionalProperties"] = false.into();
+    extension(out)
+}
+
+fn model() -> Value {
+    let names: Vec<&str> = providers::ALL.iter().map(|p| p.name).collect();
+    let tasks = Task::ALL.map(Task::as_str);
+    let mut out = object(
+        &["name", "provider", "task"],
+        [
+            ("name", text("the model's name at the provider")),
+            ("provider", one_of(&names, "")),
+            ("task", one_of(&tasks, "one and the same for all entities of an endpoint")),
+        ],
+    );
+    for provider in providers::ALL {
+        out["properties"][provider.config_field] = schema(provider.config_field);
+    }
+    out["description"] = "with the config block of its provider".into();
+    out
+}
+
+/// A provider's block. A secret is a reference, or its value under `<field>_plaintext`, which is in no answer.
+fn block(provider: &Registration) -> Value {
+    let mut out = json!({"type": "object", "additionalProperties": false});
+    for field in provider.fields {
+        let (holder, name) = match field.path.split_once('.') {
+            None => (&mut out, field.path),
+            Some((outer, inner)) => {
+                let holder = &mut out["properties"][outer];
+                if holder.is_null() {
+                    *holder = json!({"type": "object", "additionalProperties": false});
+                }
+                (holder, inner)
+            }
+        };
+        holder["properties"][name] = field_schema(field);
+        if field.kind == Kind::Secret {
+            holder["properties"][format!("{name}_plaintext")] =
+                json!({"type": "string", "writeOnly": true, "description": "the secret itself, kept sealed"});
+        }
+    }
+    out
+}
+
+fn field_schema(field: &Field) -> Value {
+    let value = match field.kind {
+        Kind::Text => json!({"type": "string"}),
+        Kind::Secret => json!({"type": "string", "description": "{{secrets/<scope>/<key>}}"}),
+    };
+    if field.extension { extension(value) } else { value }
+}
+
+fn route() -> Value {
+    object(
+        &["traffic_percentage"],
+        [
+            ("served_entity_name", text("")),
+            ("served_model_name", text("the older name of the same; both are answered, equal")),
+            (
+                "traffic_percentage",
+                json!({"type": "integer", "minimum": 0, "maximum": 100, "description": "0 is a fallback only; the sum is 100"}),
+            ),
+        ],
+    )
+}
+
+fn ai_gateway() -> Value {
+    object(
+        &[],
+        [
+            (
+                "fallback_config",
+                object(&[], [("enabled", boolean("try the other entities after a failure"))]),
+            ),
+            ("guardrails", anything("refused unless it asks for nothing: this version enforces none")),
+            ("inference_table_config", anything("kept and given back")),
+            ("rate_limits", json!({"type": "array", "maxItems": 20, "items": schema("RateLimit")})),
+            ("usage_tracking_config", anything("kept and given back")),
+        ],
+    )
+}
+
+fn rate_limit() -> Value {
+    let count = |description: &str| json!({"type": "integer", "minimum": 0, "description": description});
+    let fields: Map<String, Value> = [
+        ("calls", count("calls in a period")),
+        ("tokens", count("tokens in a period")),
+        ("key", one_of(&["endpoint", "user", "user_group", "service_principal"], "endpoint where absent")),
+        ("principal", text("whom it is for; required for user_group")),
+        ("renewal_period", one_of(&["minute"], "")),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    json!({"type": "object", "required": ["renewal_period"], "anyOf": [{"required": ["calls"]}, {"required": ["tokens"]}],
+        "properties": fields, "description": "kept; this version does not enforce it"})
+}

@@ -1,0 +1,206 @@
+//! No sequence of calls by somebody who is no administrator raises their own permissions.
+
+use policy::{Level, permit};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::world::{SCIM, World, text};
+
+/// What the attacker tries. Numbers choose among the ids that there are.
+#[derive(Clone, Debug)]
+enum Attempt {
+    Scim { method: &'static str, kind: &'static str, target: usize, body: usize },
+    Token { body: usize },
+    OnBehalf { target: usize },
+    Secret { target: usize },
+    Revoke { target: usize },
+    Grant { method: &'static str, level: &'static str, to: usize },
+    ScopeAcl { to: usize },
+    CreateEndpoint { reference: usize },
+    Login { target: usize },
+}
+
+fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
+    let method = prop::sample::select(vec!["POST", "PUT", "PATCH", "DELETE"]);
+    let kind = prop::sample::select(vec!["Users", "Groups", "ServicePrincipals"]);
+    let level = prop::sample::select(vec!["CAN_VIEW", "CAN_QUERY", "CAN_MANAGE"]);
+    let write = prop::sample::select(vec!["PUT", "PATCH"]);
+    let one = prop_oneof![
+        4 => (method, kind, 0..5usize, 0..5usize)
+            .prop_map(|(method, kind, target, body)| Attempt::Scim { method, kind, target, body }),
+        1 => (0..3usize).prop_map(|body| Attempt::Token { body }),
+        1 => (0..5usize).prop_map(|target| Attempt::OnBehalf { target }),
+        1 => (0..5usize).prop_map(|target| Attempt::Secret { target }),
+        1 => (0..5usize).prop_map(|target| Attempt::Revoke { target }),
+        2 => (write, level, 0..3usize).prop_map(|(method, level, to)| Attempt::Grant { method, level, to }),
+        1 => (0..3usize).prop_map(|to| Attempt::ScopeAcl { to }),
+        1 => (0..2usize).prop_map(|reference| Attempt::CreateEndpoint { reference }),
+        1 => (0..5usize).prop_map(|target| Attempt::Login { target }),
+    ];
+    prop::collection::vec(one, 1..12)
+}
+
+/// The world of one case: an endpoint and a scope of the administrator's, and a robot with little.
+struct Field {
+    world: World,
+    /// The robot, the administrator, `admins`, a group around the robot, and one that is not there.
+    ids: [String; 5],
+    application_id: String,
+    endpoint: String,
+    tokens: Vec<String>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Powers {
+    groups: Vec<String>,
+    can_create: bool,
+    levels: Vec<Option<Level>>,
+    reads_secret: bool,
+}
+
+async fn field() -> Field {
+    let world = World::new().await;
+    let (robot, application_id, token) = world.robot("robot").await;
+    let dev = world.group("dev", &[&robot]).await;
+    world.group("ops", &[]).await;
+    let grants = json!([{"group_name": "dev", "permission_level": "CAN_QUERY"},
+        {"group_name": "ops", "permission_level": "CAN_MANAGE"}]);
+    let endpoint = world.endpoint("e", grants).await;
+    world.endpoint("hidden", json!([])).await;
+    world.act("POST", "/api/2.0/secrets/scopes/create", json!({"scope": "s"})).await.is(200);
+    let put = json!({"scope": "s", "key": "k", "string_value": "v"});
+    world.act("POST", "/api/2.0/secrets/put", put).await.is(200);
+    let admin = text(&world.scim("GET", "/Me", Value::Null).await.is(200), "id");
+    let admins = world.group_id("admins").await;
+    let ids = [robot, admin, admins, dev, "4711".to_owned()];
+    Field { world, ids, application_id, endpoint, tokens: vec![token] }
+}
+
+impl Field {
+    async fn powers(&self) -> Vec<Powers> {
+        let mut out = Vec::new();
+        for token in &self.tokens {
+            let Some(principal) = self.world.known(token) else { continue };
+            let snapshot = std::sync::Arc::clone(&self.world.live.load());
+            let mut levels: Vec<_> = snapshot.endpoints.values().collect();
+            levels.sort_by(|a, b| a.name.cmp(&b.name));
+            let path = "/api/2.0/secrets/get?scope=s&key=k";
+            let read = self.world.call(token, "GET", path, Value::Null).await;
+            out.push(Powers {
+                groups: principal.groups.iter().map(ToString::to_string).collect(),
+                can_create: principal.can_create,
+                levels: levels.iter().map(|e| permit::level(&principal, e)).collect(),
+                reads_secret: read.status.is_success(),
+            });
+        }
+        out
+    }
+
+    async fn attempt(&mut self, attempt: &Attempt) {
+        let token = self.tokens.last().unwrap().clone();
+        let names = ["robot", "dev", "users"];
+        let (method, path, body) = match attempt {
+            Attempt::Scim { method, kind, target, body } => {
+                let path = match *method {
+                    "POST" => format!("{SCIM}/{kind}"),
+                    _ => format!("{SCIM}/{kind}/{}", self.ids[*target]),
+                };
+                (*method, path, self.scim_body(*body))
+            }
+            Attempt::Token { body } => {
+                let bodies = [json!({}), json!({"scopes": ["all-apis"]}), json!({"application_id": "admin"})];
+                ("POST", "/api/2.0/token/create".to_owned(), bodies[*body].clone())
+            }
+            Attempt::OnBehalf { target } => {
+                let body = json!({"application_id": self.named(*target)});
+                ("POST", "/api/2.0/token-management/on-behalf-of/tokens".to_owned(), body)
+            }
+            Attempt::Secret { target } => {
+                let id = &self.ids[*target];
+                let path = format!("/api/2.0/accounts/servicePrincipals/{id}/credentials/secrets");
+                ("POST", path, json!({}))
+            }
+            Attempt::Revoke { target } => {
+                let id = &self.ids[*target];
+                ("POST", format!("/api/tollgate/v1/service-principals/{id}/revoke-tokens"), json!({}))
+            }
+            Attempt::Grant { method, level, to } => {
+                let entry = match to {
+                    0 => json!({"service_principal_name": self.application_id, "permission_level": level}),
+                    to => json!({"group_name": names[*to], "permission_level": level}),
+                };
+                let path = format!("/api/2.0/permissions/serving-endpoints/{}", self.endpoint);
+                (*method, path, json!({"access_control_list": [entry]}))
+            }
+            Attempt::ScopeAcl { to } => {
+                let principal = if *to == 0 { &self.application_id } else { names[*to] };
+                let body = json!({"scope": "s", "principal": principal, "permission": "MANAGE"});
+                ("POST", "/api/2.0/secrets/acls/put".to_owned(), body)
+            }
+            Attempt::CreateEndpoint { reference } => {
+                let key = ["{{secrets/s/k}}", "{{secrets/#internal/oauth-signing-key}}"][*reference];
+                let entity = json!({"name": "e", "external_model": {"name": "m", "provider": "openai",
+                    "task": "llm/v1/chat", "openai_config": {"openai_api_key": key}}});
+                let body = json!({"name": "mine", "config": {"served_entities": [entity]}});
+                ("POST", "/api/2.0/serving-endpoints".to_owned(), body)
+            }
+            Attempt::Login { target } => {
+                let (id, secret) = (self.named(*target), &self.ids[*target]);
+                let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+                let request = http::Request::post("/oidc/v1/token").body(form.into()).unwrap();
+                self.keep(&self.world.send(request).await.body);
+                return;
+            }
+        };
+        let answer = self.world.call(&token, method, &path, body).await;
+        assert!(answer.status.as_u16() < 500, "{method} {path}: {}", answer.body);
+        self.keep(&answer.body);
+    }
+
+    /// A token that came of it is used from then on.
+    fn keep(&mut self, body: &Value) {
+        let found = ["token_value", "access_token"].iter().find_map(|name| body[*name].as_str());
+        self.tokens.extend(found.map(str::to_owned));
+    }
+
+    fn named(&self, target: usize) -> String {
+        ["robot", "admin", "admins", "dev"]
+            .get(target)
+            .map_or(self.application_id.clone(), |n| (*n).to_owned())
+    }
+
+    fn scim_body(&self, which: usize) -> Value {
+        let (robot, admins) = (&self.ids[0], &self.ids[2]);
+        let entitled = json!([{"value": "serving-endpoint-create"}]);
+        match which {
+            0 => json!({"userName": "x", "displayName": "x", "groups": [{"value": admins}]}),
+            1 => json!({"displayName": "dev", "members": [{"value": robot}], "entitlements": entitled}),
+            2 => json!({"Operations": [{"op": "add", "path": "members", "value": [{"value": robot}]}]}),
+            3 => json!({"Operations": [{"op": "add", "path": "groups", "value": [{"value": admins}]}]}),
+            _ => json!({"Operations": [{"op": "add", "path": "entitlements", "value": entitled}]}),
+        }
+    }
+}
+
+#[test]
+fn nobody_raises_their_own_permissions() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Each case has a store of its own, on disk.
+    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let run = runner.run(&attempts(), |attempts| {
+        runtime.block_on(async {
+            let mut field = field().await;
+            let before = field.powers().await.remove(0);
+            assert!(!before.reads_secret && !before.can_create);
+            for attempt in &attempts {
+                field.attempt(attempt).await;
+                for now in field.powers().await {
+                    prop_assert_eq!(&now, &before, "after {:?}", attempt);
+                }
+            }
+            Ok(())
+        })
+    });
+    run.unwrap();
+}

@@ -1,0 +1,10 @@
+//! The control plane through its router, over a store in a folder that goes away.
+
+#![expect(clippy::unwrap_used, reason = "the harness is test code that is not inside a #[test]")]
+
+mod escalation;
+mod groups;
+mod oauth;
+mod scim;
+mod tokens;
+mod world;

@@ -1,0 +1,155 @@
+//! A control plane to call.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use journal::audit::{AuditRecord, AuditSink};
+use policy::runtime::NoRuntime;
+use policy::{Credential, Live, Principal, identity};
+use serde_json::{Value, json};
+use store::{MasterKey, SqliteStore, Store};
+use tempfile::TempDir;
+use tollgate_control::{Control, ControlConfig, Ports, ensure_admin, refresh, router};
+use tower::ServiceExt;
+
+pub(crate) const SCIM: &str = "/api/2.0/preview/scim/v2";
+
+pub(crate) struct World {
+    pub(crate) live: Arc<Live>,
+    pub(crate) admin: String,
+    router: Router,
+    _folder: TempDir,
+}
+
+struct NoAudit;
+
+impl AuditSink for NoAudit {
+    fn record(&self, _record: &AuditRecord) {}
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+    pub(crate) empty: bool,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = MasterKey::from_hex(&MasterKey::generate().unwrap()).unwrap();
+        let store = SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let admin = ensure_admin(store.as_ref()).await.unwrap().unwrap().to_string();
+        let live = Arc::new(Live::default());
+        let ports =
+            Ports { runtime: Arc::new(NoRuntime), probe: Arc::new(NoRuntime), audit: Arc::new(NoAudit) };
+        let control = Control::new(store, Arc::clone(&live), ports, ControlConfig::default()).await.unwrap();
+        refresh(&control).await.unwrap();
+        Self { live, admin, router: router(control), _folder: folder }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        Answer { status: parts.status, headers: parts.headers, body, empty: bytes.is_empty() }
+    }
+
+    pub(crate) async fn call(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(path)
+            .header("host", "tollgate.test")
+            .header("authorization", format!("Bearer {token}"));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// As the administrator.
+    pub(crate) async fn act(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.call(&self.admin, method, path, body).await
+    }
+
+    /// SCIM as the administrator.
+    pub(crate) async fn scim(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.act(method, &format!("{SCIM}{path}"), body).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, operations: Value) -> Answer {
+        self.scim("PATCH", path, json!({"Operations": operations})).await
+    }
+
+    /// A new user; gives its id.
+    pub(crate) async fn user(&self, name: &str) -> String {
+        let user = self.scim("POST", "/Users", json!({"userName": name})).await.is(201);
+        text(&user, "id")
+    }
+
+    /// A new group; gives its id.
+    pub(crate) async fn group(&self, name: &str, members: &[&str]) -> String {
+        let members: Vec<Value> = members.iter().map(|id| json!({"value": id})).collect();
+        let group = self.scim("POST", "/Groups", json!({"displayName": name, "members": members})).await;
+        text(&group.is(201), "id")
+    }
+
+    /// The id of a group that there is.
+    pub(crate) async fn group_id(&self, name: &str) -> String {
+        let path = format!("/Groups?filter=displayName%20eq%20%22{name}%22");
+        text(&self.scim("GET", &path, Value::Null).await.is(200)["Resources"][0], "id")
+    }
+
+    /// A new service principal: id, application id, and a token of its own.
+    pub(crate) async fn robot(&self, name: &str) -> (String, String, String) {
+        let robot = self.scim("POST", "/ServicePrincipals", json!({"displayName": name})).await.is(201);
+        let application_id = text(&robot, "applicationId");
+        let asked = json!({"application_id": application_id, "comment": "test"});
+        let token = self.act("POST", "/api/2.0/token-management/on-behalf-of/tokens", asked).await.is(200);
+        (text(&robot, "id"), application_id, text(&token, "token_value"))
+    }
+
+    /// An endpoint that only its creator and `grants` may use; gives its id.
+    pub(crate) async fn endpoint(&self, name: &str, grants: Value) -> String {
+        let entity = json!({"name": "e", "external_model": {"name": "m", "provider": "openai",
+            "task": "llm/v1/chat", "openai_config": {"openai_api_key_plaintext": "k"}}});
+        let endpoint = json!({"name": name, "config": {"served_entities": [entity]}});
+        let made = self.act("POST", "/api/2.0/serving-endpoints", endpoint).await.is(200);
+        let id = text(&made, "id");
+        let path = format!("/api/2.0/permissions/serving-endpoints/{id}");
+        self.act("PATCH", &path, json!({"access_control_list": grants})).await.is(200);
+        id
+    }
+
+    /// Who the data plane takes the bearer of `token` for, now.
+    pub(crate) fn known(&self, token: &str) -> Option<Arc<Principal>> {
+        identity::authenticate(&self.live.load(), Some(&Credential::new(token)), now()).ok()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests' clock")]
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    since.as_millis().try_into().unwrap()
+}
+
+#[track_caller]
+pub(crate) fn text(body: &Value, field: &str) -> String {
+    body[field].as_str().unwrap_or_else(|| panic!("no {field} in {body}")).to_owned()
+}
+
+pub(crate) fn ids(list: &Value) -> Vec<&str> {
+    list["Resources"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect()
+}
