@@ -143,7 +143,12 @@ async fn admit(
     body: Body,
     trail: &mut Trail,
 ) -> Result<Call, ApiError> {
-    let caller = authenticate(control, route.needs, &parts.headers)?;
+    let mut caller = authenticate(control, route.needs, &parts.headers)?;
+    if let Some(newcomer) = caller.as_ref().filter(|c| c.id.is_empty()) {
+        // The issuer vouches for them, and they are not stored yet.
+        oauth::federation::provision(control, &newcomer.name).await.map_err(|e| Failure::from(e).0)?;
+        caller = authenticate(control, route.needs, &parts.headers)?;
+    }
     trail.caller(caller.as_deref());
     let path = path_params(parts).await;
     check(control, route.needs, caller.as_deref(), &path)?;

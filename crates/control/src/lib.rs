@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub use access::{Needs, Route};
 pub use bootstrap::{ADMIN_USER, create_admin_token, ensure_admin};
+pub use oauth::federation::{OidcConfig, watch_issuer};
 pub use openapi::document as openapi_document;
 pub use publish::{PublishError, refresh, watch};
 
@@ -45,6 +46,8 @@ pub struct ControlConfig {
     /// of the request is used, for discovery documents only.
     pub public_url: Option<String>,
     pub tls: bool,
+    /// A company's own identity provider.
+    pub oidc: Option<OidcConfig>,
 }
 
 /// What control asks of others; the binary wires who answers.
@@ -68,6 +71,7 @@ struct Inner {
     probe: Arc<dyn Probe>,
     audit: Arc<dyn AuditSink>,
     config: ControlConfig,
+    issuer: Option<oauth::federation::Desk>,
     workspace_id: i64,
     /// Updates that run in the background.
     jobs: TaskTracker,
@@ -93,6 +97,7 @@ impl Control {
     ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
         let Ports { runtime, probe, audit } = ports;
+        let issuer = config.oidc.clone().map(oauth::federation::Desk::new);
         let jobs = TaskTracker::new();
         let (writing, publishing) = (Mutex::new(()), Mutex::new(()));
         Ok(Self {
@@ -104,6 +109,7 @@ impl Control {
                 audit,
                 jobs,
                 config,
+                issuer,
                 workspace_id,
                 writing,
                 publishing,

@@ -3,6 +3,7 @@
 
 pub mod endpoint;
 pub mod estimate;
+pub mod federation;
 pub mod identity;
 pub mod oauth;
 pub mod permit;

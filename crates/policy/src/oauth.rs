@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::federation::Federation;
 use crate::identity::{Principal, TokenHash};
 
 /// Of the snapshot: who may log in, and how their tokens are verified.
@@ -19,6 +20,8 @@ pub struct Oauth {
     pub key: Option<SigningKey>,
     /// The active service principals by application id.
     pub clients: HashMap<Arc<str>, Client>,
+    /// A company's own identity provider.
+    pub federation: Option<Federation>,
 }
 
 /// A service principal that may log in.
@@ -115,6 +118,11 @@ impl Oauth {
 
     /// Whose token it is, if it is good at `now` (milliseconds since the epoch).
     pub(crate) fn authenticate(&self, token: &str, now: i64) -> Option<Arc<Principal>> {
+        // Which of the two it is, its algorithm says; a key never serves another algorithm than its own.
+        self.own(token, now).or_else(|| self.federation.as_ref()?.authenticate(token, now))
+    }
+
+    fn own(&self, token: &str, now: i64) -> Option<Arc<Principal>> {
         let claims = self.key.as_ref()?.verify(token)?;
         let client = self.clients.get(claims.sub.as_str())?;
         let good = now < claims.exp.saturating_mul(1000) && claims.epoch == client.epoch;
@@ -139,7 +147,11 @@ mod tests {
             can_create: false,
         };
         let client = Client { principal: Arc::new(principal), epoch: 3, secrets: Vec::new() };
-        Oauth { key: Some(SigningKey::new(&[7; 32], ISSUER)), clients: [("app".into(), client)].into() }
+        Oauth {
+            key: Some(SigningKey::new(&[7; 32], ISSUER)),
+            clients: [("app".into(), client)].into(),
+            federation: None,
+        }
     }
 
     fn claims() -> Claims {

@@ -19,7 +19,7 @@ pub enum StoreError {
     /// The service that wraps the data keys gave no usable answer. What was opened before stays open.
     #[error("the key service cannot be used: {0}")]
     KeyService(String),
-    #[error("no copy was made: {0}")]
+    #[error("no good copy: {0}")]
     Copy(String),
     #[error(
         "the data folder does not fit this program: {0}; a newer version wrote it, or a migration was changed. \

@@ -1,17 +1,27 @@
 //! The data folder: database, master key, the administrator's first token.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write};
+mod copy;
+mod custody;
+mod rotate;
+mod vault;
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use store::{MasterKey, SqliteStore};
-use zeroize::Zeroizing;
+use store::{KeySource, SqliteStore};
+
+use crate::config::KeysConfig;
+
+pub(crate) use copy::{backup, restore};
+pub(crate) use custody::Custody;
+pub(crate) use rotate::rotate;
 
 const DATABASE: &str = "tollgate.db";
-const MASTER_KEY: &str = "master.key";
 const ADMIN_TOKEN: &str = "admin.token";
 
 #[derive(Debug)]
@@ -22,11 +32,7 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// The folder at `path`, made when it is not there.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("cannot make the data folder {}", path.display()))?;
+        make_private(path).with_context(|| format!("cannot make the data folder {}", path.display()))?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -43,10 +49,34 @@ impl DataFolder {
         self.path.join(ADMIN_TOKEN)
     }
 
-    pub(crate) async fn open_store(&self) -> anyhow::Result<SqliteStore> {
-        let master = self.master_key()?;
-        let path = self.path.join(DATABASE);
-        let store = SqliteStore::open(&path, master).await;
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    pub(crate) async fn open_store(&self, keys: &KeysConfig) -> anyhow::Result<SqliteStore> {
+        let custody = Custody::new(&self.path, keys)?;
+        if let Custody::File(files) = &custody {
+            files.ensure()?;
+        }
+        let store = self.open_unsettled(Arc::new(custody.clone())).await?;
+        if let Custody::File(files) = &custody
+            && files.is_changing()
+            // Whoever has the lock is changing the key now, and settles it.
+            && let Some(_lock) = files.try_lock()?
+        {
+            files.settle(&store).await?;
+        }
+        Ok(store)
+    }
+
+    /// A change of the master key that was interrupted stays as it is: both keys open.
+    async fn open_unsettled(&self, keys: Arc<dyn KeySource>) -> anyhow::Result<SqliteStore> {
+        let path = self.database();
+        let store = SqliteStore::open_with(&path, keys).await;
         let store = store.with_context(|| format!("cannot open {}", path.display()))?;
         // SQLite makes its files with the process's umask.
         for name in [DATABASE, "tollgate.db-wal", "tollgate.db-shm"] {
@@ -55,39 +85,19 @@ impl DataFolder {
         Ok(store)
     }
 
-    /// Reads the master key; a first start makes it. A lost one is not made anew: what it sealed would be
-    /// lost with it, silently.
-    fn master_key(&self) -> anyhow::Result<MasterKey> {
-        let path = self.path.join(MASTER_KEY);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let text = Zeroizing::new(text);
-                MasterKey::from_hex(&text).with_context(|| format!("{}", path.display()))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if self.path.join(DATABASE).exists() {
-                    bail!(
-                        "{} is gone, and without it the stored secrets cannot be opened: restore it",
-                        path.display()
-                    );
-                }
-                let text = MasterKey::generate()?;
-                write_private(&path, &text)?;
-                Ok(MasterKey::from_hex(&text)?)
-            }
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
     /// Keeps the first token where only the owner can read it.
     pub(crate) fn write_admin_token(&self, token: &str) -> anyhow::Result<()> {
         write_private(&self.admin_token_path(), token)
     }
 }
 
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// Whole or not at all: half a key would be refused at every later start.
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    let unfinished = path.with_extension("new");
+pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let unfinished = path.with_added_extension("new");
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
@@ -95,7 +105,9 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
         file.sync_all()?;
-        std::fs::rename(&unfinished, path)
+        std::fs::rename(&unfinished, path)?;
+        // The name too is to outlive a power cut.
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

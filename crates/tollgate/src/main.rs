@@ -4,6 +4,8 @@ mod cli;
 mod config;
 mod data;
 mod demo;
+mod descriptors;
+mod first_start;
 mod server;
 mod telemetry;
 
@@ -17,5 +19,6 @@ fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return ExitCode::FAILURE;
     }
+    descriptors::raise_limit();
     cli::run()
 }

@@ -1,6 +1,7 @@
 //! OAuth for machines: service principals log in with a client secret and get an access token.
 
 mod discovery;
+pub(crate) mod federation;
 pub(crate) mod secrets;
 mod signing;
 mod token;
@@ -77,7 +78,8 @@ pub(crate) async fn publish(
     let clients = clients.collect();
     let key = store.signing_key().await?;
     let key = key.map(|secret| signing::key(secret.expose_secret(), control.inner.workspace_id));
-    Ok(Oauth { key, clients })
+    let federation = control.inner.issuer.as_ref().map(|desk| desk.publish(people, active));
+    Ok(Oauth { key, clients, federation })
 }
 
 /// An error in OAuth's form. Without the JSON content type SDKs cannot read it.

@@ -170,7 +170,8 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
         Answer::Model(name) => {
             let mut content = json_of(name);
-            content["text/event-stream"] = json!({"schema": {"type": "string"}});
+            // No schema: the specification does not say whether one is of the text or of an event.
+            content["text/event-stream"] = json!({});
             content
         }
     };
@@ -265,4 +266,19 @@ fn schemas() -> Value {
     ]);
     out.extend(AREAS.iter().flat_map(|area| (area.schemas)()));
     out.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect::<Map<_, _>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_described_that_is_not_a_route() {
+        let elsewhere = [queries::AREA.tag, queries::HEALTH.tag];
+        for operation in AREAS.iter().filter(|a| !elsewhere.contains(&a.tag)).flat_map(|a| a.operations) {
+            let mut routes = crate::routes();
+            let found = routes.any(|r| r.method.as_str() == operation.method && r.path == operation.path);
+            assert!(found, "no route is {} {}", operation.method, operation.path);
+        }
+    }
 }

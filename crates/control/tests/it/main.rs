@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "the harness is test code that is not inside a #[test]")]
 
 mod escalation;
+mod federation;
 mod groups;
+mod matrix;
 mod oauth;
+mod openapi;
 mod scim;
 mod tokens;
 mod world;

@@ -204,3 +204,19 @@ async fn the_last_administrator_stays() {
     world.scim("DELETE", &user, Value::Null).await.is(204);
     world.scim("GET", "/Me", Value::Null).await.is(403);
 }
+
+/// The operator, who holds the data folder, is never locked out.
+#[tokio::test]
+async fn a_new_administrator_token_puts_the_administrator_back() {
+    let world = World::new().await;
+    let admin = text(&world.scim("GET", "/Me", Value::Null).await.is(200), "id");
+    let ann = world.user("ann").await;
+    let admins = format!("/Groups/{}", world.group_id("admins").await);
+    world.patch(&admins, json!([{"op": "add", "path": "members", "value": [{"value": ann}]}])).await.is(200);
+    let off = json!([{"op": "replace", "value": {"active": false, "groups": []}}]);
+    world.patch(&format!("/Users/{admin}"), off).await.is(200);
+    assert!(world.known(&world.admin).is_none());
+    let token = tollgate_control::create_admin_token(world.store.as_ref(), "lost", None).await.unwrap();
+    tollgate_control::refresh(&world.control).await.unwrap();
+    assert!(world.known(&token).unwrap().is_admin());
+}

@@ -20,6 +20,8 @@ pub(crate) const SCIM: &str = "/api/2.0/preview/scim/v2";
 pub(crate) struct World {
     pub(crate) live: Arc<Live>,
     pub(crate) admin: String,
+    pub(crate) control: Control,
+    pub(crate) store: Arc<dyn Store>,
     router: Router,
     _folder: TempDir,
 }
@@ -48,6 +50,10 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(ControlConfig::default()).await
+    }
+
+    pub(crate) async fn with(config: ControlConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = MasterKey::from_hex(&MasterKey::generate().unwrap()).unwrap();
         let store = SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap();
@@ -56,9 +62,9 @@ impl World {
         let live = Arc::new(Live::default());
         let ports =
             Ports { runtime: Arc::new(NoRuntime), probe: Arc::new(NoRuntime), audit: Arc::new(NoAudit) };
-        let control = Control::new(store, Arc::clone(&live), ports, ControlConfig::default()).await.unwrap();
+        let control = Control::new(Arc::clone(&store), Arc::clone(&live), ports, config).await.unwrap();
         refresh(&control).await.unwrap();
-        Self { live, admin, router: router(control), _folder: folder }
+        Self { live, admin, router: router(control.clone()), control, store, _folder: folder }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -147,7 +153,8 @@ pub(crate) fn now() -> i64 {
 
 #[track_caller]
 pub(crate) fn text(body: &Value, field: &str) -> String {
-    body[field].as_str().unwrap_or_else(|| panic!("no {field} in {body}")).to_owned()
+    assert!(body[field].is_string(), "no {field} in {body}");
+    body[field].as_str().unwrap().to_owned()
 }
 
 pub(crate) fn ids(list: &Value) -> Vec<&str> {

@@ -80,6 +80,7 @@ impl Keyring {
     pub(crate) async fn new_data_key(&self, mark: &[u8], scope_id: &str) -> Result<(Arc<DataKey>, Vec<u8>)> {
         let key = Arc::new(DataKey::generate()?);
         let wrapped = key.wrap(self.of_mark(mark).await?.as_ref(), scope_id).await?;
+        self.keep(scope_id, &wrapped, &key);
         Ok((key, wrapped))
     }
 

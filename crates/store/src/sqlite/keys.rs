@@ -153,8 +153,27 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Writes a consistent copy of the file at `from` to the new file `to`, whoever else has it open. No
-    /// key is needed: values stay sealed.
+    /// Errors when the file is damaged.
+    pub async fn check_integrity(&self) -> Result<()> {
+        let (said,): (String,) = sqlx::query_as("PRAGMA quick_check(1)").fetch_one(&self.pool).await?;
+        if said == "ok" { Ok(()) } else { Err(StoreError::Copy(format!("the file is damaged: {said}"))) }
+    }
+
+    /// Whether `key` is the master key of the file at `path`, which is only read.
+    pub async fn fits(path: &Path, key: &dyn KeyEncryption) -> Result<bool> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let mark = read_mark(&pool).await;
+        pool.close().await;
+        match check_mark(key, &mark?.ok_or(StoreError::WrongKey)?).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::WrongKey) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a consistent copy of the file at `from` to the new or empty file `to`, whoever else has it
+    /// open. No key is needed: values stay sealed.
     pub async fn copy(from: &Path, to: &Path) -> Result<()> {
         let target = to.to_str().ok_or_else(|| StoreError::Copy(format!("{} is no utf-8", to.display())))?;
         let options = SqliteConnectOptions::new().filename(from).busy_timeout(BUSY);

@@ -4,6 +4,8 @@
 
 mod endpoints;
 mod file;
+mod identity;
+mod keys;
 mod principals;
 mod secrets;
 mod tokens;

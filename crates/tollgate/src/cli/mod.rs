@@ -1,8 +1,11 @@
 //! The command line. Data goes to stdout, messages to stderr.
 
 mod apply;
+mod backup;
 mod check;
+mod key;
 mod output;
+mod restore;
 mod serve;
 mod token;
 mod version;
@@ -58,6 +61,13 @@ enum Command {
     /// Access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// The keys that seal the secrets
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Copy the data folder, while the server runs
+    Backup(backup::BackupArguments),
+    /// Make a data folder of a backup
+    Restore(restore::RestoreArguments),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -95,6 +105,9 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             return Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) });
         }
         Command::Token(command) => token::run(&command, output)?,
+        Command::Key(command) => key::run(&command, output)?,
+        Command::Backup(wanted) => backup::backup(&wanted, output)?,
+        Command::Restore(wanted) => restore::restore(&wanted, output)?,
         Command::Version => version::version(output)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());

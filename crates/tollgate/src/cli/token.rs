@@ -32,7 +32,7 @@ pub(super) fn run(command: &TokenCommand, output: Output) -> anyhow::Result<()> 
     let folder = DataFolder::existing(&config.server.data)?;
     let runtime = runtime().context("cannot start the runtime")?;
     let token = runtime.block_on(async {
-        let store = folder.open_store().await?;
+        let store = folder.open_store(&config.keys).await?;
         let lifetime = lifetime_seconds.map(|s| Duration::from_secs(s.into()));
         let expires_at = lifetime.map(data::millis_from_now);
         let token = control::create_admin_token(&store, comment, expires_at).await?;

@@ -75,6 +75,27 @@ const KEYS: &[Row] = &[
         "to the first byte or event of an answer",
     ),
     ("upstream.idle_timeout_ms", Kind::Integer(1, HOUR_MS), "120000", "between two pieces of an answer"),
+    (
+        "keys.source",
+        Kind::Choice(&["file", "env", "vault-transit"]),
+        "file",
+        "what wraps the keys of the secrets: a file in server.data, a variable, or Vault",
+    ),
+    ("keys.vault.address", Kind::Text, "", "address of Vault or OpenBao; it needs no entry in egress.allow"),
+    ("keys.vault.key_name", Kind::Text, "tollgate", "name of the Transit key"),
+    ("keys.vault.mount", Kind::Text, "transit", "path of the Transit engine"),
+    ("keys.vault.token_file", Kind::Text, "", "file of the token; read for each call"),
+    (
+        "identity.oidc.issuer",
+        Kind::Text,
+        "",
+        "the company's identity provider, whose tokens are accepted; as its tokens say it in `iss`",
+    ),
+    ("identity.oidc.audience", Kind::Text, "", "what `aud` of its tokens must be; required with an issuer"),
+    ("identity.oidc.user_claim", Kind::Text, "email", "the claim that holds the user name"),
+    ("identity.oidc.groups_claim", Kind::Text, "groups", "the claim that holds names of groups"),
+    ("identity.oidc.jwks_url", Kind::Text, "", "where its public keys are; else its discovery document says"),
+    ("identity.oidc.provision", Kind::Flag, "false", "make users who are not known; else they are refused"),
     ("tables.location", Kind::Text, "", "folder of the tables; else `tables` in server.data"),
 ];
 

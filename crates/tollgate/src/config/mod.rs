@@ -1,6 +1,7 @@
 //! Configuration: defaults, then `tollgate.toml`, then `TOLLGATE_*` variables. Typed; an unknown key is
 //! refused with the nearest known name. This is the only place that reads the environment.
 
+mod custody;
 mod keys;
 mod resolve;
 
@@ -10,11 +11,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control::OidcConfig;
 use egress::AddressPolicy;
 use policy::endpoint::{Defaults, Timeouts};
+use policy::federation::Rules;
 use providers::provider::Defaults as ProviderDefaults;
 
-pub(crate) use resolve::{Environment, Login, Resolved};
+pub(crate) use custody::{KeysConfig, VaultConfig};
+pub(crate) use resolve::{Environment, Login, MasterKeyTexts, Resolved};
 
 /// What is wrong with a configuration, and what to do.
 #[derive(Debug)]
@@ -33,8 +37,10 @@ impl std::error::Error for ConfigProblem {}
 pub(crate) struct Config {
     pub(crate) server: ServerConfig,
     pub(crate) log: LogConfig,
+    pub(crate) keys: KeysConfig,
     pub(crate) egress: AddressPolicy,
     pub(crate) defaults: Defaults,
+    pub(crate) oidc: Option<OidcConfig>,
     /// Where the tables lie: `<location>/<catalog>/<schema>/<table>`.
     pub(crate) tables: PathBuf,
 }
@@ -63,6 +69,8 @@ pub(crate) struct TlsFiles {
 pub(crate) struct LogConfig {
     pub(crate) level: tracing::Level,
     pub(crate) format: LogFormat,
+    /// Audit lines. Not configurable: the demo, which audits nobody, turns them off.
+    pub(crate) audit: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,12 +109,15 @@ impl Config {
                 "pretty" => LogFormat::Pretty,
                 _ => LogFormat::Auto,
             },
+            audit: true,
         };
         Ok(Self {
             server,
             log,
+            keys: KeysConfig::from_resolved(values)?,
             egress,
             defaults: Defaults { providers: provider_defaults(values), timeouts },
+            oidc: oidc(values)?,
             tables,
         })
     }
@@ -150,6 +161,47 @@ fn public_url(values: &Resolved) -> Result<Option<String>, ConfigProblem> {
     Err(values.problem("server.public_url", "must begin with https:// or http://"))
 }
 
+fn oidc(values: &Resolved) -> Result<Option<OidcConfig>, ConfigProblem> {
+    let text = |key: &str| values.text(key).to_owned();
+    let Some(issuer) = values.optional("identity.oidc.issuer") else {
+        for key in ["identity.oidc.audience", "identity.oidc.jwks_url"] {
+            if values.optional(key).is_some() {
+                return Err(values.problem(key, "needs identity.oidc.issuer beside it"));
+            }
+        }
+        return Ok(None);
+    };
+    let jwks_url = values.optional("identity.oidc.jwks_url");
+    for (key, url) in [("identity.oidc.issuer", Some(issuer)), ("identity.oidc.jwks_url", jwks_url)] {
+        if url.is_some_and(|url| !is_safe(url)) {
+            let reason = "must begin with https://: whoever can change its keys on the way can be anybody";
+            return Err(values.problem(key, reason));
+        }
+    }
+    if values.optional("identity.oidc.audience").is_none() {
+        let reason = "needs identity.oidc.audience beside it: tokens for other services are not for this one";
+        return Err(values.problem("identity.oidc.issuer", reason));
+    }
+    let rules = Rules {
+        issuer: issuer.to_owned(),
+        audience: text("identity.oidc.audience"),
+        user_claim: text("identity.oidc.user_claim"),
+        groups_claim: text("identity.oidc.groups_claim"),
+        provision: values.flag("identity.oidc.provision"),
+    };
+    Ok(Some(OidcConfig { rules, jwks_url: jwks_url.map(str::to_owned) }))
+}
+
+/// Encrypted, or on this machine.
+fn is_safe(url: &str) -> bool {
+    let local = url.strip_prefix("http://").is_some_and(|rest| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        ["127.0.0.1", "localhost", "[::1]"].contains(&host)
+    });
+    local || url.starts_with("https://")
+}
+
 fn provider_defaults(values: &Resolved) -> HashMap<String, ProviderDefaults> {
     let with_base = providers::ALL.iter().filter(|r| r.has_base_url);
     let bases = with_base.filter_map(|r| {
@@ -175,6 +227,26 @@ mod tests {
         assert!(config.server.listen.ip().is_loopback());
         assert!(config.egress.check("h", "127.0.0.1".parse().unwrap(), 80).is_err());
         assert_eq!(config.tables, Path::new("tollgate-data/tables"));
+    }
+
+    #[test]
+    fn an_issuer_needs_an_audience_and_encryption() {
+        let oidc = |text: &str| load(&format!("[identity.oidc]\n{text}"), &[]).map(|c| c.oidc);
+        assert!(load("", &[]).unwrap().oidc.is_none());
+        let found = oidc("issuer = \"https://idp\"\naudience = \"a\"").unwrap().unwrap();
+        assert_eq!((found.rules.user_claim.as_str(), found.rules.provision), ("email", false));
+        assert!(oidc("issuer = \"http://localhost:1/x\"\naudience = \"a\"").is_ok());
+        for (text, says) in [
+            ("issuer = \"https://idp\"", "identity.oidc.audience"),
+            ("issuer = \"http://idp\"\naudience = \"a\"", "https://"),
+            ("issuer = \"http://127.0.0.1.evil.org\"\naudience = \"a\"", "https://"),
+            ("issuer = \"http://localhost@evil.org\"\naudience = \"a\"", "https://"),
+            ("issuer = \"https://idp\"\naudience = \"a\"\njwks_url = \"http://idp/keys\"", "https://"),
+            ("audience = \"a\"", "identity.oidc.issuer"),
+        ] {
+            let error = oidc(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 
     #[test]

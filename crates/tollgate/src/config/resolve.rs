@@ -18,7 +18,8 @@ impl Environment {
     pub(crate) fn of_process() -> Self {
         let utf8 =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Self(utf8.filter(|(name, _)| name.starts_with("TOLLGATE_")).collect())
+        // Those without `__` are no keys of ours, and TOLLGATE_MASTER_KEY is to be in no map that is printed.
+        Self(utf8.filter(|(name, _)| name.starts_with("TOLLGATE_") && name.contains("__")).collect())
     }
 
     #[cfg(test)]
@@ -38,6 +39,20 @@ impl Login {
     pub(crate) fn of_process() -> Self {
         let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self { host: read("DATABRICKS_HOST"), token: read("DATABRICKS_TOKEN").map(Zeroizing::new) }
+    }
+}
+
+/// The master key of `keys.source = env`, and the one it is to be changed to.
+pub(crate) struct MasterKeyTexts {
+    pub(crate) current: Option<Zeroizing<String>>,
+    pub(crate) next: Option<Zeroizing<String>>,
+}
+
+impl MasterKeyTexts {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub(crate) fn of_process() -> Self {
+        let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(Zeroizing::new);
+        Self { current: read("TOLLGATE_MASTER_KEY"), next: read("TOLLGATE_MASTER_KEY_NEXT") }
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &DemoArguments, output: Output) -> anyhow::Result<(
         config.log.format = LogFormat::Json;
     }
     config.log.level = config.log.level.min(tracing::Level::WARN);
+    config.log.audit = false;
     telemetry::log::init(&config.log)?;
     let folder = Folder::new(arguments.data.clone())?;
     config.server.data.clone_from(&folder.path);

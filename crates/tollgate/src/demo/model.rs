@@ -96,6 +96,7 @@ async fn run(mut command: Command, what: &str) -> anyhow::Result<()> {
     bail!("{what} failed: {}", said.trim().lines().last().unwrap_or_default())
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that starts a process, asked for with --model")]
 fn command(program: &Path) -> Command {
     Command::new(program)
 }

@@ -16,16 +16,16 @@ use control::{Control, ControlConfig, Ports};
 use gateway::{Gateway, GatewayConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::Live;
-use store::{SqliteStore, Store};
+use store::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cli::tell_terminal;
 use crate::config::{Config, TlsFiles};
 use crate::data::DataFolder;
+use crate::first_start;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
@@ -57,8 +57,11 @@ impl Server {
             check_tls(files)?;
         }
         let folder = DataFolder::create(&config.server.data)?;
-        let store = Arc::new(folder.open_store().await?);
-        first_admin(&folder, store.as_ref()).await?;
+        first_start::begin(&folder)?;
+        let store = Arc::new(folder.open_store(&config.keys).await?);
+        // From here on nothing needs whoever keeps the master key.
+        store.open_data_keys().await.context("cannot open the data keys")?;
+        first_start::finish(&folder, store.as_ref()).await?;
         let live = Arc::new(Live::default());
         let runtime = Arc::new(LastMinute::new());
         let metrics = metrics::init()?;
@@ -93,6 +96,10 @@ impl Server {
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
         tasks.spawn(control::watch(self.control.clone(), background.clone()));
+        if self.config.oidc.is_some() {
+            let client = client(&self.config)?;
+            tasks.spawn(control::watch_issuer(self.control.clone(), client, background.clone()));
+        }
         tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
         let tls = match &self.config.server.tls {
             Some(files) => Some(tls::Reloading::start(files, &tasks, background.clone())?),
@@ -117,15 +124,6 @@ pub(crate) fn check_tls(files: &TlsFiles) -> anyhow::Result<()> {
     tls::load(files).map(drop)
 }
 
-async fn first_admin(folder: &DataFolder, store: &dyn Store) -> anyhow::Result<()> {
-    let Some(token) = control::ensure_admin(store).await? else { return Ok(()) };
-    folder.write_admin_token(&token)?;
-    let path = folder.admin_token_path();
-    tracing::info!(file = %path.display(), user = control::ADMIN_USER, "first start: the administrator's token is in the file");
-    tell_terminal(&format!("\n  administrator token: {}\n  (also in {})\n", *token, path.display()));
-    Ok(())
-}
-
 async fn control(
     config: &Config,
     store: Arc<SqliteStore>,
@@ -136,15 +134,20 @@ async fn control(
         defaults: config.defaults.clone(),
         public_url: config.server.public_url.clone(),
         tls: config.server.tls.is_some(),
+        oidc: config.oidc.clone(),
     };
     let control = Control::new(store, live, ports, control_config).await?;
     control.start().await?;
     Ok(control)
 }
 
-fn gateway(config: &Config, live: Arc<Live>, runtime: Arc<LastMinute>) -> anyhow::Result<Gateway> {
+fn client(config: &Config) -> anyhow::Result<egress::Client> {
     let client = egress::ClientConfig { policy: config.egress.clone(), ..egress::ClientConfig::default() };
-    let client = egress::Client::new(client).context("cannot read the machine's root certificates")?;
+    egress::Client::new(client).context("cannot read the machine's root certificates")
+}
+
+fn gateway(config: &Config, live: Arc<Live>, runtime: Arc<LastMinute>) -> anyhow::Result<Gateway> {
+    let client = client(config)?;
     let limits = GatewayConfig { max_body_bytes: config.server.max_body_bytes, ..GatewayConfig::default() };
     Ok(Gateway::new(live, client, Arc::new(MetricsSink::new(runtime)), limits))
 }

@@ -8,13 +8,12 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::audit;
 use crate::config::{LogConfig, LogFormat};
 
 /// Sets the process's logger. Errors when there is one already.
 pub(crate) fn init(config: &LogConfig) -> anyhow::Result<()> {
-    let level = config.level;
-    let filter = filter_fn(move |metadata| enabled(metadata, level));
+    let LogConfig { level, audit, .. } = *config;
+    let filter = filter_fn(move |metadata| enabled(metadata, level, audit));
     let pretty = match config.format {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
@@ -30,10 +29,10 @@ pub(crate) fn init(config: &LogConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Audit lines are always written. Libraries are kept at `info`: below it, some of them print headers and bodies, and with these secrets.
-fn enabled(metadata: &Metadata<'_>, level: Level) -> bool {
-    if metadata.target() == audit::TARGET {
-        return true;
+/// Audit lines are written whatever the level. Libraries are kept at `info`: below it, some of them print headers and bodies, and with these secrets.
+fn enabled(metadata: &Metadata<'_>, level: Level, audit: bool) -> bool {
+    if metadata.target() == super::audit::TARGET {
+        return audit;
     }
     let ours = metadata.target().starts_with("tollgate");
     *metadata.level() <= if ours { level } else { level.min(Level::INFO) }

@@ -36,11 +36,11 @@ async fn a_token_with_a_lifetime_expires() {
     let client = server.client.with_token(created["token_value"].as_str().unwrap());
     let known = async |wanted: bool| (client.is_known().await == wanted).then_some(());
     eventually(Duration::from_secs(2), async || known(true).await).await.expect("the token is not taken");
+    let listed = server.client.get("/api/2.0/token/list").await;
+    assert!(listed.text.contains("soon gone"), "{listed:?}");
     eventually(Duration::from_secs(5), async || known(false).await).await.expect("the token is still good");
     let answer = client.get("/api/2.0/serving-endpoints").await;
     assert!(answer.json()["message"].as_str().is_some_and(|m| m.contains("expired")), "{answer:?}");
-    let listed = server.client.get("/api/2.0/token/list").await;
-    assert!(listed.text.contains("soon gone"), "{listed:?}");
 }
 
 #[tokio::test]
