@@ -133,11 +133,13 @@ class Installation:
         got = self.call("GET", f"/api/2.0/secrets/get?scope={scope}&key={key}").ok()
         assert base64.b64decode(got["value"]).decode() == value, "another value came back"
 
+    def environment(self):
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+        return {**ours, "TOLLGATE_SERVER__DATA": str(self.data), **self.settings}
+
     def run(self, *words, code=0, settings=None):
         """A command on the folder."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_") or name == "TOLLGATE_BIN"}
-        env |= {"TOLLGATE_SERVER__DATA": str(self.data), **self.settings, **(settings or {})}
-        done = subprocess.run([os.environ["TOLLGATE_BIN"], *map(str, words)], env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([os.environ["TOLLGATE_BIN"], *map(str, words)], env={**self.environment(), **(settings or {})}, capture_output=True, text=True, timeout=60)
         assert done.returncode == code, f"{words} ended with {done.returncode}: {done.stdout} {done.stderr}"
         return done.stdout + done.stderr
 
@@ -327,6 +329,24 @@ def file_checks(folder):
         assert readers.turns > 5 and len(seen) == 6, (readers.turns, len(seen))
         assert not (file.data / "master.key.next").exists()
         assert (file.data / "master.key").stat().st_mode & 0o777 == 0o600
+
+    @check("file: rotations that are killed, at any moment, lose nothing under a running server or for the next start")
+    def killed():
+        ended = 0
+        with Readers(file) as readers:
+            for turn in range(20):
+                child = subprocess.Popen([os.environ["TOLLGATE_BIN"], "key", "rotate"], env=file.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                try:
+                    ended += child.wait(0.004 * turn) == 0
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+                file.opens("scope-0")
+                # A command is a start of its own: it opens the folder as it was left.
+                file.run("token", "create")
+        assert not readers.problems, (len(readers.problems), readers.problems[:3])
+        assert 0 < ended < 20, f"{ended} of 20 were not killed: the moments are badly chosen"
+        assert not (file.data / "master.key.next").exists()
 
     @check("file: a restart after that opens every scope")
     def restart():

@@ -67,7 +67,7 @@ impl Trail {
 
     pub(crate) fn body(&mut self, body: &[u8]) {
         if self.changes() {
-            self.request = text(body);
+            self.request = self.text(body);
         }
     }
 
@@ -78,7 +78,7 @@ impl Trail {
 
     pub(crate) fn allowed(&self, control: &Control, before: Option<Value>) {
         if self.changes() {
-            let before = before.map(|value| elide(value).to_string()).unwrap_or_default();
+            let before = before.map(|value| elide(value, false).to_string()).unwrap_or_default();
             self.write(control, AuditPhase::Allowed { before });
         }
     }
@@ -89,8 +89,12 @@ impl Trail {
 
     pub(crate) fn done(&self, control: &Control, status: u16, answer: &[u8]) {
         if self.changes() {
-            self.write(control, AuditPhase::Done { status, after: text(answer) });
+            self.write(control, AuditPhase::Done { status, after: self.text(answer) });
         }
+    }
+
+    fn text(&self, body: &[u8]) -> String {
+        text(body, self.route.contains("/scim/") || self.route.ends_with("/tags"))
     }
 
     fn write(&self, control: &Control, phase: AuditPhase) {
@@ -109,23 +113,28 @@ impl Trail {
 }
 
 /// A body as JSON text without its secrets; what is no JSON is not kept, it could be anything.
-fn text(body: &[u8]) -> String {
+/// `plain_values` says that what is called `value` is an id or a tag, not the value of a secret.
+fn text(body: &[u8], plain_values: bool) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return String::new() };
-    let text = elide(value).to_string();
+    let text = elide(value, plain_values).to_string();
     if text.len() > MAX_TEXT { "[longer than 64 KiB]".to_owned() } else { text }
 }
 
 /// Replaces every value that may be a secret. References to secrets stay: they say which.
-fn elide(value: Value) -> Value {
+fn elide(value: Value, plain_values: bool) -> Value {
     match value {
         Value::Object(map) => {
             let elide_entry = |(key, value): (String, Value)| {
-                let value = if is_secret(&key, &value) { Value::from(ELIDED) } else { elide(value) };
-                (key, value)
+                let plain = key == "value" && plain_values;
+                let secret = !plain && is_secret(&key, &value);
+                let inner_plain = plain_values || key == "tags";
+                (key, if secret { Value::from(ELIDED) } else { elide(value, inner_plain) })
             };
             Value::Object(map.into_iter().map(elide_entry).collect())
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(elide).collect()),
+        Value::Array(items) => {
+            Value::Array(items.into_iter().map(|item| elide(item, plain_values)).collect())
+        }
         other => other,
     }
 }
@@ -133,7 +142,7 @@ fn elide(value: Value) -> Value {
 fn is_secret(key: &str, value: &Value) -> bool {
     let Value::String(text) = value else { return false };
     let key = key.to_ascii_lowercase();
-    // `value` alone is the value of a secret, or of a header that carries one, or harmlessly of a tag.
+    // `value` alone is the value of a secret, or of a header that carries one.
     let named = key == "value" || SECRET_NAMES.iter().any(|name| key.contains(name));
     // Ids of tokens and secrets name them and are not them.
     named && !key.ends_with("_id") && SecretRef::parse(text).is_none()
@@ -147,22 +156,22 @@ mod tests {
     #[test]
     fn secrets_are_elided_and_references_stay() {
         let body = json!({
-            "string_value": "s1", "token_value": "dapi1", "token_id": "t1", "name": "n",
+            "string_value": "s1", "tags": [{"key": "team", "value": "support"}], "token_value": "dapi1", "token_id": "t1", "name": "n",
             "config": {"served_entities": [{"external_model": {
                 "openai_config": {"openai_api_key": "{{secrets/a/b}}", "openai_api_key_plaintext": "s2"},
                 "p_config": {"api_key": "literal", "bearer_token_auth": {"token": "s3"}, "api_key_auth": {"key": "x-k", "value": "s4"}}}}]},
         });
-        let text = text(body.to_string().as_bytes());
+        let text = text(body.to_string().as_bytes(), false);
         for secret in ["s1", "dapi1", "s2", "s3", "s4", "literal"] {
             assert!(!text.contains(&format!("\"{secret}\"")), "{secret} in {text}");
         }
-        for kept in ["{{secrets/a/b}}", "t1", "\"x-k\"", "\"n\""] {
+        for kept in ["{{secrets/a/b}}", "t1", "\"x-k\"", "\"n\"", "support"] {
             assert!(text.contains(kept), "{kept} not in {text}");
         }
     }
 
     #[test]
     fn what_is_no_json_is_not_kept() {
-        assert_eq!(text(b"client_secret=s1"), "");
+        assert_eq!(text(b"client_secret=s1", false), "");
     }
 }

@@ -9,5 +9,6 @@ mod matrix;
 mod oauth;
 mod openapi;
 mod scim;
+mod secrets;
 mod tokens;
 mod world;

@@ -20,12 +20,12 @@ const UNFINISHED: &str = "unfinished";
 /// Copies the database of a folder, whether or not a server runs on it, into the new folder `to`; with
 /// `with_key` the master key too.
 pub(crate) async fn backup(folder: &DataFolder, to: &Path, with_key: bool) -> anyhow::Result<()> {
-    // The key is not to change between the two copies.
     let files = FileKeys::of(folder.path());
-    let lock = files.try_lock()?;
-    if with_key && lock.is_none() {
-        bail!("the keys are being changed: wait for its end");
-    }
+    // The key is not to change between the two copies.
+    let _lock = match with_key {
+        true => Some(files.try_lock()?.context("the keys are being changed: wait for its end")?),
+        false => None,
+    };
     make_empty(to)?;
     let unfinished = to.join(UNFINISHED);
     let copied = copy_into(folder, to, &unfinished, with_key.then_some(&files)).await;

@@ -113,7 +113,8 @@ impl VaultTransit {
         let said: String = errors.join("; ").chars().take(MAX_SHOWN).collect();
         // What another key made, or what was changed.
         let foreign = ["message authentication failed", "invalid ciphertext"];
-        if status == StatusCode::BAD_REQUEST && foreign.iter().any(|text| said.contains(text)) {
+        let judged = matches!(status, StatusCode::BAD_REQUEST | StatusCode::INTERNAL_SERVER_ERROR);
+        if judged && foreign.iter().any(|text| said.contains(text)) {
             return StoreError::WrongKey;
         }
         let file = token_file.display();

@@ -44,7 +44,7 @@ impl Process {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        let mut child = command(env!("CARGO_BIN_EXE_tollgate"))
             .args(arguments)
             .env_clear()
             .env("TMPDIR", temporary)
@@ -65,8 +65,8 @@ impl Process {
     pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().expect("the process has ended").to_string();
         // The shell's own `kill`: not every machine has the program.
-        let command = format!("kill -s {name} {id}");
-        let status = Command::new("sh").args(["-c", &command]).status().await.unwrap();
+        let line = format!("kill -s {name} {id}");
+        let status = command("sh").args(["-c", &line]).status().await.unwrap();
         assert!(status.success(), "kill -s {name}: {status}");
     }
 
@@ -139,4 +139,9 @@ impl Lines {
         let found = eventually(PATIENCE, look).await.flatten();
         found.unwrap_or_else(|| panic!("no line with {what:?}:\n{}", self.text()))
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests run the program")]
+fn command(program: &str) -> Command {
+    Command::new(program)
 }
