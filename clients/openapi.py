@@ -17,7 +17,7 @@ from harness import HOST, PREFIX, SCOPE, TOKEN, call, check, finish, get, make_e
 FULL = bool(os.environ.get("FULL"))
 EXAMPLES = 50 if FULL else 2
 SECONDS = 150 if FULL else 40
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth,unsupported_method"
 NAME = f"{PREFIX}-chat"
 SCIM = "/api/2.0/preview/scim/v2"
 # What ends the things that the other operations are tried on.
@@ -52,12 +52,13 @@ def world():
             "group": group.json["id"], "user": user.json["id"]}
 
 
-@check("the document is OpenAPI 3.1, needs no token, and names every operation")
+@check("the document is OpenAPI 3.1, needs no token, names every operation, and is the one in docs/")
 def document():
     document = get("/openapi.json", token=None).ok()
     assert document["openapi"].startswith("3.1"), document["openapi"]
     operations = [operation for methods in document["paths"].values() for name, operation in methods.items() if name != "parameters"]
     assert len(operations) > 80 and all(operation["operationId"] for operation in operations), len(operations)
+    assert document == json.loads((Path(__file__).resolve().parents[1] / "docs" / "openapi.json").read_text()), "it differs from docs/openapi.json"
     return document
 
 
@@ -216,10 +217,11 @@ def schemathesis(token):
     with tempfile.TemporaryDirectory() as folder:
         settings, report = Path(folder) / "schemathesis.toml", Path(folder) / "calls.json"
         settings.write_text(configuration())
+        # One worker: with more, Python 3.11 now and then fails to parse (a race in its ast module).
         argv = [Path(sys.executable).parent / "st", "--config-file", settings, "run", HOST + "/openapi.json",
                 "--checks", CHECKS, "--max-examples", EXAMPLES, "--max-time", SECONDS // 4, "--phases", "coverage,fuzzing",
                 "--continue-on-failure", "--generation-database", "none", "--suppress-health-check", "all", "--request-timeout", "20",
-                "--warnings", "off", "--no-color", "--workers", "2", "--report", "ndjson", "--report-ndjson-path", report]
+                "--warnings", "off", "--no-color", "--workers", "1", "--report", "ndjson", "--report-ndjson-path", report]
         if token:
             argv += ["-H", f"Authorization: Bearer {token}"]
         run = subprocess.run([str(word) for word in argv], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)

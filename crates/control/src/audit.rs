@@ -78,7 +78,7 @@ impl Trail {
 
     pub(crate) fn allowed(&self, control: &Control, before: Option<Value>) {
         if self.changes() {
-            let before = before.map(|value| elide(value, false).to_string()).unwrap_or_default();
+            let before = before.map(|value| elide(value, Shown::Normal).to_string()).unwrap_or_default();
             self.write(control, AuditPhase::Allowed { before });
         }
     }
@@ -94,7 +94,8 @@ impl Trail {
     }
 
     fn text(&self, body: &[u8]) -> String {
-        text(body, self.route.contains("/scim/") || self.route.ends_with("/tags"))
+        let plain = self.route.contains("/scim/") || self.route.ends_with("/tags");
+        text(body, if plain { Shown::PlainValues } else { Shown::Normal })
     }
 
     fn write(&self, control: &Control, phase: AuditPhase) {
@@ -113,39 +114,55 @@ impl Trail {
 }
 
 /// A body as JSON text without its secrets; what is no JSON is not kept, it could be anything.
-/// `plain_values` says that what is called `value` is an id or a tag, not the value of a secret.
-fn text(body: &[u8], plain_values: bool) -> String {
+fn text(body: &[u8], shown: Shown) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return String::new() };
-    let text = elide(value, plain_values).to_string();
+    let text = elide(value, shown).to_string();
     if text.len() > MAX_TEXT { "[longer than 64 KiB]".to_owned() } else { text }
 }
 
-/// Replaces every value that may be a secret. References to secrets stay: they say which.
-fn elide(value: Value, plain_values: bool) -> Value {
+/// How much of a subtree is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// All but what is named like a secret.
+    Normal,
+    /// As above, and what is called `value` is an id or a tag.
+    PlainValues,
+    /// No text: it stands where a secret should, in a shape that no secret has.
+    Nothing,
+}
+
+/// Replaces every text that may be a secret. References to secrets stay: they say which.
+fn elide(value: Value, shown: Shown) -> Value {
     match value {
         Value::Object(map) => {
-            let elide_entry = |(key, value): (String, Value)| {
-                let plain = key == "value" && plain_values;
-                let secret = !plain && is_secret(&key, &value);
-                let inner_plain = plain_values || key == "tags";
-                (key, if secret { Value::from(ELIDED) } else { elide(value, inner_plain) })
+            let entry = |(key, value): (String, Value)| {
+                let inner = inside(&key, shown);
+                (key, elide(value, inner))
             };
-            Value::Object(map.into_iter().map(elide_entry).collect())
+            Value::Object(map.into_iter().map(entry).collect())
         }
-        Value::Array(items) => {
-            Value::Array(items.into_iter().map(|item| elide(item, plain_values)).collect())
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| elide(item, shown)).collect()),
+        Value::String(text) if shown == Shown::Nothing && SecretRef::parse(&text).is_none() => {
+            Value::from(ELIDED)
         }
         other => other,
     }
 }
 
-fn is_secret(key: &str, value: &Value) -> bool {
-    let Value::String(text) = value else { return false };
+/// How much is shown of what `key` holds.
+fn inside(key: &str, outside: Shown) -> Shown {
     let key = key.to_ascii_lowercase();
     // `value` alone is the value of a secret, or of a header that carries one.
-    let named = key == "value" || SECRET_NAMES.iter().any(|name| key.contains(name));
-    // Ids of tokens and secrets name them and are not them.
-    named && !key.ends_with("_id") && SecretRef::parse(text).is_none()
+    let named =
+        key == "value" && outside != Shown::PlainValues || SECRET_NAMES.iter().any(|name| key.contains(name));
+    // Ids of tokens and secrets name them and are not them; `…_auth` blocks hold more than the secret.
+    let harmless = key.ends_with("_id") || key.ends_with("_auth");
+    match outside {
+        Shown::Nothing => Shown::Nothing,
+        _ if named && !harmless => Shown::Nothing,
+        _ if key == "tags" => Shown::PlainValues,
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -156,22 +173,23 @@ mod tests {
     #[test]
     fn secrets_are_elided_and_references_stay() {
         let body = json!({
+            "bytes_value": {"a": ["s5"]}, "limits": {"tokens": 100},
             "string_value": "s1", "tags": [{"key": "team", "value": "support"}], "token_value": "dapi1", "token_id": "t1", "name": "n",
             "config": {"served_entities": [{"external_model": {
                 "openai_config": {"openai_api_key": "{{secrets/a/b}}", "openai_api_key_plaintext": "s2"},
                 "p_config": {"api_key": "literal", "bearer_token_auth": {"token": "s3"}, "api_key_auth": {"key": "x-k", "value": "s4"}}}}]},
         });
-        let text = text(body.to_string().as_bytes(), false);
-        for secret in ["s1", "dapi1", "s2", "s3", "s4", "literal"] {
+        let text = text(body.to_string().as_bytes(), Shown::Normal);
+        for secret in ["s1", "dapi1", "s2", "s3", "s4", "s5", "literal"] {
             assert!(!text.contains(&format!("\"{secret}\"")), "{secret} in {text}");
         }
-        for kept in ["{{secrets/a/b}}", "t1", "\"x-k\"", "\"n\"", "support"] {
+        for kept in ["{{secrets/a/b}}", "t1", "\"x-k\"", "\"n\"", "support", "100"] {
             assert!(text.contains(kept), "{kept} not in {text}");
         }
     }
 
     #[test]
     fn what_is_no_json_is_not_kept() {
-        assert_eq!(text(b"client_secret=s1", false), "");
+        assert_eq!(text(b"client_secret=s1", Shown::Normal), "");
     }
 }

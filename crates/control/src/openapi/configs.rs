@@ -30,7 +30,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
 fn config() -> Value {
     object(
         &["served_entities"],
-        [("served_entities", list(schema("ServedEntity"))), ("traffic_config", schema("TrafficConfig"))],
+        [
+            ("served_entities", json!({"type": "array", "minItems": 1, "items": schema("ServedEntity")})),
+            ("traffic_config", schema("TrafficConfig")),
+        ],
     )
 }
 
@@ -97,7 +100,10 @@ fn model() -> Value {
     let mut out = object(
         &["name", "provider", "task"],
         [
-            ("name", text("the model's name at the provider")),
+            (
+                "name",
+                json!({"type": "string", "minLength": 1, "description": "the model's name at the provider"}),
+            ),
             ("provider", one_of(&names, "")),
             ("task", one_of(&tasks, "one and the same for all entities of an endpoint")),
         ],
@@ -171,7 +177,7 @@ fn ai_gateway() -> Value {
 }
 
 fn rate_limit() -> Value {
-    let count = |description: &str| json!({"type": "integer", "minimum": 0, "description": description});
+    let count = |description: &str| json!({"type": "integer", "minimum": 1, "description": description});
     let fields: Map<String, Value> = [
         ("calls", count("calls in a period")),
         ("tokens", count("tokens in a period")),
@@ -183,5 +189,5 @@ fn rate_limit() -> Value {
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
     json!({"type": "object", "required": ["renewal_period"], "anyOf": [{"required": ["calls"]}, {"required": ["tokens"]}],
-        "properties": fields, "description": "kept; this version does not enforce it"})
+        "properties": fields, "description": "kept; this version does not enforce it, and refuses a limit of 0, which it would have to"})
 }

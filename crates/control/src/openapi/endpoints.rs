@@ -274,7 +274,7 @@ fn update() -> Value {
     object(
         &["served_entities"],
         [
-            ("served_entities", list(schema("ServedEntity"))),
+            ("served_entities", json!({"type": "array", "minItems": 1, "items": schema("ServedEntity")})),
             ("traffic_config", schema("TrafficConfig")),
             (
                 "served_models",

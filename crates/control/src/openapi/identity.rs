@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::operation::{
-    Answer, Area, Operation, Param, boolean, integer, list, object, optional, schema, text,
+    Answer, Area, Operation, Param, boolean, integer, list, number, object, optional, schema, text,
 };
 
 pub(super) const AREA: Area = Area {
@@ -18,8 +18,8 @@ const ONLY: Param = optional("attributes", "names of the attributes to show, sep
 const WITHOUT: Param = optional("excludedAttributes", "names of attributes not to show, separated by commas");
 const LIST: &[Param] = &[
     optional("filter", "which to show, such as `userName eq \"ann\"`"),
-    optional("startIndex", "the first one to show, from 1"),
-    optional("count", "how many to show"),
+    number("startIndex", "the first one to show, from 1"),
+    number("count", "how many to show"),
     optional("sortBy", "an attribute"),
     optional("sortOrder", "ascending or descending"),
     ONLY,
@@ -101,7 +101,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
 
 fn item() -> Value {
     object(
-        &[],
+        &["value"],
         [
             ("value", text("an id or a name")),
             ("display", text("")),

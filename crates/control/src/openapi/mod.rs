@@ -158,8 +158,8 @@ fn written(area: &Area, operation: &Operation, needs: Needs) -> Value {
 }
 
 fn parameter(param: &Param) -> Value {
-    let Param { name, required, description } = param;
-    json!({"name": name, "in": "query", "required": required, "description": description, "schema": {"type": "string"}})
+    let Param { name, required, description, kind } = param;
+    json!({"name": name, "in": "query", "required": required, "description": description, "schema": {"type": kind}})
 }
 
 fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {

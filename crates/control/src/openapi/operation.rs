@@ -24,6 +24,8 @@ pub(super) struct Param {
     pub(super) name: &'static str,
     pub(super) required: bool,
     pub(super) description: &'static str,
+    /// The type in the sense of JSON schema.
+    pub(super) kind: &'static str,
 }
 
 /// The name of a schema, where there is a body.
@@ -111,11 +113,15 @@ impl Operation {
 }
 
 pub(super) const fn required(name: &'static str, description: &'static str) -> Param {
-    Param { name, required: true, description }
+    Param { name, required: true, description, kind: "string" }
 }
 
 pub(super) const fn optional(name: &'static str, description: &'static str) -> Param {
-    Param { name, required: false, description }
+    Param { name, required: false, description, kind: "string" }
+}
+
+pub(super) const fn number(name: &'static str, description: &'static str) -> Param {
+    Param { name, required: false, description, kind: "integer" }
 }
 
 /// Operations that belong together.
