@@ -10,6 +10,7 @@ import os
 import secrets
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -210,7 +211,7 @@ def vault_checks(folder):
 
     @check("vault: `key rotate` leaves nothing that needs an old version, under a running server")
     def rotate_command():
-        assert "scopes are sealed anew" in vault.run("key", "rotate")
+        assert "scopes sealed anew: " in vault.run("key", "rotate")
         transit.oldest = len(transit.keys)
         vault.opens()
         vault.stop()
@@ -334,10 +335,14 @@ def file_checks(folder):
     def killed():
         ended = 0
         with Readers(file) as readers:
+            # How long a whole one takes differs from machine to machine.
+            started = time.monotonic()
+            file.run("key", "rotate")
+            whole = time.monotonic() - started
             for turn in range(20):
                 child = subprocess.Popen([os.environ["TOLLGATE_BIN"], "key", "rotate"], env=file.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 try:
-                    ended += child.wait(0.004 * turn) == 0
+                    ended += child.wait(whole * turn / 20) == 0
                 except subprocess.TimeoutExpired:
                     child.kill()
                     child.wait()
@@ -345,7 +350,7 @@ def file_checks(folder):
                 # A command is a start of its own: it opens the folder as it was left.
                 file.run("token", "create")
         assert not readers.problems, (len(readers.problems), readers.problems[:3])
-        assert 0 < ended < 20, f"{ended} of 20 were not killed: the moments are badly chosen"
+        assert ended < 15, f"{ended} of 20 came to their end: the moments are badly chosen"
         assert not (file.data / "master.key.next").exists()
 
     @check("file: a restart after that opens every scope")

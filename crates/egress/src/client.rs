@@ -20,6 +20,9 @@ use crate::connect::{ConnectError, Connector};
 
 type Pool = legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
 
+/// The connect limit, and whether the connections are TLS.
+type PoolKey = (Duration, bool);
+
 /// Connect limits that differ are few: each has its own pool, up to this many.
 const MAX_POOLS: usize = 64;
 
@@ -29,6 +32,9 @@ pub struct ClientConfig {
     /// Idle connections kept per host.
     pub idle_per_host: usize,
     pub idle_timeout: Duration,
+    /// The same for plain HTTP: engines on one's own machines close idle connections after 5 s and up, and
+    /// a request that crosses that close is lost. A new connection to them costs next to nothing.
+    pub plain_idle_timeout: Duration,
 }
 
 impl Default for ClientConfig {
@@ -38,6 +44,7 @@ impl Default for ClientConfig {
             idle_per_host: 1024,
             // Below the 60 s after which common load balancers close an idle connection.
             idle_timeout: Duration::from_secs(50),
+            plain_idle_timeout: Duration::from_secs(4),
         }
     }
 }
@@ -53,7 +60,7 @@ struct Inner {
     config: ClientConfig,
     policy: Arc<AddressPolicy>,
     tls: rustls::ClientConfig,
-    pools: RwLock<HashMap<Duration, Pool>>,
+    pools: RwLock<HashMap<PoolKey, Pool>>,
 }
 
 /// Why there is no answer.
@@ -90,21 +97,23 @@ impl Client {
         request: Request<Full<Bytes>>,
         connect_limit: Duration,
     ) -> Result<Response<Incoming>, Failure> {
-        self.pool(connect_limit).request(request).await.map_err(|e| classify(&e))
+        let tls = request.uri().scheme_str() == Some("https");
+        self.pool((connect_limit, tls)).request(request).await.map_err(|e| classify(&e))
     }
 
-    fn pool(&self, limit: Duration) -> Pool {
-        if let Some(pool) = self.inner.pools.read().get(&limit) {
+    fn pool(&self, key: PoolKey) -> Pool {
+        if let Some(pool) = self.inner.pools.read().get(&key) {
             return pool.clone();
         }
         let mut pools = self.inner.pools.write();
         if pools.len() >= MAX_POOLS {
             pools.clear();
         }
-        pools.entry(limit).or_insert_with(|| self.build(limit)).clone()
+        pools.entry(key).or_insert_with(|| self.build(key)).clone()
     }
 
-    fn build(&self, limit: Duration) -> Pool {
+    fn build(&self, (limit, tls): PoolKey) -> Pool {
+        let config = &self.inner.config;
         let connector = Connector { policy: Arc::clone(&self.inner.policy), limit };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(self.inner.tls.clone())
@@ -112,8 +121,8 @@ impl Client {
             .enable_all_versions()
             .wrap_connector(connector);
         legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(self.inner.config.idle_timeout)
-            .pool_max_idle_per_host(self.inner.config.idle_per_host)
+            .pool_idle_timeout(if tls { config.idle_timeout } else { config.plain_idle_timeout })
+            .pool_max_idle_per_host(config.idle_per_host)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             // A model call that was sent may have been paid for: it is never repeated behind our back

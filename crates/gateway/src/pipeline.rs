@@ -55,6 +55,7 @@ async fn run(
         .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))?;
     let endpoint = resolve(&snapshot, addressing, &object)?;
     permit_query(&principal, &endpoint)?;
+    check_task(addressing, &endpoint)?;
     let call = Call::read(request_id, endpoint, principal, object)?;
     let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
     let mut waiting = Waiting::new(&mut open, &call.body);
@@ -98,18 +99,21 @@ fn resolve(
     addressing: &Addressing,
     body: &RawObject<'_>,
 ) -> Result<Arc<Endpoint>, ApiError> {
-    let (name, task) = match addressing {
-        Addressing::Path(name) => (name.clone(), None),
-        Addressing::Model(task) => (model(body)?, Some(*task)),
+    let name = match addressing {
+        Addressing::Path(name) => name.clone(),
+        Addressing::Model(_) => model(body)?,
     };
-    let endpoint = snapshot.endpoints.get(&name).cloned().ok_or_else(|| no_such_endpoint(&name))?;
-    match task.filter(|t| *t != endpoint.task) {
-        None => Ok(endpoint),
-        Some(asked) => {
-            let has = endpoint.task.as_str();
-            let message = format!("endpoint {name:?} serves {has}, this path is for {}", asked.as_str());
-            Err(ApiError::bad_request(message))
+    snapshot.endpoints.get(&name).cloned().ok_or_else(|| no_such_endpoint(&name))
+}
+
+/// After the permission: what an endpoint serves is for those to know who may query it.
+fn check_task(addressing: &Addressing, endpoint: &Endpoint) -> Result<(), ApiError> {
+    match addressing {
+        Addressing::Model(asked) if *asked != endpoint.task => {
+            let (name, has, asked) = (&endpoint.name, endpoint.task.as_str(), asked.as_str());
+            Err(ApiError::bad_request(format!("endpoint {name:?} serves {has}, this path is for {asked}")))
         }
+        Addressing::Model(_) | Addressing::Path(_) => Ok(()),
     }
 }
 

@@ -45,7 +45,7 @@ fn rotate(file: &ConfigFile, output: Output) -> anyhow::Result<()> {
         Output::Json => print_json(&json!({"scopes": scopes})),
         Output::Table => {
             print_line(&format!(
-                "rotated: {scopes} scopes are sealed anew. backups from before need the old key"
+                "rotated; scopes sealed anew: {scopes}. backups from before need the old key"
             ));
             Ok(())
         }
