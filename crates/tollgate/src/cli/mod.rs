@@ -27,11 +27,7 @@ const EX_CONFIG: u8 = 78;
 const DIFFERENT: u8 = 2;
 
 #[derive(Parser)]
-#[command(
-    name = "tollgate",
-    about = "One governed place to call language models",
-    disable_version_flag = true
-)]
+#[command(name = "tollgate", about = "One governed place to call language models", version)]
 struct Arguments {
     /// How data is printed
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Output::Table)]

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, TlsFiles};
+use crate::config::{Config, ConfigProblem, TlsFiles};
 use crate::data::DataFolder;
 use crate::first_start;
 use crate::telemetry::audit::AuditLog;
@@ -121,7 +121,7 @@ impl Server {
 
 /// Errors unless certificate and key can be used.
 pub(crate) fn check_tls(files: &TlsFiles) -> anyhow::Result<()> {
-    tls::load(files).map(drop)
+    tls::load(files).map(drop).map_err(|error| ConfigProblem(format!("{error:#}")).into())
 }
 
 async fn control(
