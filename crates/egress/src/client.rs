@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,11 +17,22 @@ use parking_lot::RwLock;
 
 use crate::address::AddressPolicy;
 use crate::connect::{ConnectError, Connector};
+use crate::established::Since;
 
 type Pool = legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
 
-/// The connect limit, and whether the connections are TLS.
-type PoolKey = (Duration, bool);
+/// An upstream that was there and closes without a byte does so at once when the connection was stale, and
+/// later when it had begun to work on the request.
+const STALE_WITHIN: Duration = Duration::from_millis(500);
+
+/// Connections of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PoolKey {
+    connect_limit: Duration,
+    tls: bool,
+    /// Every request on a connection of its own.
+    fresh: bool,
+}
 
 /// Connect limits that differ are few: each has its own pool, up to this many.
 const MAX_POOLS: usize = 64;
@@ -98,7 +109,21 @@ impl Client {
         connect_limit: Duration,
     ) -> Result<Response<Incoming>, Failure> {
         let tls = request.uri().scheme_str() == Some("https");
-        self.pool((connect_limit, tls)).request(request).await.map_err(|e| classify(&e))
+        let key = PoolKey { connect_limit, tls, fresh: false };
+        let (again, since) = (request.clone(), Instant::now());
+        match self.pool(key).request(request).await {
+            Ok(response) => Ok(response),
+            // The upstream closed a kept connection just as it was used again: engines do so whenever they
+            // like. Once more, on a connection of its own. On a new one nothing is ever repeated: there the
+            // upstream may have read the request, and a model call may have been paid for.
+            Err(error)
+                if was_kept(&error, since) && since.elapsed() < STALE_WITHIN && closed_unanswered(&error) =>
+            {
+                tracing::debug!(host = again.uri().host(), "a kept connection was stale, trying a new one");
+                self.pool(PoolKey { fresh: true, ..key }).request(again).await.map_err(|e| classify(&e))
+            }
+            Err(error) => Err(classify(&error)),
+        }
     }
 
     fn pool(&self, key: PoolKey) -> Pool {
@@ -112,25 +137,49 @@ impl Client {
         pools.entry(key).or_insert_with(|| self.build(key)).clone()
     }
 
-    fn build(&self, (limit, tls): PoolKey) -> Pool {
+    fn build(&self, key: PoolKey) -> Pool {
         let config = &self.inner.config;
-        let connector = Connector { policy: Arc::clone(&self.inner.policy), limit };
+        let connector = Connector { policy: Arc::clone(&self.inner.policy), limit: key.connect_limit };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(self.inner.tls.clone())
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(connector);
         legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(if tls { config.idle_timeout } else { config.plain_idle_timeout })
-            .pool_max_idle_per_host(config.idle_per_host)
+            .pool_idle_timeout(if key.tls { config.idle_timeout } else { config.plain_idle_timeout })
+            .pool_max_idle_per_host(if key.fresh { 0 } else { config.idle_per_host })
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            // A model call that was sent may have been paid for: it is never repeated behind our back
-            // once the upstream could have read it. Hyper repeats only what a stale pooled connection
-            // never took.
             .retry_canceled_requests(true)
             .build(https)
     }
+}
+
+/// Whether the connection stood before the request was made.
+fn was_kept(error: &legacy::Error, since: Instant) -> bool {
+    let mut extras = http::Extensions::new();
+    if let Some(connected) = error.connect_info() {
+        connected.get_extras(&mut extras);
+    }
+    extras.get::<Since>().is_some_and(|established| established.0 < since)
+}
+
+/// Whether the connection ended before the first byte of an answer.
+fn closed_unanswered(error: &legacy::Error) -> bool {
+    if error.is_connect() {
+        return false;
+    }
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        let incomplete =
+            cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        if incomplete || matches!(kind, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 fn classify(error: &legacy::Error) -> Failure {

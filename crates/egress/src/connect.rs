@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::address::{AddressPolicy, Denied};
+use crate::established::Established;
 
 /// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub(crate) struct Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Established;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -51,7 +51,7 @@ impl Service<Uri> for Connector {
             let host = uri.host().ok_or(ConnectError::NoHost)?.trim_matches(['[', ']']).to_owned();
             let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
             match tokio::time::timeout(limit, connect(&policy, &host, port)).await {
-                Ok(connected) => connected.map(TokioIo::new),
+                Ok(connected) => connected.map(Established::new),
                 Err(_) => Err(ConnectError::TimedOut { host, port, limit }),
             }
         })

@@ -7,6 +7,7 @@
 mod address;
 mod client;
 mod connect;
+mod established;
 
 pub use address::{AddressPolicy, BadRule, Denied};
 pub use client::{Client, ClientConfig, Failure};
