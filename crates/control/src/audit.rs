@@ -90,6 +90,9 @@ impl Trail {
     pub(crate) fn done(&self, control: &Control, status: u16, answer: &[u8]) {
         if self.changes() {
             self.write(control, AuditPhase::Done { status, after: self.text(answer) });
+        } else if status == 403 {
+            // A read that its handler refused: on scopes, only the request names what it is on.
+            self.denied(control, status);
         }
     }
 

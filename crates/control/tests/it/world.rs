@@ -1,6 +1,6 @@
 //! A control plane to call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -22,14 +22,26 @@ pub(crate) struct World {
     pub(crate) admin: String,
     pub(crate) control: Control,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) audit: Arc<Recorder>,
     router: Router,
     _folder: TempDir,
 }
 
-struct NoAudit;
+/// Keeps the audit records.
+#[derive(Default)]
+pub(crate) struct Recorder(Mutex<Vec<AuditRecord>>);
 
-impl AuditSink for NoAudit {
-    fn record(&self, _record: &AuditRecord) {}
+impl AuditSink for Recorder {
+    fn record(&self, record: &AuditRecord) {
+        self.0.lock().unwrap().push(record.clone());
+    }
+}
+
+impl Recorder {
+    /// What was recorded since the last call.
+    pub(crate) fn take(&self) -> Vec<AuditRecord> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
 }
 
 #[derive(Debug)]
@@ -60,11 +72,15 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(store);
         let admin = ensure_admin(store.as_ref()).await.unwrap().unwrap().to_string();
         let live = Arc::new(Live::default());
-        let ports =
-            Ports { runtime: Arc::new(NoRuntime), probe: Arc::new(NoRuntime), audit: Arc::new(NoAudit) };
+        let audit = Arc::new(Recorder::default());
+        let ports = Ports {
+            runtime: Arc::new(NoRuntime),
+            probe: Arc::new(NoRuntime),
+            audit: Arc::clone(&audit) as _,
+        };
         let control = Control::new(Arc::clone(&store), Arc::clone(&live), ports, config).await.unwrap();
         refresh(&control).await.unwrap();
-        Self { live, admin, router: router(control.clone()), control, store, _folder: folder }
+        Self { live, admin, router: router(control.clone()), control, store, audit, _folder: folder }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
