@@ -21,9 +21,10 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
             open.count(*usage);
             ("application/json", whole(body, &mut open))
         }
-        SuccessBody::Stream { upstream, ready } => {
-            ("text/event-stream; charset=utf-8", Body::new(ClientBody::new(*upstream, ready, open)))
-        }
+        SuccessBody::Stream { upstream, ready } => (
+            "text/event-stream; charset=utf-8",
+            Body::new(ClientBody::new(*upstream, ready, open, success.dialect)),
+        ),
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();

@@ -7,11 +7,13 @@ use journal::RequestId;
 use policy::{Endpoint, Principal};
 use providers::Task;
 use serde_json::Value;
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use wire::Object;
 use wire::error::ApiError;
 use wire::raw::RawObject;
+
+use crate::dialect::{self, Dialect};
 
 /// What moves through the pipeline.
 pub(crate) struct Call<'a> {
@@ -21,6 +23,8 @@ pub(crate) struct Call<'a> {
     /// The body for the upstream: ours and Databricks' own fields are off.
     pub(crate) body: RawObject<'a>,
     pub(crate) stream: bool,
+    /// The format the client speaks.
+    pub(crate) dialect: &'static dyn Dialect,
     pub(crate) client_request_id: Option<String>,
     pub(crate) usage_context: BTreeMap<String, String>,
 }
@@ -53,7 +57,18 @@ impl<'a> Call<'a> {
         let usage_context = field(&body, "usage_context")?.unwrap_or_default();
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        Ok(Self { request_id, endpoint, principal, body, stream, client_request_id, usage_context })
+        let dialect = dialect::unified(endpoint.task);
+        Ok(Self { request_id, endpoint, principal, body, stream, dialect, client_request_id, usage_context })
+    }
+}
+
+impl Call<'_> {
+    /// How many inputs a request for embeddings has; `None` when it is one text, or cannot be read.
+    pub(crate) fn inputs(&self) -> Option<usize> {
+        let inputs: Vec<&RawValue> = self.body.get("input").ok().flatten()?;
+        // A list of numbers is one input of that many tokens.
+        let first = inputs.first()?.get();
+        first.starts_with(['"', '[']).then_some(inputs.len())
     }
 }
 

@@ -30,6 +30,12 @@ pub(crate) struct At {
     pub(crate) entity: Arc<str>,
 }
 
+impl At {
+    pub(crate) fn of(entity: &policy::Entity) -> Self {
+        Self { provider: entity.provider_name, entity: Arc::clone(&entity.name) }
+    }
+}
+
 impl ServeError {
     pub(crate) fn allows_fallback(&self) -> bool {
         match self {

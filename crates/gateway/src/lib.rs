@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod call;
 mod clock;
+mod dialect;
 mod error;
 mod estimate;
 mod pipeline;
@@ -47,6 +48,7 @@ pub struct Gateway {
 struct Inner {
     live: Arc<Live>,
     client: egress::Client,
+    tokens: upstream::Tokens,
     sink: Arc<dyn RecordSink>,
     config: GatewayConfig,
 }
@@ -58,7 +60,7 @@ impl Gateway {
         sink: Arc<dyn RecordSink>,
         config: GatewayConfig,
     ) -> Self {
-        Self { inner: Arc::new(Inner { live, client, sink, config }) }
+        Self { inner: Arc::new(Inner { live, client, tokens: upstream::Tokens::default(), sink, config }) }
     }
 }
 

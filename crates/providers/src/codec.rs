@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 use wire::chat::{ChatChunk, ChatRequest, ChatResponse};
+use wire::embeddings::EmbeddingsRequest;
 
 use crate::names::Names;
 
@@ -27,6 +28,37 @@ pub trait ChatStream: Send {
     }
     /// The upstream closed. Errors when the answer was not complete: a cut stream is never a clean end.
     fn finish(&mut self, out: &mut Vec<ChatChunk>) -> Result<(), Malformed>;
+}
+
+/// One wire format of embeddings.
+pub trait EmbeddingsCodec: Send + Sync + fmt::Debug {
+    /// The bodies of the calls that answer the request together: one, or several where the format takes
+    /// fewer inputs a call.
+    fn encode(&self, model: &str, request: &EmbeddingsRequest) -> Result<Vec<Value>, Refused>;
+    /// The answer to one of the bodies.
+    fn decode(&self, reply: &Reply<'_>) -> Result<Embedded, Malformed>;
+    fn error(&self, status: u16, body: &[u8]) -> UpstreamError;
+}
+
+/// An answer in one piece.
+pub struct Reply<'a> {
+    pub body: &'a [u8],
+    /// Finds a header by its name in lower case.
+    pub header: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl fmt::Debug for Reply<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("body", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// What one call for embeddings gave, its vectors in the order of the inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Embedded {
+    pub vectors: Vec<Vec<f64>>,
+    /// `None` where the provider does not count.
+    pub prompt_tokens: Option<u64>,
 }
 
 /// A request in the upstream's format, and what is needed to undo the renaming it took.

@@ -4,6 +4,7 @@
 //! A *codec* says a task in a format; a *provider* says where, with which credentials, which codec.
 //! Adding a provider is a folder and one line in [`ALL`]; see `docs/adding-a-provider.md`.
 
+pub mod auth;
 pub mod codec;
 pub mod fields;
 pub mod names;
@@ -14,10 +15,17 @@ mod anthropic;
 mod custom;
 mod openai;
 
-pub use codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, StreamFault, UpstreamError};
+pub use auth::Auth;
+pub use codec::{
+    ChatCodec, ChatStream, Embedded, EmbeddingsCodec, Encoded, Malformed, Refused, Reply, StreamFault,
+    UpstreamError,
+};
 pub use fields::{ConfigError, Field};
-pub use provider::{Auth, Framing, Provider, Registration, Splice, Target, Task};
+pub use provider::{Codec, Framing, Provider, Registration, Setting, Splice, Target, Task};
 pub use secret::SecretRef;
+
+/// Formats that more than one provider speaks, under the names of the formats.
+pub(crate) use anthropic::Messages;
 
 /// Every provider there is: the single source for parsing, validation, docs and tests.
 pub const ALL: &[Registration] = &[openai::REGISTRATION, anthropic::REGISTRATION, custom::REGISTRATION];

@@ -1,13 +1,14 @@
 //! A configured upstream: where to send, how to authenticate, which formats it speaks. All of it data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use wire::Object;
 use wire::raw::RawObject;
 
-use crate::codec::{ChatCodec, Refused};
+use crate::auth::Auth;
+use crate::codec::{ChatCodec, EmbeddingsCodec, Refused};
 use crate::fields::{ConfigError, Field};
-use crate::secret::SecretRef;
 
 /// What an endpoint does. The names on the wire are `llm/v1/…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,56 +53,84 @@ pub struct Target {
     pub framing: Framing,
 }
 
-/// How a call is authorised, naming secrets, not holding them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    None,
-    /// `Authorization: Bearer <secret>`.
-    Bearer(SecretRef),
-    /// The secret as the value of a header; the name in lower case.
-    Header(String, SecretRef),
-}
-
-impl Auth {
-    pub fn secrets(&self) -> Vec<&SecretRef> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Bearer(secret) | Self::Header(_, secret) => vec![secret],
-        }
-    }
-}
-
 /// How a streamed answer is cut into events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
+    /// Server-sent events.
     Sse,
+    /// `application/vnd.amazon.eventstream`: an event's name is its `:event-type`; an exception's is
+    /// `exception:` and its `:exception-type`.
+    AwsEventStream,
 }
 
 /// A configured upstream.
 pub trait Provider: Send + Sync + fmt::Debug {
     fn target(&self, model: &str, task: Task, stream: bool) -> Target;
 
-    /// The codec of a provider whose format is not the unified one.
-    fn chat(&self) -> Option<&dyn ChatCodec> {
-        None
-    }
+    /// How `task` is said to `model`; `None` when the provider does not serve it with that model.
+    fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>>;
+}
 
-    /// The edit of a provider that speaks the unified format: its bytes pass through.
-    fn splice(&self) -> Option<&dyn Splice> {
-        None
-    }
+/// In which way a provider is spoken to.
+#[derive(Clone, Copy, Debug)]
+pub enum Codec<'a> {
+    /// It speaks the unified format: its bytes pass through.
+    Splice(&'a dyn Splice),
+    /// Chat in a format of its own; for completions: the prompt goes as a message of the user.
+    Chat(&'a dyn ChatCodec),
+    /// Embeddings in a format of its own.
+    Embeddings(&'a dyn EmbeddingsCodec),
 }
 
 /// Same format in and out: only what must change is changed, nothing is dropped or re-ordered.
 pub trait Splice: ChatCodec {
     fn splice(&self, model: &str, task: Task, stream: bool, body: &mut RawObject<'_>) -> Result<(), Refused>;
+
+    /// Most inputs that one call for embeddings takes, and the codec that splits what is more; `None` where
+    /// the caller's body is not to be taken apart.
+    fn batches(&self) -> Option<(usize, &dyn EmbeddingsCodec)> {
+        None
+    }
 }
 
-/// The server's configuration of a provider, for all endpoints.
+/// The server's configuration of a provider, for all endpoints: values of its [`Setting`]s.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
+    values: BTreeMap<String, String>,
+}
+
+impl Defaults {
+    pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { values: values.into_iter().collect() }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str)
+    }
+
     /// Stands in for the provider's public address; an entity's own base goes before it.
-    pub base_url: Option<String>,
+    pub fn base_url(&self) -> Option<&str> {
+        self.get(BASE_URL)
+    }
+}
+
+const BASE_URL: &str = "base_url";
+
+/// One key of `[providers.<name>]` in the server's configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub key: &'static str,
+    /// Variables of the provider's own tools that mean the same, the first that is set counts.
+    pub variables: &'static [&'static str],
+    pub doc: &'static str,
+}
+
+impl Setting {
+    /// The setting of nearly all: where the provider is.
+    pub const fn base_url(variables: &'static [&'static str]) -> Self {
+        let doc = "stands in for the provider's public address; an entity's own base goes before it";
+        Self { key: BASE_URL, variables, doc }
+    }
 }
 
 /// Reads a provider's config block.
@@ -116,8 +145,7 @@ pub struct Registration {
     pub config_field: &'static str,
     pub tasks: &'static [Task],
     pub fields: &'static [Field],
-    /// Whether `[providers.<name>] base_url` of the server's configuration means anything.
-    pub has_base_url: bool,
+    pub settings: &'static [Setting],
     pub build: Build,
 }
 

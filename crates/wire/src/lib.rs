@@ -4,8 +4,11 @@
 //! (`extra`), never dropped, so that a newer client or provider keeps working through us.
 
 pub mod chat;
+pub mod completions;
+pub mod embeddings;
 pub mod endpoint;
 pub mod error;
+pub mod eventstream;
 pub mod raw;
 pub mod scim;
 pub mod secrets;

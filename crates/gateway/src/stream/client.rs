@@ -8,10 +8,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use journal::Outcome;
-use serde_json::json;
-use wire::sse;
 
 use super::upstream::{Step, Upstream};
+use crate::dialect::Dialect;
 use crate::error::ServeError;
 use crate::record::Open;
 
@@ -19,6 +18,7 @@ pub(crate) struct ClientBody {
     upstream: Upstream,
     out: BytesMut,
     open: Open,
+    dialect: &'static dyn Dialect,
     state: State,
 }
 
@@ -31,8 +31,13 @@ enum State {
 }
 
 impl ClientBody {
-    pub(crate) fn new(upstream: Upstream, ready: BytesMut, open: Open) -> Self {
-        Self { upstream, out: ready, open, state: State::Streaming }
+    pub(crate) fn new(
+        upstream: Upstream,
+        ready: BytesMut,
+        open: Open,
+        dialect: &'static dyn Dialect,
+    ) -> Self {
+        Self { upstream, out: ready, open, dialect, state: State::Streaming }
     }
 
     /// The settlement is recorded before the last bytes are handed over.
@@ -43,12 +48,9 @@ impl ClientBody {
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
     }
 
-    /// The status is long sent: the error goes into the stream, and no [DONE] follows.
+    /// The status is long sent: the error goes into the stream, and no terminator follows.
     fn fail(&mut self, error: &ServeError) {
-        let api = error.to_api();
-        let body = json!({"error": {"message": error.sentence(), "type": "upstream_error", "code": api.code.as_str()}});
-        // Writing JSON into memory fails for no value built above.
-        let _ = sse::write_json(&mut self.out, &body);
+        self.dialect.error_event(error, &mut self.out);
         self.end(Outcome::Failed);
     }
 }
@@ -74,7 +76,7 @@ impl Body for ClientBody {
                 State::Streaming => match ready!(this.upstream.poll_step(cx, &mut this.out)) {
                     Ok(Step::Read) => {}
                     Ok(Step::Complete) => {
-                        this.out.extend_from_slice(sse::DONE);
+                        this.out.extend_from_slice(this.dialect.terminator());
                         this.end(Outcome::Completed);
                     }
                     Err(error) => this.fail(&error),

@@ -1,22 +1,22 @@
 //! A streamed answer on its way from the upstream to the client.
 
 mod client;
+mod frames;
 mod hub;
 mod translated;
 mod upstream;
 
 use bytes::BytesMut;
 use journal::CountedUsage;
-use providers::names::Names;
-use providers::{ChatStream, StreamFault, UpstreamError};
+use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
 
 pub(crate) use client::ClientBody;
+pub(crate) use translated::{Origin, Translated};
 pub(crate) use upstream::Upstream;
 
 use crate::estimate::Lengths;
 use hub::Hub;
-use translated::Translated;
 
 /// What becomes of the upstream's events.
 pub(crate) enum Relay {
@@ -44,14 +44,8 @@ impl Relay {
         Self::Hub(Hub::new(lengths, read_error))
     }
 
-    /// `created` (seconds since the epoch) is for formats that have no such field.
-    pub(crate) fn translated(
-        stream: Box<dyn ChatStream>,
-        names: Names,
-        created: i64,
-        lengths: Lengths,
-    ) -> Self {
-        Self::Translated(Translated::new(stream, names, created, lengths))
+    pub(crate) fn translated(translated: Translated) -> Self {
+        Self::Translated(translated)
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {

@@ -1,20 +1,22 @@
-//! Another format in, the unified format out.
+//! Another format in, chunks of the unified one between, the client's format out.
 
 use bytes::BytesMut;
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
 use providers::{ChatStream, StreamFault};
 use wire::chat::{ChatChunk, Delta};
-use wire::sse::{self, Event};
+use wire::sse::Event;
 use wire::usage::Usage;
 
 use super::Progress;
+use crate::dialect::DialectStream;
 use crate::estimate::Lengths;
 
 pub(crate) struct Translated {
     stream: Box<dyn ChatStream>,
     names: Names,
-    created: i64,
+    origin: Origin,
+    client: Box<dyn DialectStream>,
     usage: Option<Usage>,
     lengths: Lengths,
     /// Of the first chunk, for the usage chunk that we add.
@@ -23,9 +25,24 @@ pub(crate) struct Translated {
     chunks: Vec<ChatChunk>,
 }
 
+/// Stands in for what a format does not say.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) id: String,
+    /// Seconds since the epoch.
+    pub(crate) created: i64,
+    pub(crate) model: String,
+}
+
 impl Translated {
-    pub(super) fn new(stream: Box<dyn ChatStream>, names: Names, created: i64, lengths: Lengths) -> Self {
-        Self { stream, names, created, usage: None, lengths, head: None, chunks: Vec::new() }
+    pub(crate) fn new(
+        stream: Box<dyn ChatStream>,
+        names: Names,
+        origin: Origin,
+        client: Box<dyn DialectStream>,
+        lengths: Lengths,
+    ) -> Self {
+        Self { stream, names, origin, client, usage: None, lengths, head: None, chunks: Vec::new() }
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
@@ -40,18 +57,16 @@ impl Translated {
         result?;
         if self.usage.is_none() {
             let head = self.head.take().unwrap_or_default();
-            sse::write_json(out, &ChatChunk { usage: Some(self.lengths.usage()), ..*head })?;
+            self.client.chunk(ChatChunk { usage: Some(self.lengths.usage()), ..*head }, out)?;
         }
+        self.client.finish(out)?;
         Ok(())
     }
 
     fn write(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {
         for mut chunk in self.chunks.drain(..) {
             self.names.restore_chunk(&mut chunk);
-            if chunk.created == 0 {
-                chunk.created = self.created;
-            }
-            sse::write_json(out, &chunk)?;
+            self.origin.complete(&mut chunk);
             self.lengths.answer += chunk.choices.iter().map(|choice| length(&choice.delta)).sum::<u64>();
             self.head.get_or_insert_with(|| {
                 Box::new(ChatChunk {
@@ -62,7 +77,10 @@ impl Translated {
                     ..ChatChunk::default()
                 })
             });
-            self.usage = chunk.usage.or(self.usage.take());
+            if chunk.usage.is_some() {
+                self.usage.clone_from(&chunk.usage);
+            }
+            self.client.chunk(chunk, out)?;
         }
         Ok(())
     }
@@ -71,6 +89,20 @@ impl Translated {
         match &self.usage {
             Some(usage) => CountedUsage { usage: usage.clone(), provenance: Provenance::Provider },
             None => self.lengths.counted(),
+        }
+    }
+}
+
+impl Origin {
+    fn complete(&self, chunk: &mut ChatChunk) {
+        if chunk.id.is_empty() {
+            chunk.id.clone_from(&self.id);
+        }
+        if chunk.created == 0 {
+            chunk.created = self.created;
+        }
+        if chunk.model.is_empty() {
+            chunk.model.clone_from(&self.model);
         }
     }
 }

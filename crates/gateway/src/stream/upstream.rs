@@ -9,22 +9,20 @@ use bytes::BytesMut;
 use http_body::Body;
 use hyper::body::Incoming;
 use journal::CountedUsage;
-use providers::StreamFault;
+use providers::{Framing, StreamFault};
 use tokio::time::{Instant, Sleep};
-use wire::sse::{Event, Parser};
+use wire::sse::Event;
 
+use super::frames::Frames;
 use super::{Progress, Relay};
 use crate::error::{At, ServeError};
-
-/// Longest single event.
-const MAX_EVENT: usize = 16 << 20;
 
 /// How long the upstream may take to close after its terminator, so that the connection can be kept.
 const CLOSE_WITHIN: Duration = Duration::from_millis(50);
 
 pub(crate) struct Upstream {
     body: Incoming,
-    parser: Parser,
+    frames: Frames,
     relay: Relay,
     at: At,
     idle: Duration,
@@ -48,12 +46,12 @@ pub(crate) enum Step {
 }
 
 impl Upstream {
-    pub(crate) fn new(body: Incoming, relay: Relay, idle: Duration, at: At) -> Self {
+    pub(crate) fn new(body: Incoming, framing: Framing, relay: Relay, idle: Duration, at: At) -> Self {
         let last = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(last + idle));
         Self {
             body,
-            parser: Parser::new(MAX_EVENT),
+            frames: Frames::new(framing),
             relay,
             at,
             idle,
@@ -99,7 +97,7 @@ impl Upstream {
             Poll::Ready(Some(Ok(frame))) => {
                 self.last = Instant::now();
                 if let Some(data) = frame.data_ref() {
-                    self.parser.push(data);
+                    self.frames.push(data);
                     self.drain(out)?;
                 }
                 Poll::Ready(Ok(if self.ended { self.complete(out)? } else { Step::Read }))
@@ -108,7 +106,7 @@ impl Upstream {
                 Poll::Ready(Err(self.broken(format!("the stream broke off: {error}"))))
             }
             Poll::Ready(None) => {
-                if let Some(event) = self.parser.finish() {
+                if let Some(event) = self.frames.finish().map_err(|e| self.broken(e))? {
                     self.event(&event, out)?;
                 }
                 Poll::Ready(self.complete(out))
@@ -118,7 +116,7 @@ impl Upstream {
     }
 
     fn drain(&mut self, out: &mut BytesMut) -> Result<(), ServeError> {
-        while let Some(event) = self.parser.next_event().map_err(|e| self.broken(e.to_string()))? {
+        while let Some(event) = self.frames.next_event().map_err(|e| self.broken(e))? {
             self.event(&event, out)?;
         }
         Ok(())

@@ -1,5 +1,8 @@
 //! One attempt: encode for the entity, send, and tell what came back.
 
+mod answer;
+mod credentials;
+mod embeddings;
 mod request;
 
 use std::sync::Arc;
@@ -7,23 +10,26 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use egress::Failure;
-use http::Response;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use journal::{CountedUsage, Provenance};
+use journal::CountedUsage;
 use policy::{Endpoint, Entity};
-use providers::UpstreamError;
-use wire::error::ApiError;
-use wire::raw::RawObject;
-use wire::usage::Usage;
+use providers::{Codec, EmbeddingsCodec, UpstreamError};
+use wire::embeddings::EmbeddingsRequest;
 
 use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
+use crate::dialect::Dialect;
 use crate::error::{At, ServeError, retry_after};
-use crate::estimate::{Lengths, characters, characters_of};
-use crate::stream::{Relay, Upstream};
+use crate::estimate::Lengths;
+use crate::stream::{Origin, Relay, Translated, Upstream};
 use crate::{Gateway, clock};
-use request::Prepared;
+use request::{Format, Prepared};
+
+pub(crate) use credentials::Tokens;
 
 /// Longest unstreamed answer that is taken from an upstream.
 const MAX_ANSWER: usize = 64 << 20;
@@ -31,6 +37,12 @@ const MAX_ANSWER: usize = 64 << 20;
 /// status that decides is known before it.
 const MAX_ERROR: usize = 256 << 10;
 const MAX_ERROR_WAIT: Duration = Duration::from_secs(2);
+
+/// Parts of one request for embeddings that are under way at once.
+const PARTS_AT_ONCE: usize = 8;
+
+/// Headers in which an upstream tells its id of a call.
+const REQUEST_IDS: [&str; 1] = ["x-amzn-requestid"];
 
 /// Stands in for an error body that is compressed, which was not asked for and is not read.
 const COMPRESSED_ERROR: &[u8] = b"(the body of the error is compressed)";
@@ -41,6 +53,7 @@ pub(crate) struct Success {
     pub(crate) endpoint: Arc<Endpoint>,
     /// Which entity of the endpoint.
     pub(crate) entity: usize,
+    pub(crate) dialect: &'static dyn Dialect,
     pub(crate) body: SuccessBody,
 }
 
@@ -59,179 +72,210 @@ pub(crate) enum SuccessBody {
 pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<Success, ServeError> {
     let entity = &call.endpoint.entities[at];
     let prepared = request::prepare(call, entity)?;
-    let place = At { provider: entity.provider_name, entity: Arc::clone(&entity.name) };
-    let limit = entity.timeouts.first_byte;
-    let deadline = tokio::time::Instant::now() + limit;
-    let first = async {
-        let response = send(gateway, entity, &prepared, &place).await?;
-        let response = refuse_errors(response, &prepared, &place, entity).await?;
-        if !call.stream {
-            return Ok(First::Whole(response));
-        }
-        let upstream = Upstream::new(
-            response.into_body(),
-            relay(call, at, &prepared),
-            entity.timeouts.idle,
-            place.clone(),
-        );
-        upstream.first_event().await.map(|(upstream, ready)| First::Stream(Box::new(upstream), ready))
+    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity) };
+    let body = match (call.stream, asking.prepared.bodies.as_slice()) {
+        (true, [body, ..]) => asking.stream(at, body).await?,
+        _ => asking.whole().await?,
     };
-    let first = match tokio::time::timeout_at(deadline, first).await {
-        Ok(first) => first?,
-        Err(_) => return Err(timed_out(place, "no first byte", limit)),
-    };
-    let body = match first {
-        First::Stream(upstream, ready) => SuccessBody::Stream { upstream, ready },
-        First::Whole(response) => whole(response, call, &prepared, &place, entity).await?,
-    };
-    Ok(Success { status: 200, endpoint: Arc::clone(&call.endpoint), entity: at, body })
+    let endpoint = Arc::clone(&call.endpoint);
+    Ok(Success { status: 200, endpoint, entity: at, dialect: call.dialect, body })
 }
 
-enum First {
-    Whole(Response<Incoming>),
-    Stream(Box<Upstream>, BytesMut),
+/// One attempt under way.
+struct Asking<'a> {
+    gateway: &'a Gateway,
+    call: &'a Call<'a>,
+    entity: &'a Entity,
+    prepared: Prepared<'a>,
+    at: At,
+}
+
+impl Asking<'_> {
+    /// Up to the first event that gives something for the client.
+    async fn stream(&self, at: usize, body: &Bytes) -> Result<SuccessBody, ServeError> {
+        let first = async {
+            let response = self.send(body).await?;
+            let id = upstream_id(&response);
+            let relay = self.relay(at, id);
+            let framing = self.prepared.destination.framing;
+            let idle = self.entity.timeouts.idle;
+            Upstream::new(response.into_body(), framing, relay, idle, self.at.clone()).first_event().await
+        };
+        let (upstream, ready) = self.in_time(first).await?;
+        Ok(SuccessBody::Stream { upstream: Box::new(upstream), ready })
+    }
+
+    async fn whole(&self) -> Result<SuccessBody, ServeError> {
+        if let Format::Embeddings { codec, request } = &self.prepared.format {
+            return self.embeddings(*codec, request).await;
+        }
+        let body = self.prepared.bodies.first().cloned().unwrap_or_default();
+        let response = self.in_time(self.send(&body)).await?;
+        answer::whole(self, response).await
+    }
+
+    /// The parts of a request for embeddings, several at once, in order.
+    async fn embeddings(
+        &self,
+        codec: &dyn EmbeddingsCodec,
+        request: &EmbeddingsRequest,
+    ) -> Result<SuccessBody, ServeError> {
+        let part = |body: Bytes| async move {
+            let response = self.in_time(self.send(&body)).await?;
+            answer::embedded(self, codec, response).await
+        };
+        let parts = stream::iter(self.prepared.bodies.iter().cloned().map(part));
+        let parts: Vec<_> = parts.buffered(PARTS_AT_ONCE).try_collect().await?;
+        answer::merged(self, request, parts)
+    }
+
+    async fn in_time<T>(&self, first: impl Future<Output = Result<T, ServeError>>) -> Result<T, ServeError> {
+        let limit = self.entity.timeouts.first_byte;
+        match tokio::time::timeout(limit, first).await {
+            Ok(first) => first,
+            Err(_) => Err(timed_out(self.at.clone(), "no first byte", limit)),
+        }
+    }
+
+    /// Sends one body. A token that the upstream refuses may have been revoked before its end: it is got
+    /// anew, once.
+    async fn send(&self, body: &Bytes) -> Result<Response<Incoming>, ServeError> {
+        let (request, authorization) = self.authorized(body).await?;
+        let response = self.send_once(request).await?;
+        let refused = authorization.filter(|_| response.status() == StatusCode::UNAUTHORIZED);
+        let credentials = &self.prepared.destination.credentials;
+        let tokens = &self.gateway.inner.tokens;
+        let response = match refused {
+            Some(refused) if credentials::discard(tokens, credentials, &refused) => {
+                let (request, _) = self.authorized(body).await?;
+                self.send_once(request).await?
+            }
+            _ => response,
+        };
+        self.refuse_errors(response).await
+    }
+
+    async fn authorized(
+        &self,
+        body: &Bytes,
+    ) -> Result<(Request<Full<Bytes>>, Option<HeaderValue>), ServeError> {
+        let mut request = self.prepared.request(body.clone())?;
+        let inner = &self.gateway.inner;
+        let credentials = &self.prepared.destination.credentials;
+        credentials::authorize(&inner.tokens, &inner.client, credentials, &mut request, body)
+            .await
+            .map_err(|failed| self.unauthorized(failed))?;
+        let authorization = request.headers().get(AUTHORIZATION).cloned();
+        Ok((request, authorization))
+    }
+
+    /// What is configured is at fault, or the token endpoint; never the caller's own token, so no 401.
+    fn unauthorized(&self, failed: credentials::Failed) -> ServeError {
+        let at = self.at.clone();
+        match failed {
+            credentials::Failed::Refused(reason) | credentials::Failed::Unreachable(reason) => {
+                ServeError::Broken { at, reason }
+            }
+            credentials::Failed::TimedOut(reason) => ServeError::TimedOut { at, reason },
+        }
+    }
+
+    async fn send_once(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ServeError> {
+        let sent = self.gateway.inner.client.send(request, self.entity.timeouts.connect).await;
+        sent.map_err(|failure| match failure {
+            Failure::TimedOut(reason) => ServeError::TimedOut { at: self.at.clone(), reason },
+            Failure::Connect(reason)
+            | Failure::Denied(reason)
+            | Failure::Tls(reason)
+            | Failure::Broken(reason) => ServeError::Broken { at: self.at.clone(), reason },
+        })
+    }
+
+    /// Everything but a success is an error of the upstream; a redirect too, since following one would send
+    /// the credentials elsewhere.
+    async fn refuse_errors(&self, response: Response<Incoming>) -> Result<Response<Incoming>, ServeError> {
+        let status = response.status().as_u16();
+        match status {
+            200..=299 if is_encoded(&response) => {
+                Err(self.broken("the answer is compressed, which was not asked for".to_owned()))
+            }
+            200..=299 => Ok(response),
+            400.. => {
+                let wait = retry_after(response.headers().get(RETRY_AFTER));
+                let encoded = is_encoded(&response);
+                // The status has been said, and decides about fallback: a body that is too long, breaks off
+                // or hangs takes nothing from it.
+                let idle = self.entity.timeouts.idle.min(MAX_ERROR_WAIT);
+                let (body, _) = read_up_to(response.into_body(), MAX_ERROR, idle).await;
+                let body = if encoded { Bytes::from_static(COMPRESSED_ERROR) } else { body };
+                let error = Box::new(self.prepared.format.error(status, &body));
+                Err(ServeError::Upstream { at: self.at.clone(), error, retry_after: wait })
+            }
+            _ => Err(self.broken(format!(
+                "the upstream answered {status}; redirects are not followed, correct the base url"
+            ))),
+        }
+    }
+
+    async fn read(&self, body: Incoming) -> Result<Bytes, ServeError> {
+        let idle = self.entity.timeouts.idle;
+        read_upstream(body, MAX_ANSWER, idle).await.map_err(|fault| match fault {
+            ReadFault::Idle => timed_out(self.at.clone(), "the answer stopped: no more of it", idle),
+            ReadFault::Broken(reason) => self.broken(format!("the answer broke off: {reason}")),
+            ReadFault::TooLarge => self.broken(format!("the answer is longer than {MAX_ANSWER} bytes")),
+        })
+    }
+
+    fn relay(&self, at: usize, id: Option<String>) -> Relay {
+        let lengths = Lengths::of_request(&self.call.body);
+        match &self.prepared.format {
+            Format::Chat { codec, names } => Relay::translated(Translated::new(
+                codec.stream(),
+                names.clone(),
+                self.origin(id),
+                self.call.dialect.stream(),
+                lengths,
+            )),
+            Format::Unified(_) | Format::Embeddings { .. } => {
+                let (endpoint, task) = (Arc::clone(&self.call.endpoint), self.call.endpoint.task);
+                Relay::hub(
+                    lengths,
+                    Box::new(move |data| {
+                        let entity = &endpoint.entities[at];
+                        match entity.provider.codec(&entity.model, task) {
+                            Some(Codec::Splice(codec)) => codec.error(0, data),
+                            _ => UpstreamError::read(502, data, |_| None),
+                        }
+                    }),
+                )
+            }
+        }
+    }
+
+    /// `id` is the upstream's own of the call, where its headers tell one.
+    fn origin(&self, id: Option<String>) -> Origin {
+        Origin {
+            id: id.unwrap_or_else(|| format!("chatcmpl-{}", uuid::Uuid::now_v7().simple())),
+            created: clock::now_ms() / 1000,
+            model: self.entity.model.clone(),
+        }
+    }
+
+    fn broken(&self, reason: String) -> ServeError {
+        ServeError::Broken { at: self.at.clone(), reason }
+    }
 }
 
 fn timed_out(at: At, what: &str, limit: Duration) -> ServeError {
     ServeError::TimedOut { at, reason: format!("{what} within {} ms", limit.as_millis()) }
 }
 
-async fn send(
-    gateway: &Gateway,
-    entity: &Entity,
-    prepared: &Prepared<'_>,
-    at: &At,
-) -> Result<Response<Incoming>, ServeError> {
-    let request = prepared.request()?;
-    gateway.inner.client.send(request, entity.timeouts.connect).await.map_err(|failure| match failure {
-        Failure::TimedOut(reason) => ServeError::TimedOut { at: at.clone(), reason },
-        Failure::Connect(reason)
-        | Failure::Denied(reason)
-        | Failure::Tls(reason)
-        | Failure::Broken(reason) => ServeError::Broken { at: at.clone(), reason },
-    })
-}
-
-/// Everything but a success is an error of the upstream; a redirect too, since following one would send
-/// the credentials elsewhere.
-async fn refuse_errors(
-    response: Response<Incoming>,
-    prepared: &Prepared<'_>,
-    at: &At,
-    entity: &Entity,
-) -> Result<Response<Incoming>, ServeError> {
-    let status = response.status().as_u16();
-    match status {
-        200..=299 if is_encoded(&response) => {
-            let reason = "the answer is compressed, which was not asked for".to_owned();
-            Err(ServeError::Broken { at: at.clone(), reason })
-        }
-        200..=299 => Ok(response),
-        400.. => {
-            let wait = retry_after(response.headers().get(RETRY_AFTER));
-            let encoded = is_encoded(&response);
-            // The status has been said, and decides about fallback: a body that is too long, breaks off
-            // or hangs takes nothing from it.
-            let idle = entity.timeouts.idle.min(MAX_ERROR_WAIT);
-            let (body, _) = read_up_to(response.into_body(), MAX_ERROR, idle).await;
-            let body = if encoded { Bytes::from_static(COMPRESSED_ERROR) } else { body };
-            let error = Box::new(prepared.codec.error(status, &body));
-            Err(ServeError::Upstream { at: at.clone(), error, retry_after: wait })
-        }
-        _ => {
-            let reason =
-                format!("the upstream answered {status}; redirects are not followed, correct the base url");
-            Err(ServeError::Broken { at: at.clone(), reason })
-        }
-    }
-}
-
 fn is_encoded(response: &Response<Incoming>) -> bool {
     response.headers().get(CONTENT_ENCODING).is_some_and(|v| v != "identity" && !v.is_empty())
 }
 
-async fn read(body: Incoming, limit: usize, entity: &Entity, at: &At) -> Result<Bytes, ServeError> {
-    let idle = entity.timeouts.idle;
-    read_upstream(body, limit, idle).await.map_err(|fault| {
-        let reason = match fault {
-            ReadFault::Idle => return timed_out(at.clone(), "the answer stopped: no more of it", idle),
-            ReadFault::Broken(reason) => format!("the answer broke off: {reason}"),
-            ReadFault::TooLarge => format!("the answer is longer than {limit} bytes"),
-        };
-        ServeError::Broken { at: at.clone(), reason }
-    })
-}
-
-fn relay(call: &Call<'_>, at: usize, prepared: &Prepared<'_>) -> Relay {
-    let lengths = Lengths::of_request(&call.body);
-    if let Some(names) = prepared.names.clone() {
-        return Relay::translated(prepared.codec.stream(), names, clock::now_ms() / 1000, lengths);
-    }
-    let endpoint = Arc::clone(&call.endpoint);
-    Relay::hub(
-        lengths,
-        Box::new(move |data| match endpoint.entities[at].provider.splice() {
-            Some(codec) => codec.error(0, data),
-            None => UpstreamError::read(502, data, |_| None),
-        }),
-    )
-}
-
-async fn whole(
-    response: Response<Incoming>,
-    call: &Call<'_>,
-    prepared: &Prepared<'_>,
-    at: &At,
-    entity: &Entity,
-) -> Result<SuccessBody, ServeError> {
-    let is_json = content_type_is_json(&response);
-    let bytes = read(response.into_body(), MAX_ANSWER, entity, at).await?;
-    let malformed = |reason: String| ServeError::Broken {
-        at: at.clone(),
-        reason: format!("the upstream's answer cannot be read: {reason}"),
-    };
-    let Some(names) = &prepared.names else {
-        let object = RawObject::parse(&bytes).map_err(|e| {
-            let hint = if is_json { "" } else { " (it is not declared as JSON either)" };
-            malformed(format!("{e}{hint}"))
-        })?;
-        if is_error(&object) {
-            let error = Box::new(prepared.codec.error(0, &bytes));
-            return Err(ServeError::Upstream { at: at.clone(), error, retry_after: None });
-        }
-        let usage = object.get::<Usage>("usage").ok().flatten();
-        // A usage that cannot be read is a missing one.
-        let usage =
-            usage.map_or_else(|| estimated(call, object.raw("choices").map_or(0, characters)), reported);
-        return Ok(SuccessBody::Whole { usage, body: bytes });
-    };
-    let mut response = prepared.codec.decode(&bytes).map_err(|e| malformed(e.to_string()))?;
-    names.restore_response(&mut response);
-    if response.created == 0 {
-        response.created = clock::now_ms() / 1000;
-    }
-    let body = serde_json::to_vec(&response).map_err(|e| ApiError::internal(e.to_string()))?;
-    let usage =
-        response.usage.take().map_or_else(|| estimated(call, characters_of(&response.choices)), reported);
-    Ok(SuccessBody::Whole { usage, body: body.into() })
-}
-
-/// Some engines answer 200 with an error in place of what was asked for.
-fn is_error(answer: &RawObject<'_>) -> bool {
-    let has = |key: &str| answer.raw(key).is_some_and(|raw| raw.get() != "null");
-    let says = has("error") || answer.get::<&str>("object").is_ok_and(|kind| kind == Some("error"));
-    says && !has("choices") && !has("data")
-}
-
-fn estimated(call: &Call<'_>, answer: u64) -> Box<CountedUsage> {
-    Box::new(Lengths { answer, ..Lengths::of_request(&call.body) }.counted())
-}
-
-fn content_type_is_json(response: &Response<Incoming>) -> bool {
-    let value = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    value.is_some_and(|v| v.contains("json"))
-}
-
-fn reported(usage: Usage) -> Box<CountedUsage> {
-    Box::new(CountedUsage { usage, provenance: Provenance::Provider })
+/// Where formats whose bodies have no id put it.
+fn upstream_id(response: &Response<Incoming>) -> Option<String> {
+    let value = REQUEST_IDS.iter().find_map(|name| response.headers().get(*name))?;
+    value.to_str().ok().filter(|id| !id.is_empty()).map(str::to_owned)
 }

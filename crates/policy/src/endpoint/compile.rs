@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Uri};
-use providers::{Auth, Provider, SecretRef, Target};
-use secrecy::{ExposeSecret, SecretString};
+use providers::{Provider, SecretRef, Target};
+use secrecy::SecretString;
 use serde_json::Value;
 use wire::endpoint::{EndpointConfig, ServedEntity};
-use zeroize::Zeroizing;
 
+use super::credentials::{Credentials, Unauthorized, authorize};
 use super::normalize::Invalid;
-use super::{Defaults, Destination, Endpoint, Entity, MissingSecret, Timeouts};
+use super::{Defaults, Destination, Endpoint, Entity, Timeouts};
 use crate::permit::Grant;
 
 /// What an endpoint is beside its config.
@@ -125,42 +125,19 @@ fn destination(
             HeaderValue::from_str(value).map_err(|_| format!("the value of {name} is no header value"))?;
         headers.insert(HeaderName::from_static(name), value);
     }
-    let headers = match authorize(&target.auth, secret)? {
-        Ok(None) => Ok(headers),
-        Ok(Some((name, value))) => {
-            headers.insert(name, value);
-            Ok(headers)
-        }
-        Err(missing) => Err(missing),
+    let (headers, credentials) = match authorize(&target.auth, &mut headers, secret) {
+        Ok(credentials) => (Ok(headers), credentials),
+        Err(Unauthorized::Missing(missing)) => (Err(missing), Credentials::InPlace),
+        Err(Unauthorized::Invalid(reason)) => return Err(reason),
     };
-    Ok(Destination { uri, headers, framing: target.framing })
-}
-
-type Authorized = Result<Option<(HeaderName, HeaderValue)>, MissingSecret>;
-
-/// The outer error is a configuration that cannot work, the inner one a secret that is not there.
-fn authorize(auth: &Auth, secret: &dyn Fn(&SecretRef) -> Option<SecretString>) -> Result<Authorized, String> {
-    let (name, reference, prefix) = match auth {
-        Auth::None => return Ok(Ok(None)),
-        Auth::Bearer(reference) => (AUTHORIZATION, reference, "Bearer "),
-        Auth::Header(name, reference) => {
-            let name = name.parse::<HeaderName>().map_err(|_| format!("{name:?} is no header name"))?;
-            (name, reference, "")
-        }
-    };
-    let Some(value) = secret(reference) else { return Ok(Err(MissingSecret(reference.clone()))) };
-    // Keys pasted with a line end are common, and would be no header value.
-    let text = Zeroizing::new(format!("{prefix}{}", value.expose_secret().trim()));
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| format!("the secret {reference} holds characters that no header can carry"))?;
-    value.set_sensitive(true);
-    Ok(Ok(Some((name, value))))
+    Ok(Destination { uri, headers, credentials, framing: target.framing })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::normalize;
     use super::*;
+    use http::header::AUTHORIZATION;
     use serde_json::json;
 
     fn compiled(secret: Option<&str>) -> Result<Compiled, Invalid> {

@@ -1,6 +1,7 @@
 //! An endpoint, from what an administrator wrote to what a request meets.
 
 mod compile;
+pub mod credentials;
 mod normalize;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use providers::{Framing, Provider, SecretRef, Task};
 use crate::permit::Grant;
 
 pub use compile::{Compiled, Meta, compile};
+pub use credentials::Credentials;
 pub use normalize::{Defaults, Invalid, Normalized, normalize};
 
 /// Served entities of one endpoint: Databricks documents 10, its service takes 15.
@@ -69,6 +71,7 @@ pub struct Destination {
     pub uri: Uri,
     /// Complete, or the secret that is gone. Values that are secret are marked sensitive.
     pub headers: Result<HeaderMap, MissingSecret>,
+    pub credentials: Credentials,
     pub framing: Framing,
 }
 

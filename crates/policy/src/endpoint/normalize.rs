@@ -64,7 +64,7 @@ pub fn normalize(mut config: EndpointConfig, defaults: &Defaults) -> Result<Norm
     for (at, entity) in config.served_entities.iter_mut().enumerate() {
         let path = format!("config.served_entities[{at}]");
         let (task, provider) = read_entity(&path, entity, defaults)?;
-        secrets.extend(provider.target("", task, false).auth.secrets().into_iter().cloned());
+        secrets.extend(provider.target(&model_name(entity), task, false).auth.secrets().into_iter().cloned());
         tasks.push(task);
     }
     let task = one_task(&tasks)?;
@@ -98,9 +98,18 @@ fn read_entity(
     let registration = find_provider(&path, model)?;
     let task = find_task(&path, model, registration)?;
     let provider = build(&path, model, registration, defaults)?;
+    if provider.codec(&model.name, task).is_none() {
+        let (model, task) = (&model.name, task.as_str());
+        let reason = format!("provider {:?} does not serve {task:?} with {model:?}", registration.name);
+        return Err(Invalid::new(format!("{path}.task"), reason));
+    }
     let name = entity.name.get_or_insert_with(|| default_name(&model.name));
     check_name(&path.replace(".external_model", ".name"), name)?;
     Ok((task, provider))
+}
+
+fn model_name(entity: &ServedEntity) -> String {
+    entity.external_model.as_ref().map(|model| model.name.clone()).unwrap_or_default()
 }
 
 fn find_provider(path: &str, model: &ExternalModel) -> Result<&'static Registration, Invalid> {

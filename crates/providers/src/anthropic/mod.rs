@@ -13,9 +13,10 @@ mod wire;
 use ::wire::Object;
 use ::wire::chat::{ChatRequest, ChatResponse};
 
+use crate::auth::Auth;
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
 use crate::fields::{Block, ConfigError, Field, base_url};
-use crate::provider::{Auth, Defaults, Framing, Provider, Registration, Target, Task};
+use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use crate::secret::SecretRef;
 
 const DEFAULT_BASE: &str = "https://api.anthropic.com";
@@ -28,7 +29,7 @@ pub(crate) const REGISTRATION: Registration = Registration {
     config_field: "anthropic_config",
     tasks: &[Task::Chat],
     fields: FIELDS,
-    has_base_url: true,
+    settings: &[Setting::base_url(&["ANTHROPIC_BASE_URL"])],
     build,
 };
 
@@ -40,7 +41,7 @@ struct Anthropic {
 
 fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, ConfigError> {
     let block = Block::read(config, FIELDS)?;
-    let base = block.text("anthropic_api_base")?.or(defaults.base_url.as_deref()).unwrap_or(DEFAULT_BASE);
+    let base = block.text("anthropic_api_base")?.or(defaults.base_url()).unwrap_or(DEFAULT_BASE);
     Ok(Box::new(Anthropic {
         key: block.required_secret("anthropic_api_key")?,
         base: base_url("anthropic_api_base", base, &["/messages", "/v1"])?,
@@ -57,8 +58,8 @@ impl Provider for Anthropic {
         }
     }
 
-    fn chat(&self) -> Option<&dyn ChatCodec> {
-        Some(&Messages)
+    fn codec(&self, _model: &str, task: Task) -> Option<Codec<'_>> {
+        (task == Task::Chat).then_some(Codec::Chat(&Messages))
     }
 }
 

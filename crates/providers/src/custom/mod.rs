@@ -2,9 +2,10 @@
 
 use wire::Object;
 
+use crate::auth::Auth;
 use crate::fields::{Block, ConfigError, Field, base_url};
 use crate::openai::{Edits, OpenAiChat};
-use crate::provider::{Auth, Defaults, Framing, Provider, Registration, Splice, Target, Task};
+use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Target, Task};
 
 const FIELDS: &[Field] = &[
     Field::text("custom_provider_url"),
@@ -18,7 +19,7 @@ pub(crate) const REGISTRATION: Registration = Registration {
     config_field: "custom_provider_config",
     tasks: &[Task::Chat, Task::Completions, Task::Embeddings],
     fields: FIELDS,
-    has_base_url: false,
+    settings: &[],
     build,
 };
 
@@ -59,8 +60,8 @@ impl Provider for Custom {
         Target { url, headers: Vec::new(), auth: self.auth.clone(), framing: Framing::Sse }
     }
 
-    fn splice(&self) -> Option<&dyn Splice> {
-        Some(&self.codec)
+    fn codec(&self, _model: &str, _task: Task) -> Option<Codec<'_>> {
+        Some(Codec::Splice(&self.codec))
     }
 }
 

@@ -7,9 +7,10 @@ pub(crate) use codec::OpenAiChat;
 use wire::Object;
 use wire::raw::RawObject;
 
+use crate::auth::Auth;
 use crate::codec::Refused;
 use crate::fields::{Block, ConfigError, Field, base_url};
-use crate::provider::{Auth, Defaults, Framing, Provider, Registration, Splice, Target, Task};
+use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Splice, Target, Task};
 use crate::secret::SecretRef;
 
 const DEFAULT_BASE: &str = "https://api.openai.com/v1";
@@ -31,7 +32,7 @@ pub(crate) const REGISTRATION: Registration = Registration {
     config_field: "openai_config",
     tasks: &[Task::Chat, Task::Completions, Task::Embeddings],
     fields: FIELDS,
-    has_base_url: true,
+    settings: &[Setting::base_url(&["OPENAI_BASE_URL"])],
     build,
 };
 
@@ -55,7 +56,7 @@ fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, Conf
             return Err(ConfigError::new("openai_api_type", reason));
         }
     }
-    let base = block.text("openai_api_base")?.or(defaults.base_url.as_deref()).unwrap_or(DEFAULT_BASE);
+    let base = block.text("openai_api_base")?.or(defaults.base_url()).unwrap_or(DEFAULT_BASE);
     Ok(Box::new(OpenAi {
         key: block.required_secret("openai_api_key")?,
         base: base_url("openai_api_base", base, &["/chat/completions"])?,
@@ -75,8 +76,8 @@ impl Provider for OpenAi {
         }
     }
 
-    fn splice(&self) -> Option<&dyn Splice> {
-        Some(&self.codec)
+    fn codec(&self, _model: &str, _task: Task) -> Option<Codec<'_>> {
+        Some(Codec::Splice(&self.codec))
     }
 }
 

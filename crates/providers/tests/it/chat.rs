@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tollgate_providers::{Encoded, Refused, Task};
+use tollgate_providers::{Codec, Encoded, Refused, Task};
 use wire::chat::ChatRequest;
 use wire::raw::RawObject;
 
 use crate::answer::check_usage;
+use crate::embeddings::{EMBEDDINGS, embedding_subjects};
 use crate::kit::{
     CASES, ERRORS, STREAMS, Subject, chat_subjects, expect_file, expect_no_file, json, request, root,
     significant, subjects, updates,
@@ -19,7 +20,7 @@ fn sent(subject: &Subject, case: &str) -> Result<Value, Refused> {
     let body = request(case);
     let parsed: ChatRequest = serde_json::from_slice(&body).unwrap();
     let model = subject.model(case);
-    let Some(splice) = subject.provider.splice() else {
+    let Some(splice) = subject.splice() else {
         return encode(subject, model, &parsed).map(|e| e.body);
     };
     let mut raw = RawObject::parse(&body).unwrap();
@@ -38,11 +39,15 @@ fn encode(subject: &Subject, model: &str, request: &ChatRequest) -> Result<Encod
 fn every_task_has_its_codec() {
     for subject in subjects() {
         for task in subject.registration.tasks {
-            let served = match task {
-                Task::Chat => subject.codec().is_some(),
-                Task::Completions | Task::Embeddings => subject.provider.splice().is_some(),
-            };
-            assert!(served, "{}: {}", subject.name(), task.as_str());
+            let codec = subject.provider.codec(subject.setup.model_for(*task), *task);
+            assert!(codec.is_some(), "{}: {}", subject.name(), task.as_str());
+            let served = matches!(
+                (task, codec),
+                (_, Some(Codec::Splice(_)))
+                    | (Task::Chat | Task::Completions, Some(Codec::Chat(_)))
+                    | (Task::Embeddings, Some(Codec::Embeddings(_)))
+            );
+            assert!(served, "{}: {}: the codec is of another task", subject.name(), task.as_str());
         }
     }
 }
@@ -88,7 +93,10 @@ fn asking_for_a_stream_changes_nothing_else() {
             let body = |r: &ChatRequest| encode(&subject, subject.model(case), r).map(|e| e.body);
             let (Ok(plain), Ok(mut streamed)) = (body(&parsed), body(&streamed)) else { continue };
             let fields = streamed.as_object_mut().unwrap();
-            assert_eq!(fields.shift_remove("stream"), Some(true.into()), "{}", subject.name());
+            // Where the address asks for a stream, the body does not.
+            let url = |stream| subject.provider.target(subject.model(case), Task::Chat, stream).url;
+            let asked = (url(false) == url(true)).then_some(Value::from(true));
+            assert_eq!(fields.shift_remove("stream"), asked, "{}", subject.name());
             fields.shift_remove("stream_options");
             assert_eq!(plain, streamed, "{}: {case}", subject.name());
         }
@@ -107,7 +115,7 @@ fn replies() {
             assert!(decoded.choices.iter().all(|c| c.finish_reason.is_some()), "{place}");
             let decoded = serde_json::to_value(decoded).unwrap();
             let path = subject.path(&format!("chat/{case}.unified-reply.json"));
-            if subject.provider.splice().is_some() {
+            if subject.splice().is_some() {
                 // Its bytes pass through: reading them may lose nothing either.
                 assert_eq!(significant(&decoded), significant(&json(&reply)), "{place}");
                 expect_file(&path, &json(&reply));
@@ -154,7 +162,9 @@ fn no_fixture_is_unknown_or_missing() {
         return;
     }
     let shared = root().join("fixtures");
-    assert_eq!(files(&shared), CASES.iter().map(|c| format!("chat/{c}.unified.json")).collect());
+    let chat = CASES.iter().map(|c| format!("chat/{c}.unified.json"));
+    let embeddings = EMBEDDINGS.iter().map(|c| format!("embeddings/{c}.unified.json"));
+    assert_eq!(files(&shared), chat.chain(embeddings).collect());
     for subject in subjects() {
         let mut known = BTreeSet::from(["provider.json".to_owned()]);
         if subject.registration.tasks.contains(&Task::Chat) {
@@ -169,10 +179,22 @@ fn no_fixture_is_unknown_or_missing() {
                 }
             }
             for (name, _) in STREAMS {
-                known.extend([format!("stream/{name}.sse"), format!("stream/{name}.chunks.json")]);
+                known.extend([subject.stream_file(name), format!("stream/{name}.chunks.json")]);
             }
             for status in ERRORS {
                 known.extend([format!("error/{status}.json"), format!("error/{status}.unified.json")]);
+            }
+        }
+        if embedding_subjects().iter().any(|s| s.name() == subject.name()) {
+            for case in EMBEDDINGS {
+                let refused = format!("embeddings/{case}.refused.json");
+                if subject.path(&refused).exists() {
+                    known.insert(refused);
+                } else {
+                    known.extend(
+                        ["upstream", "reply", "vectors"].map(|k| format!("embeddings/{case}.{k}.json")),
+                    );
+                }
             }
         }
         assert_eq!(files(&subject.folder), known, "{}", subject.name());

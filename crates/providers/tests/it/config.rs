@@ -37,7 +37,7 @@ fn the_minimal_block_says_where_to_send() {
         assert!(!secrets(&subject).is_empty(), "{}: a provider without a secret", subject.name());
         for &task in subject.registration.tasks {
             for stream in [false, true] {
-                let target = subject.provider.target(&subject.setup.model, task, stream);
+                let target = subject.provider.target(subject.setup.model_for(task), task, stream);
                 assert!(target.url.starts_with("https://"), "{}: {}", subject.name(), target.url);
                 assert!(!target.auth.secrets().is_empty(), "{}", subject.name());
                 let lower = |name: &str| name.bytes().all(|b| !b.is_ascii_uppercase());
@@ -141,11 +141,12 @@ fn a_value_that_was_sealed_is_nowhere_to_be_seen() {
 
 #[test]
 fn the_servers_base_stands_in_where_it_may() {
-    let defaults = Defaults { base_url: Some("http://127.0.0.1:9/proxy/".to_owned()) };
+    let defaults = Defaults::new([("base_url".to_owned(), "http://127.0.0.1:9/proxy/".to_owned())]);
     for subject in subjects() {
         let provider = (subject.registration.build)(&subject.setup.config, &defaults).unwrap();
         let url = provider.target("m", subject.registration.tasks[0], false).url;
         let replaced = url.starts_with("http://127.0.0.1:9/proxy/");
-        assert_eq!(replaced, subject.registration.has_base_url, "{}: {url}", subject.name());
+        let has_base_url = subject.registration.settings.iter().any(|s| s.key == "base_url");
+        assert_eq!(replaced, has_base_url, "{}: {url}", subject.name());
     }
 }

@@ -5,7 +5,7 @@ use tollgate_providers::{ALL, Field, Task};
 #[test]
 fn table() {
     let mut table = String::from(
-        "| provider | config block | chat | completions | embeddings | fields | extension fields | server-wide base |\n\
+        "| provider | config block | chat | completions | embeddings | fields | extension fields | server-wide settings |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
     for provider in ALL {
@@ -15,14 +15,12 @@ fn table() {
                 provider.fields.iter().filter(|f| f.extension == extension).map(name).collect();
             if fields.is_empty() { "–".to_owned() } else { fields.join(", ") }
         };
-        let base = if provider.has_base_url {
-            format!("`[providers.{}] base_url`", provider.name)
-        } else {
-            "–".to_owned()
-        };
+        let settings: Vec<String> =
+            provider.settings.iter().map(|s| format!("`providers.{}.{}`", provider.name, s.key)).collect();
+        let settings = if settings.is_empty() { "–".to_owned() } else { settings.join(", ") };
         let [chat, completions, embeddings] = Task::ALL.map(serves);
         table += &format!(
-            "| {} | `{}` | {chat} | {completions} | {embeddings} | {} | {} | {base} |\n",
+            "| {} | `{}` | {chat} | {completions} | {embeddings} | {} | {} | {settings} |\n",
             provider.name,
             provider.config_field,
             list(false),

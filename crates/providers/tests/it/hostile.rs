@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
-use tollgate_providers::ChatCodec;
+use tollgate_providers::{ChatCodec, Framing};
 use wire::chat::ChatRequest;
 
-use crate::kit::{CASES, ERRORS, STREAMS, Subject, chat_subjects, json, request};
-use crate::stream::{events, run};
+use crate::kit::{CASES, ERRORS, STREAMS, Subject, chat_subjects, events, json, request};
+use crate::stream::run;
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -25,7 +25,9 @@ fn feed(codec: &dyn ChatCodec, name: &str, bytes: &[u8]) {
         let _ = stream.event("", bytes, &mut chunks);
     }
     let _ = stream.finish(&mut chunks);
-    let _ = run(codec, [bytes]);
+    for framing in [Framing::Sse, Framing::AwsEventStream] {
+        let _ = run(codec, framing, [bytes]);
+    }
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn mutated_and_shuffled_streams_never_panic() {
     for subject in chat_subjects() {
         let codec = subject.codec().unwrap();
         for (name, _) in STREAMS {
-            let events = events(&subject.read(&format!("stream/{name}.sse")));
+            let events = events(subject.framing(), &subject.stream(name));
             let length = events.len();
             let order = proptest::collection::vec(0..length, length);
             proptest!(config(96), |(order in order, at in any::<prop::sample::Index>(), with in replacement(&subject), sorted in any::<bool>())| {
@@ -146,7 +148,7 @@ fn words(subject: &Subject) -> Vec<String> {
     CASES.iter().for_each(|case| gather(&json(&request(case)), &mut words));
     CASES.iter().filter_map(|c| subject.reply(c)).for_each(|body| gather(&json(&body), &mut words));
     for (name, _) in STREAMS {
-        for event in events(&subject.read(&format!("stream/{name}.sse"))) {
+        for event in events(subject.framing(), &subject.stream(name)) {
             words.push(event.name);
             if let Ok(data) = serde_json::from_slice(&event.data) {
                 gather(&data, &mut words);

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::Value;
 use tollgate_providers::provider::Defaults;
-use tollgate_providers::{ALL, ChatCodec, Provider, Registration, Task};
-use wire::Object;
+use tollgate_providers::{ALL, ChatCodec, Codec, Framing, Provider, Registration, Splice, Task};
+use wire::sse::Event;
+use wire::{Object, eventstream, sse};
 
 /// What every chat provider answers to, or refuses with a reason.
 pub(crate) const CASES: [&str; 12] = [
@@ -47,6 +49,110 @@ pub(crate) struct Setup {
     pub(crate) config: Object,
 }
 
+/// A binary stream, as its file tells it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Frames {
+    events: Vec<Frame>,
+    /// Bytes that are missing at the end.
+    #[serde(default)]
+    cut: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Frame {
+    /// As `wire::eventstream` names it: `exception:…` for an exception.
+    event: String,
+    payload: Value,
+}
+
+impl Frame {
+    fn event(&self) -> Event {
+        Event { name: self.event.clone(), data: self.payload.to_string().into() }
+    }
+}
+
+/// Bytes in any pieces to events.
+pub(crate) enum Reader {
+    Sse(sse::Parser),
+    EventStream(eventstream::Parser),
+}
+
+impl Reader {
+    pub(crate) fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Sse => Self::Sse(sse::Parser::new(1 << 20)),
+            Framing::AwsEventStream => Self::EventStream(eventstream::Parser::new(1 << 20)),
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sse(parser) => parser.push(bytes),
+            Self::EventStream(parser) => parser.push(bytes),
+        }
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        match self {
+            Self::Sse(parser) => parser.next_event().unwrap(),
+            Self::EventStream(parser) => parser.next_event().ok().flatten(),
+        }
+    }
+
+    /// The event that the stream ended in.
+    pub(crate) fn finish(&mut self) -> Option<Event> {
+        match self {
+            Self::Sse(parser) => parser.finish(),
+            Self::EventStream(_) => None,
+        }
+    }
+
+    /// Whether the stream ended within a frame.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self, Self::EventStream(parser) if parser.is_cut())
+    }
+}
+
+/// All events of `bytes`.
+pub(crate) fn events(framing: Framing, bytes: &[u8]) -> Vec<Event> {
+    let mut reader = Reader::new(framing);
+    reader.push(bytes);
+    let mut events: Vec<Event> = std::iter::from_fn(|| reader.next_event()).collect();
+    events.extend(reader.finish());
+    events
+}
+
+/// The bytes of `events`.
+pub(crate) fn render(framing: Framing, events: &[Event]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    for event in events {
+        match framing {
+            Framing::Sse => {
+                if !event.name.is_empty() {
+                    out.extend_from_slice(format!("event: {}\n", event.name).as_bytes());
+                }
+                sse::write_data(&mut out, &event.data);
+            }
+            Framing::AwsEventStream => out.extend_from_slice(&eventstream::frame(event).unwrap()),
+        }
+    }
+    out.to_vec()
+}
+
+impl Setup {
+    /// The model of a task: `models` may name one under `completions` and `embeddings`.
+    pub(crate) fn model_for(&self, task: Task) -> &str {
+        let key = match task {
+            Task::Chat => return &self.model,
+            Task::Completions => "completions",
+            Task::Embeddings => "embeddings",
+        };
+        self.models.get(key).unwrap_or(&self.model)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Subject {
     pub(crate) registration: &'static Registration,
@@ -62,7 +168,19 @@ impl Subject {
 
     /// The chat codec, in whichever of the two ways the provider has one.
     pub(crate) fn codec(&self) -> Option<&dyn ChatCodec> {
-        self.provider.chat().or_else(|| self.provider.splice().map(|splice| -> &dyn ChatCodec { splice }))
+        match self.provider.codec(&self.setup.model, Task::Chat)? {
+            Codec::Splice(splice) => Some(splice),
+            Codec::Chat(codec) => Some(codec),
+            Codec::Embeddings(_) => None,
+        }
+    }
+
+    /// The edit of a provider that speaks the unified format.
+    pub(crate) fn splice(&self) -> Option<&dyn Splice> {
+        match self.provider.codec(&self.setup.model, Task::Chat)? {
+            Codec::Splice(splice) => Some(splice),
+            Codec::Chat(_) | Codec::Embeddings(_) => None,
+        }
     }
 
     pub(crate) fn model(&self, case: &str) -> &str {
@@ -75,6 +193,34 @@ impl Subject {
 
     pub(crate) fn read(&self, file: &str) -> Vec<u8> {
         read(&self.path(file))
+    }
+
+    /// How its streams are framed.
+    pub(crate) fn framing(&self) -> Framing {
+        self.provider.target(&self.setup.model, Task::Chat, true).framing
+    }
+
+    /// The file of a stream: the bytes themselves, or, where they are binary, the events they are made of.
+    pub(crate) fn stream_file(&self, name: &str) -> String {
+        match self.framing() {
+            Framing::Sse => format!("stream/{name}.sse"),
+            Framing::AwsEventStream => format!("stream/{name}.events.json"),
+        }
+    }
+
+    /// The bytes of a stream as the upstream sends them.
+    pub(crate) fn stream(&self, name: &str) -> Vec<u8> {
+        let file = self.read(&self.stream_file(name));
+        match self.framing() {
+            Framing::Sse => file,
+            Framing::AwsEventStream => {
+                let Frames { events, cut } = serde_json::from_slice(&file).unwrap();
+                let mut bytes =
+                    render(Framing::AwsEventStream, &events.iter().map(Frame::event).collect::<Vec<_>>());
+                bytes.truncate(bytes.len() - cut);
+                bytes
+            }
+        }
     }
 
     /// The file's bytes, or none where the provider refuses the case.
@@ -108,6 +254,11 @@ pub(crate) fn root() -> PathBuf {
 /// The shared request of a case.
 pub(crate) fn request(case: &str) -> Vec<u8> {
     read(&root().join("fixtures/chat").join(format!("{case}.unified.json")))
+}
+
+/// The shared request for embeddings of a case.
+pub(crate) fn embeddings_request(case: &str) -> Vec<u8> {
+    read(&root().join("fixtures/embeddings").join(format!("{case}.unified.json")))
 }
 
 pub(crate) fn read(path: &Path) -> Vec<u8> {

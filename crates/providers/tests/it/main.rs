@@ -9,6 +9,7 @@ mod answer;
 mod chat;
 mod config;
 mod docs;
+mod embeddings;
 mod hostile;
 mod kit;
 mod splice;

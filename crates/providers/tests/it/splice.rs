@@ -14,12 +14,12 @@ const CHANGED: [&str; 4] = ["model", "stream_options", "max_tokens", "max_comple
 const ODD: &str = r#"{"n":1.0,"messages":[ {"role":"user", "content":"\u00e9\/ \ud83d\ude00"} ] ,"model":"old","big":123456789012345678901234567890,"x":{"b":1,"a":2e-3,"b":3},"tools" : [ 1 ],"e":"","nil":null,"stop":["a"]}"#;
 
 fn splicing() -> impl Iterator<Item = Subject> {
-    subjects().into_iter().filter(|s| s.provider.splice().is_some())
+    subjects().into_iter().filter(|s| s.splice().is_some())
 }
 
 fn spliced(subject: &Subject, body: &str, task: Task, stream: bool) -> String {
     let mut raw = RawObject::parse(body.as_bytes()).unwrap();
-    subject.provider.splice().unwrap().splice("new-model", task, stream, &mut raw).unwrap();
+    subject.splice().unwrap().splice("new-model", task, stream, &mut raw).unwrap();
     String::from_utf8(raw.to_vec().unwrap()).unwrap()
 }
 
@@ -78,7 +78,7 @@ fn encode_keeps_unknown_fields() {
         "tool_choice": {"type": "x_choice"}, "response_format": {"type": "x_format"}});
     let request: ChatRequest = serde_json::from_value(body.clone()).unwrap();
     for subject in subjects() {
-        let Some(splice) = subject.provider.splice() else { continue };
+        let Some(splice) = subject.splice() else { continue };
         let mut sent = splice.encode("m", &request).unwrap().body;
         let fields = sent.as_object_mut().unwrap();
         assert_eq!(fields.shift_remove("model"), Some(Value::from("m")));

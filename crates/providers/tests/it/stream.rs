@@ -1,30 +1,34 @@
 //! Streams: bytes in, chunks and an ending out, wherever the reads are cut.
 
-use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tollgate_providers::{ChatCodec, StreamFault};
+use tollgate_providers::{ChatCodec, Framing, Malformed, StreamFault};
 use wire::chat::ChatChunk;
-use wire::sse::{Event, Parser, write_data};
+use wire::sse::Event;
 
 use crate::answer::{Answer, check_usage};
-use crate::kit::{STREAMS, chat_subjects, expect_file};
+use crate::kit::{Reader, STREAMS, Subject, chat_subjects, events, expect_file, render};
 
 /// Chunks, and how the stream ended.
 type Outcome = (Vec<ChatChunk>, Result<(), StreamFault>);
 
-pub(crate) fn run<'a>(codec: &dyn ChatCodec, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let (mut parser, mut stream, mut chunks) = (Parser::new(1 << 20), codec.stream(), Vec::new());
+pub(crate) fn run<'a>(
+    codec: &dyn ChatCodec,
+    framing: Framing,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Outcome {
+    let (mut reader, mut stream, mut chunks) = (Reader::new(framing), codec.stream(), Vec::new());
     for piece in pieces {
-        parser.push(piece);
-        while let Some(event) = parser.next_event().unwrap() {
+        reader.push(piece);
+        while let Some(event) = reader.next_event() {
             if let Err(fault) = stream.event(&event.name, &event.data, &mut chunks) {
                 return (chunks, Err(fault));
             }
         }
     }
-    let last = parser.finish().map_or(Ok(()), |event| stream.event(&event.name, &event.data, &mut chunks));
-    let ending = last.and_then(|()| stream.finish(&mut chunks).map_err(StreamFault::from));
+    let last = reader.finish().map_or(Ok(()), |event| stream.event(&event.name, &event.data, &mut chunks));
+    let cut = reader.is_cut().then(|| Malformed("the stream ended within a frame".to_owned()));
+    let ending = last.and_then(|()| Ok(cut.map_or_else(|| stream.finish(&mut chunks), Err)?));
     (chunks, ending)
 }
 
@@ -39,20 +43,25 @@ fn told((chunks, ending): &Outcome) -> Value {
 }
 
 /// Every stream of every provider: its place, codec and bytes.
-fn for_each(mut check: impl FnMut(&str, &dyn ChatCodec, &[u8])) {
+fn for_each(mut check: impl FnMut(&str, &dyn Fn(&[&[u8]]) -> Outcome, Framing, &[u8])) {
     for subject in chat_subjects() {
+        let (codec, framing) = (subject.codec().unwrap(), subject.framing());
         for (name, _) in STREAMS {
-            let bytes = subject.read(&format!("stream/{name}.sse"));
-            check(&format!("{}: {name}", subject.name()), subject.codec().unwrap(), &bytes);
+            let run = |pieces: &[&[u8]]| run(codec, framing, pieces.iter().copied());
+            check(&format!("{}: {name}", subject.name()), &run, framing, &subject.stream(name));
         }
     }
+}
+
+fn outcome(subject: &Subject, name: &str) -> Outcome {
+    run(subject.codec().unwrap(), subject.framing(), [&*subject.stream(name)])
 }
 
 #[test]
 fn streams() {
     for subject in chat_subjects() {
         for (name, paired) in STREAMS {
-            let outcome = run(subject.codec().unwrap(), [&*subject.read(&format!("stream/{name}.sse"))]);
+            let outcome = outcome(&subject, name);
             assert_eq!(outcome.1.is_ok(), paired.is_some(), "{}: {name}: {:?}", subject.name(), outcome.1);
             expect_file(&subject.path(&format!("stream/{name}.chunks.json")), &told(&outcome));
         }
@@ -62,8 +71,7 @@ fn streams() {
 #[test]
 fn the_ending_says_whose_fault_it_was() {
     for subject in chat_subjects() {
-        let ending =
-            |name: &str| run(subject.codec().unwrap(), [&*subject.read(&format!("stream/{name}.sse"))]).1;
+        let ending = |name: &str| outcome(&subject, name).1;
         assert!(matches!(ending("cut-mid-frame"), Err(StreamFault::Malformed(_))), "{}", subject.name());
         let Err(StreamFault::Upstream(error)) = ending("error-mid-stream") else {
             panic!("{}: no upstream error", subject.name());
@@ -79,7 +87,7 @@ fn streamed_and_unstreamed_say_the_same() {
         for (name, paired) in STREAMS {
             let Some(reply) = paired.and_then(|case| subject.reply(case)) else { continue };
             let place = format!("{}: {name}", subject.name());
-            let (chunks, _) = run(codec, [&*subject.read(&format!("stream/{name}.sse"))]);
+            let (chunks, _) = outcome(&subject, name);
             assert_eq!(
                 Answer::of_chunks(&chunks),
                 Answer::of_reply(&codec.decode(&reply).unwrap()),
@@ -93,11 +101,11 @@ fn streamed_and_unstreamed_say_the_same() {
 /// A stream that stops between two events is cut as well, unless all but the terminator was there.
 #[test]
 fn a_stream_that_stops_early_is_never_a_clean_end() {
-    for_each(|place, codec, bytes| {
-        let events = events(bytes);
-        let (_, whole) = run(codec, [bytes]);
+    for_each(|place, run, framing, bytes| {
+        let events = events(framing, bytes);
+        let (_, whole) = run(&[bytes]);
         for count in 0..events.len() {
-            let (chunks, ending) = run(codec, [&*render(&events[..count])]);
+            let (chunks, ending) = run(&[&render(framing, &events[..count])]);
             let finished = chunks.iter().flat_map(|c| &c.choices).any(|c| c.finish_reason.is_some());
             assert!(ending.is_err() || (finished && whole.is_ok()), "{place}: {count} events");
         }
@@ -106,21 +114,21 @@ fn a_stream_that_stops_early_is_never_a_clean_end() {
 
 #[test]
 fn one_byte_at_a_time_gives_the_same_chunks() {
-    for_each(|place, codec, bytes| {
-        assert_eq!(run(codec, bytes.chunks(1)), run(codec, [bytes]), "{place}");
+    for_each(|place, run, _framing, bytes| {
+        assert_eq!(run(&bytes.chunks(1).collect::<Vec<_>>()), run(&[bytes]), "{place}");
     });
 }
 
 #[test]
 fn any_split_gives_the_same_chunks() {
-    for_each(|place, codec, bytes| {
-        let whole = run(codec, [bytes]);
+    for_each(|place, run, _framing, bytes| {
+        let whole = run(&[bytes]);
         let cuts = proptest::collection::vec(0..=bytes.len(), 0..12);
         proptest!(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() }, |(mut cuts in cuts)| {
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
-            let pieces = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]);
-            prop_assert_eq!(&run(codec, pieces), &whole, "{}", place);
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            prop_assert_eq!(&run(&pieces), &whole, "{}", place);
         });
     });
 }
@@ -128,13 +136,16 @@ fn any_split_gives_the_same_chunks() {
 /// Line ends and the space after the colon are the sender's choice.
 #[test]
 fn other_spellings_of_the_frames_give_the_same_chunks() {
-    for_each(|place, codec, bytes| {
-        let whole = run(codec, [bytes]);
+    for_each(|place, run, framing, bytes| {
+        if framing != Framing::Sse {
+            return;
+        }
+        let whole = run(&[bytes]);
         let text = String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n");
         for other in
             [text.replace('\n', "\r\n"), text.replace('\n', "\r"), text.replace("\ndata: ", "\ndata:")]
         {
-            assert_eq!(run(codec, [other.as_bytes()]), whole, "{place}");
+            assert_eq!(run(&[other.as_bytes()]), whole, "{place}");
         }
     });
 }
@@ -150,25 +161,36 @@ const NOISE: [&str; 8] = [
     "data: {\"x_no_type\":true}\n\n",
 ];
 
+/// What may stand between two events without meaning anything to us.
+fn noise(framing: Framing) -> Vec<Vec<u8>> {
+    if framing == Framing::Sse {
+        return NOISE.iter().map(|noise| noise.as_bytes().to_vec()).collect();
+    }
+    let datas = [r#"{"p":"abcd"}"#, r#"{"contentBlockIndex":"seven","delta":7,"usage":null}"#, ""];
+    let event = |data: &str| Event { name: "xLater".to_owned(), data: data.to_owned().into() };
+    datas.iter().map(|data| render(framing, &[event(data)])).collect()
+}
+
 #[test]
 fn unknown_events_between_frames_are_harmless() {
-    for_each(|place, codec, bytes| {
-        let whole = run(codec, [bytes]);
-        for noise in NOISE {
-            let mut noisy = noise.as_bytes().to_vec();
-            for event in events(bytes) {
-                noisy.extend_from_slice(&render(&[event]));
-                noisy.extend_from_slice(noise.as_bytes());
+    for_each(|place, run, framing, bytes| {
+        let whole = run(&[bytes]);
+        for noise in noise(framing) {
+            let mut noisy = noise.clone();
+            for event in events(framing, bytes) {
+                noisy.extend_from_slice(&render(framing, &[event]));
+                noisy.extend_from_slice(&noise);
             }
-            assert_eq!(told(&run(codec, [&*noisy])), told(&whole), "{place}: {noise:?}");
+            let noise = String::from_utf8_lossy(&noise);
+            assert_eq!(told(&run(&[&noisy])), told(&whole), "{place}: {noise:?}");
         }
     });
 }
 
 #[test]
 fn unknown_fields_in_frames_are_harmless() {
-    for_each(|place, codec, bytes| {
-        let mut events = events(bytes);
+    for_each(|place, run, framing, bytes| {
+        let mut events = events(framing, bytes);
         for event in &mut events {
             let Ok(mut data) = serde_json::from_slice::<Value>(&event.data) else { continue };
             each_object(&mut data, &mut |map| {
@@ -176,9 +198,9 @@ fn unknown_fields_in_frames_are_harmless() {
             });
             event.data = data.to_string().into();
         }
-        let mut got = told(&run(codec, [&*render(&events)]));
+        let mut got = told(&run(&[&render(framing, &events)]));
         each_object(&mut got, &mut |map| drop(map.shift_remove("x_unknown")));
-        let expected = told(&run(codec, [bytes]));
+        let expected = told(&run(&[bytes]));
         // Where a frame is cut depends on its length: the sentence about it differs.
         let both_faulty = got.as_array().zip(expected.as_array()).is_some_and(|(g, e)| {
             let faulty = |v: &Value| v["fault"]["malformed"].is_string();
@@ -197,26 +219,4 @@ fn each_object(value: &mut Value, edit: &mut dyn FnMut(&mut wire::Object)) {
         Value::Array(items) => items.iter_mut().for_each(|v| each_object(v, edit)),
         _ => {}
     }
-}
-
-pub(crate) fn events(bytes: &[u8]) -> Vec<Event> {
-    let mut parser = Parser::new(1 << 20);
-    parser.push(bytes);
-    let mut events = Vec::new();
-    while let Some(event) = parser.next_event().unwrap() {
-        events.push(event);
-    }
-    events.extend(parser.finish());
-    events
-}
-
-fn render(events: &[Event]) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    for event in events {
-        if !event.name.is_empty() {
-            out.extend_from_slice(format!("event: {}\n", event.name).as_bytes());
-        }
-        write_data(&mut out, &event.data);
-    }
-    out.to_vec()
 }

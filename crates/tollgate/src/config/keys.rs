@@ -21,6 +21,8 @@ pub(super) struct Key {
     /// Printed by the docs' table.
     #[cfg_attr(not(test), expect(dead_code, reason = "the docs' table is made by a test"))]
     pub(super) doc: &'static str,
+    /// Variables of other tools that mean the same; the first that is set counts, before the default alone.
+    pub(super) foreign: &'static [&'static str],
 }
 
 const HOUR_MS: u64 = 3_600_000;
@@ -106,14 +108,18 @@ pub(super) fn all() -> Vec<Key> {
         kind: *kind,
         default,
         doc,
+        foreign: &[],
     });
-    let bases = providers::ALL.iter().filter(|r| r.has_base_url).map(|r| Key {
-        path: format!("providers.{}.base_url", r.name),
-        kind: Kind::Text,
-        default: "",
-        doc: "stands in for the provider's public address; an entity's own base goes before it",
+    let settings = providers::ALL.iter().flat_map(|r| {
+        r.settings.iter().map(|setting| Key {
+            path: format!("providers.{}.{}", r.name, setting.key),
+            kind: Kind::Text,
+            default: "",
+            doc: setting.doc,
+            foreign: setting.variables,
+        })
     });
-    fixed.chain(bases).collect()
+    fixed.chain(settings).collect()
 }
 
 /// The variable of a key: `server.tls.cert` is `TOLLGATE_SERVER__TLS__CERT`.

@@ -203,12 +203,14 @@ fn is_safe(url: &str) -> bool {
 }
 
 fn provider_defaults(values: &Resolved) -> HashMap<String, ProviderDefaults> {
-    let with_base = providers::ALL.iter().filter(|r| r.has_base_url);
-    let bases = with_base.filter_map(|r| {
-        let base = values.optional(&format!("providers.{}.base_url", r.name))?;
-        Some((r.name.to_owned(), ProviderDefaults { base_url: Some(base.to_owned()) }))
-    });
-    bases.collect()
+    let read = |r: &providers::Registration| {
+        let set = r.settings.iter().filter_map(|setting| {
+            let value = values.optional(&format!("providers.{}.{}", r.name, setting.key))?;
+            Some((setting.key.to_owned(), value.to_owned()))
+        });
+        (r.name.to_owned(), ProviderDefaults::new(set))
+    };
+    providers::ALL.iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -265,11 +267,23 @@ mod tests {
             ("TOLLGATE_SERVER__LISTEN", "127.0.0.1:2"),
             ("TOLLGATE_EGRESS__ALLOW", "127.0.0.1, 10.0.0.0/8"),
             ("TOLLGATE_PROVIDERS__ANTHROPIC__BASE_URL", "http://env"),
-            ("ANTHROPIC_BASE_URL", "http://never"),
+            ("ANTHROPIC_BASE_URL", "http://last"),
         ];
         let config = load(text, &environment).unwrap();
         assert_eq!(config.server.listen.port(), 2);
         assert!(config.egress.check("h", "10.1.1.1".parse().unwrap(), 80).is_ok());
-        assert_eq!(config.defaults.providers["anthropic"].base_url.as_deref(), Some("http://env"));
+        assert_eq!(config.defaults.providers["anthropic"].base_url(), Some("http://env"));
+    }
+
+    #[test]
+    fn the_variables_of_the_providers_own_tools_come_last() {
+        let base = |text: &str, environment: &[(&str, &str)]| {
+            load(text, environment).unwrap().defaults.providers["anthropic"].base_url().map(str::to_owned)
+        };
+        let foreign = ("ANTHROPIC_BASE_URL", "http://last");
+        assert_eq!(base("", &[foreign]).as_deref(), Some("http://last"));
+        assert_eq!(base("", &[("ANTHROPIC_BASE_URL", " ")]), None);
+        let file = "[providers.anthropic]\nbase_url = \"http://file\"";
+        assert_eq!(base(file, &[foreign]).as_deref(), Some("http://file"));
     }
 }

@@ -19,7 +19,9 @@ impl Environment {
         let utf8 =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         // Those without `__` are no keys of ours, and TOLLGATE_MASTER_KEY is to be in no map that is printed.
-        Self(utf8.filter(|(name, _)| name.starts_with("TOLLGATE_") && name.contains("__")).collect())
+        let ours = |name: &str| name.starts_with("TOLLGATE_") && name.contains("__");
+        let foreign: Vec<&str> = keys::all().iter().flat_map(|k| k.foreign).copied().collect();
+        Self(utf8.filter(|(name, _)| ours(name) || foreign.contains(&name.as_str())).collect())
     }
 
     #[cfg(test)]
@@ -84,7 +86,7 @@ impl Resolved {
     ) -> Result<Self, ConfigProblem> {
         let keys = keys::all();
         let mut entries: BTreeMap<String, Entry> =
-            keys.iter().map(|k| (k.path.clone(), default(k))).collect();
+            keys.iter().map(|k| (k.path.clone(), initial(k, environment))).collect();
         if let Some((name, text)) = file {
             let table: Table =
                 text.parse().map_err(|e: toml::de::Error| ConfigProblem(format!("{name}: {e}")))?;
@@ -148,8 +150,13 @@ impl Resolved {
     }
 }
 
-fn default(key: &Key) -> Entry {
-    Entry { value: vec![key.default.to_owned()], origin: "default".to_owned() }
+/// The value of a key that is set nowhere: that of the provider's own tools, else the default.
+fn initial(key: &Key, environment: &Environment) -> Entry {
+    let foreign = key.foreign.iter().find_map(|name| {
+        let value = environment.0.get(*name).filter(|value| !value.trim().is_empty())?;
+        Some(Entry { value: vec![value.trim().to_owned()], origin: (*name).to_owned() })
+    });
+    foreign.unwrap_or_else(|| Entry { value: vec![key.default.to_owned()], origin: "default".to_owned() })
 }
 
 /// Dotted paths of all values.

@@ -62,7 +62,10 @@ fn violations(source: &Source) -> Vec<String> {
     // The folder, or the file of a provider that needs no folder.
     let own = path.split('/').nth(3).unwrap_or_default();
     let is_foreign = |name: &str| !(registry && own.contains(name));
+    // A cloud that serves other makers' models names them in its addresses and bodies: a wire fact of its own.
+    let in_a_folder = registry && path.split('/').count() > 4;
     let strings = source.scanned.strings.iter().map(|(line, text)| (*line, text.as_str()));
+    let strings = strings.filter(|_| !in_a_folder);
     let named = source.scanned.words().chain(strings).filter(|(_, word)| {
         let word = word.to_lowercase();
         PROVIDERS.iter().any(|name| is_foreign(name) && names(&word, name))
@@ -81,7 +84,12 @@ fn a_named_provider_is_found() {
     {
         assert_eq!(found(path, text), 2, "{path}");
     }
-    assert_eq!(found("crates/providers/src/anthropic/mod.rs", text), 1, "another's name");
+    let anothers = "struct PalmConfig; // anthropic\nlet a = \"publishers/palm/models\";";
+    assert_eq!(
+        found("crates/providers/src/anthropic/mod.rs", anothers),
+        1,
+        "another's name as a word of the code"
+    );
     assert_eq!(found("crates/policy/src/a.rs", "\"databricks-model-serving\" \"databricks\""), 1);
     for path in
         ["crates/providers/src/lib.rs", "crates/simulator/src/a.rs", "crates/tollgate/src/demo/seed.rs"]

@@ -1,0 +1,46 @@
+//! How an upstream's stream is cut into events.
+
+use providers::Framing;
+use wire::sse::Event;
+use wire::{eventstream, sse};
+
+/// Longest single event.
+const MAX_EVENT: usize = 16 << 20;
+
+pub(super) enum Frames {
+    Sse(sse::Parser),
+    EventStream(eventstream::Parser),
+}
+
+impl Frames {
+    pub(super) fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Sse => Self::Sse(sse::Parser::new(MAX_EVENT)),
+            Framing::AwsEventStream => Self::EventStream(eventstream::Parser::new(MAX_EVENT)),
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sse(parser) => parser.push(bytes),
+            Self::EventStream(parser) => parser.push(bytes),
+        }
+    }
+
+    /// The next whole event, if it has arrived; else what is wrong with the bytes.
+    pub(super) fn next_event(&mut self) -> Result<Option<Event>, String> {
+        match self {
+            Self::Sse(parser) => parser.next_event().map_err(|e| e.to_string()),
+            Self::EventStream(parser) => parser.next_event().map_err(|e| e.to_string()),
+        }
+    }
+
+    /// The upstream closed: the event that the stream ended in, where an event may end so.
+    pub(super) fn finish(&mut self) -> Result<Option<Event>, String> {
+        match self {
+            Self::Sse(parser) => Ok(parser.finish()),
+            Self::EventStream(parser) if parser.is_cut() => Err("the stream ended within a frame".to_owned()),
+            Self::EventStream(_) => Ok(None),
+        }
+    }
+}

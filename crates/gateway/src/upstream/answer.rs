@@ -1,0 +1,124 @@
+//! An upstream's answer in one piece, as the client's.
+
+use bytes::Bytes;
+use http::Response;
+use http::header::CONTENT_TYPE;
+use hyper::body::Incoming;
+use journal::{CountedUsage, Provenance};
+use providers::names::Names;
+use providers::{ChatCodec, Embedded, EmbeddingsCodec, Reply};
+use wire::embeddings::EmbeddingsRequest;
+use wire::error::ApiError;
+use wire::raw::RawObject;
+use wire::usage::Usage;
+
+use super::request::Format;
+use super::{Asking, SuccessBody, embeddings, upstream_id};
+use crate::call::Call;
+use crate::error::ServeError;
+use crate::estimate::{Lengths, characters, characters_of};
+
+pub(super) async fn whole(
+    asking: &Asking<'_>,
+    response: Response<Incoming>,
+) -> Result<SuccessBody, ServeError> {
+    let (is_json, id) = (content_type_is_json(&response), upstream_id(&response));
+    let bytes = asking.read(response.into_body()).await?;
+    match &asking.prepared.format {
+        Format::Chat { codec, names } => translated(asking, *codec, names, id, &bytes),
+        Format::Unified(_) | Format::Embeddings { .. } => passed(asking, is_json, bytes),
+    }
+}
+
+/// The unified format: its bytes go on.
+fn passed(asking: &Asking<'_>, is_json: bool, bytes: Bytes) -> Result<SuccessBody, ServeError> {
+    let object = RawObject::parse(&bytes).map_err(|e| {
+        let hint = if is_json { "" } else { " (it is not declared as JSON either)" };
+        malformed(asking, format!("{e}{hint}"))
+    })?;
+    if is_error(&object) {
+        let error = Box::new(asking.prepared.format.error(0, &bytes));
+        return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
+    }
+    let usage = object.get::<Usage>("usage").ok().flatten();
+    // A usage that cannot be read is a missing one.
+    let answer = || object.raw("choices").map_or(0, characters);
+    let usage = usage.map_or_else(|| estimated(asking.call, answer()), reported);
+    Ok(SuccessBody::Whole { usage, body: bytes })
+}
+
+fn translated(
+    asking: &Asking<'_>,
+    codec: &dyn ChatCodec,
+    names: &Names,
+    id: Option<String>,
+    bytes: &[u8],
+) -> Result<SuccessBody, ServeError> {
+    let mut response = codec.decode(bytes).map_err(|e| malformed(asking, e.to_string()))?;
+    names.restore_response(&mut response);
+    let origin = asking.origin(id);
+    if response.id.is_empty() {
+        response.id = origin.id;
+    }
+    if response.created == 0 {
+        response.created = origin.created;
+    }
+    if response.model.is_empty() {
+        response.model = origin.model;
+    }
+    let usage = response.usage.clone();
+    let usage = usage.map_or_else(|| estimated(asking.call, characters_of(&response.choices)), reported);
+    let body = asking.call.dialect.reply(response).map_err(|e| ApiError::internal(e.to_string()))?;
+    Ok(SuccessBody::Whole { usage, body: body.into() })
+}
+
+/// One part of a request for embeddings.
+pub(super) async fn embedded(
+    asking: &Asking<'_>,
+    codec: &dyn EmbeddingsCodec,
+    response: Response<Incoming>,
+) -> Result<Embedded, ServeError> {
+    let headers = response.headers().clone();
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let bytes = asking.read(response.into_body()).await?;
+    codec.decode(&Reply { body: &bytes, header: &header }).map_err(|e| malformed(asking, e.to_string()))
+}
+
+/// The parts as one answer.
+pub(super) fn merged(
+    asking: &Asking<'_>,
+    request: &EmbeddingsRequest,
+    parts: Vec<Embedded>,
+) -> Result<SuccessBody, ServeError> {
+    let (mut response, tokens) = embeddings::merge(&asking.entity.model, request, parts)
+        .map_err(|reason| malformed(asking, reason))?;
+    let usage = tokens.map_or_else(|| estimated(asking.call, 0), |tokens| reported(Usage::new(tokens, 0)));
+    // The format has its usage always; where it is an estimate, the record says so.
+    response.usage.get_or_insert_with(|| embeddings::usage(usage.usage.prompt_tokens));
+    let body = serde_json::to_vec(&response).map_err(|e| ApiError::internal(e.to_string()))?;
+    Ok(SuccessBody::Whole { usage, body: body.into() })
+}
+
+fn malformed(asking: &Asking<'_>, reason: String) -> ServeError {
+    asking.broken(format!("the upstream's answer cannot be read: {reason}"))
+}
+
+/// Some engines answer 200 with an error in place of what was asked for.
+fn is_error(answer: &RawObject<'_>) -> bool {
+    let has = |key: &str| answer.raw(key).is_some_and(|raw| raw.get() != "null");
+    let says = has("error") || answer.get::<&str>("object").is_ok_and(|kind| kind == Some("error"));
+    says && !has("choices") && !has("data")
+}
+
+fn estimated(call: &Call<'_>, answer: u64) -> Box<CountedUsage> {
+    Box::new(Lengths { answer, ..Lengths::of_request(&call.body) }.counted())
+}
+
+fn content_type_is_json(response: &Response<Incoming>) -> bool {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    value.is_some_and(|v| v.contains("json"))
+}
+
+fn reported(usage: Usage) -> Box<CountedUsage> {
+    Box::new(CountedUsage { usage, provenance: Provenance::Provider })
+}
