@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod answer;
+mod capabilities;
 mod chat;
 mod config;
 mod docs;
