@@ -12,6 +12,7 @@ mod error;
 mod estimate;
 mod pipeline;
 mod probe;
+mod reasoning;
 mod record;
 mod stream;
 mod surface;

@@ -1,5 +1,7 @@
 //! Another format in, chunks of the unified one between, the client's format out.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
@@ -11,6 +13,7 @@ use wire::usage::Usage;
 use super::Progress;
 use crate::dialect::DialectStream;
 use crate::estimate::Lengths;
+use crate::reasoning;
 
 pub(crate) struct Translated {
     stream: Box<dyn ChatStream>,
@@ -32,6 +35,8 @@ pub(crate) struct Origin {
     /// Seconds since the epoch.
     pub(crate) created: i64,
     pub(crate) model: String,
+    /// Of the entity, for the reasoning that it signs.
+    pub(crate) mark: Arc<str>,
 }
 
 impl Translated {
@@ -67,6 +72,7 @@ impl Translated {
         for mut chunk in self.chunks.drain(..) {
             self.names.restore_chunk(&mut chunk);
             self.origin.complete(&mut chunk);
+            reasoning::mark_chunk(&mut chunk, &self.origin.mark);
             self.lengths.answer += chunk.choices.iter().map(|choice| length(&choice.delta)).sum::<u64>();
             self.head.get_or_insert_with(|| {
                 Box::new(ChatChunk {

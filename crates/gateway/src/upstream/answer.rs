@@ -17,6 +17,7 @@ use super::{Asking, SuccessBody, embeddings, upstream_id};
 use crate::call::Call;
 use crate::error::ServeError;
 use crate::estimate::{Lengths, characters, characters_of};
+use crate::reasoning;
 
 pub(super) async fn whole(
     asking: &Asking<'_>,
@@ -56,6 +57,7 @@ fn translated(
 ) -> Result<SuccessBody, ServeError> {
     let mut response = codec.decode(bytes).map_err(|e| malformed(asking, e.to_string()))?;
     names.restore_response(&mut response);
+    reasoning::mark_response(&mut response, &asking.entity.mark);
     let origin = asking.origin(id);
     if response.id.is_empty() {
         response.id = origin.id;

@@ -258,6 +258,7 @@ impl Asking<'_> {
             id: id.unwrap_or_else(|| format!("chatcmpl-{}", uuid::Uuid::now_v7().simple())),
             created: clock::now_ms() / 1000,
             model: self.entity.model.clone(),
+            mark: Arc::clone(&self.entity.mark),
         }
     }
 

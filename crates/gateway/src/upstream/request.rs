@@ -13,6 +13,7 @@ use wire::error::ApiError;
 
 use crate::call::Call;
 use crate::error::ServeError;
+use crate::reasoning;
 
 /// Ready to be authorised and sent.
 pub(super) struct Prepared<'a> {
@@ -71,7 +72,8 @@ fn encode<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<(Vec<Bytes>, Format
     match codec {
         Codec::Splice(splice) => spliced(call, entity, splice),
         Codec::Chat(codec) => {
-            let request = call.dialect.request(&call.body)?;
+            let mut request = call.dialect.request(&call.body)?;
+            reasoning::keep_own(&mut request, &entity.mark);
             let encoded = codec.encode(&entity.model, &request).map_err(ServeError::Refused)?;
             Ok((vec![json(&encoded.body)?], Format::Chat { codec, names: encoded.names }))
         }
@@ -91,7 +93,7 @@ fn spliced<'a>(
     {
         return embeddings(call, entity, codec);
     }
-    let mut body = call.body.clone();
+    let mut body = reasoning::without_foreign(&call.body)?;
     splice.splice(&entity.model, task, call.stream, &mut body).map_err(ServeError::Refused)?;
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
     Ok((vec![body.into()], Format::Unified(splice)))

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use providers::{Provider, SecretRef, Target};
 use secrecy::SecretString;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use wire::endpoint::{EndpointConfig, ServedEntity};
 
 use super::credentials::{Credentials, Unauthorized, authorize};
@@ -95,6 +96,7 @@ fn entity(
         name: served.name.as_deref().unwrap_or_default().into(),
         model: model.name.clone(),
         provider_name: registration.name,
+        mark: mark(registration.name, &model.name, &provider.target(&model.name, task, false)),
         provider,
         weight,
         timeouts: timeouts(served, defaults.timeouts),
@@ -102,6 +104,18 @@ fn entity(
         streaming,
     };
     Ok((entity, task))
+}
+
+/// 48 bits: enough that no two entities of a server share one.
+fn mark(provider: &str, model: &str, target: &Target) -> Arc<str> {
+    let mut hash = Sha256::new();
+    let secrets = target.auth.secrets().into_iter().map(ToString::to_string);
+    for part in [provider, model, &target.url].into_iter().map(str::to_owned).chain(secrets) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest = hash.finalize();
+    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 fn timeouts(served: &ServedEntity, defaults: Timeouts) -> Timeouts {

@@ -40,6 +40,9 @@ pub struct Entity {
     pub model: String,
     pub provider_name: &'static str,
     pub provider: Box<dyn Provider>,
+    /// Tells what this entity signs from what another does: the same for the same provider, model, address
+    /// and credentials, whatever the entity is called.
+    pub mark: Arc<str>,
     /// Share of the traffic, in percent; 0 is reached by fallback only.
     pub weight: u32,
     pub timeouts: Timeouts,

@@ -9,6 +9,7 @@ mod answer;
 mod capabilities;
 mod chat;
 mod config;
+mod corpus;
 mod docs;
 mod embeddings;
 mod hostile;
