@@ -13,11 +13,13 @@ mod world;
 
 mod cancellation;
 mod chat;
+mod conversation;
 mod fallback;
 mod fuzz;
 mod leaks;
 mod pressure;
 mod provider_errors;
+mod reasoning;
 mod refusals;
 mod streams;
 mod timeouts;

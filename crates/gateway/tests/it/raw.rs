@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -35,6 +37,7 @@ pub(crate) struct Raw {
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     written: Arc<AtomicUsize>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Play {
@@ -81,16 +84,21 @@ impl Raw {
     pub(crate) async fn with(world: &World, play: impl Fn(usize) -> Play + Send + Sync + 'static) -> Self {
         let listener = small_buffers();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let raw =
-            Self { url, connections: Arc::default(), requests: Arc::default(), written: Arc::default() };
+        let raw = Self {
+            url,
+            connections: Arc::default(),
+            requests: Arc::default(),
+            written: Arc::default(),
+            bodies: Arc::default(),
+        };
         let (accepted, play, tasks) = (raw.connections.clone(), Arc::new(play), world.tasks.clone());
-        let counts = (raw.requests.clone(), raw.written.clone());
+        let counts = (raw.requests.clone(), raw.written.clone(), raw.bodies.clone());
         world.tasks.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 accepted.fetch_add(1, Ordering::SeqCst);
                 let (counts, play) = (counts.clone(), play.clone());
                 // A peer that leaves early is part of many tests.
-                tasks.spawn(async move { drop(serve(socket, &counts.0, &counts.1, play.as_ref()).await) });
+                tasks.spawn(async move { drop(serve(socket, &counts, play.as_ref()).await) });
             }
         });
         raw
@@ -104,6 +112,11 @@ impl Raw {
         self.requests.load(Ordering::SeqCst)
     }
 
+    /// The bodies that came, in order.
+    pub(crate) fn bodies(&self) -> Vec<Value> {
+        self.bodies.lock().iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
+    }
+
     /// Bytes that the kernel took.
     pub(crate) fn written(&self) -> usize {
         self.written.load(Ordering::SeqCst)
@@ -112,15 +125,13 @@ impl Raw {
 
 async fn serve(
     mut socket: TcpStream,
-    asked: &AtomicUsize,
-    written: &AtomicUsize,
+    (asked, written, bodies): &(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<Mutex<Vec<Vec<u8>>>>),
     play: &(dyn Fn(usize) -> Play + Send + Sync),
 ) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     loop {
-        if !read_request(&mut socket).await? {
-            return Ok(());
-        }
+        let Some(body) = read_request(&mut socket).await? else { return Ok(()) };
+        bodies.lock().push(body);
         let play = play(asked.fetch_add(1, Ordering::SeqCst));
         for piece in &play.pieces {
             socket.write_all(piece).await?;
@@ -150,12 +161,12 @@ async fn reset(socket: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// False at the end of the connection.
-async fn read_request(socket: &mut TcpStream) -> std::io::Result<bool> {
+/// The body of the next request; `None` at the end of the connection.
+async fn read_request(socket: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {
     let (mut head, mut byte) = (Vec::new(), [0; 1]);
     while !head.ends_with(b"\r\n\r\n") {
         if socket.read(&mut byte).await? == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         head.push(byte[0]);
     }
@@ -163,7 +174,7 @@ async fn read_request(socket: &mut TcpStream) -> std::io::Result<bool> {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     socket.read_exact(&mut body).await?;
-    Ok(true)
+    Ok(Some(body))
 }
 
 /// The address of a server that is not there any more.
