@@ -11,6 +11,7 @@ pub mod names;
 pub mod provider;
 pub mod secret;
 
+mod amazon_bedrock;
 mod anthropic;
 mod custom;
 mod openai;
@@ -25,10 +26,11 @@ pub use provider::{Codec, Framing, Provider, Registration, Setting, Splice, Targ
 pub use secret::SecretRef;
 
 /// Formats that more than one provider speaks, under the names of the formats.
-pub(crate) use anthropic::Messages;
+pub(crate) use anthropic::{Messages, claude};
 
 /// Every provider there is: the single source for parsing, validation, docs and tests.
-pub const ALL: &[Registration] = &[openai::REGISTRATION, anthropic::REGISTRATION, custom::REGISTRATION];
+pub const ALL: &[Registration] =
+    &[openai::REGISTRATION, anthropic::REGISTRATION, amazon_bedrock::REGISTRATION, custom::REGISTRATION];
 
 /// The provider registered under `name`.
 pub fn find(name: &str) -> Option<&'static Registration> {

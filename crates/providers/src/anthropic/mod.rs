@@ -1,7 +1,7 @@
 //! Anthropic Messages. Wire facts: the `anthropic` Python SDK and `docs.anthropic.com/en/api/messages`.
 
+pub(crate) mod claude;
 mod content;
-mod models;
 mod request;
 mod response;
 mod stream;

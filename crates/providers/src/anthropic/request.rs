@@ -5,12 +5,9 @@ use ::wire::chat::ChatRequest;
 use serde_json::{Value, json};
 
 use super::content::{Conversation, Turn};
-use super::{models, tools};
+use super::{claude, tools};
 use crate::codec::{Encoded, Refused};
 use crate::names::Names;
-
-/// The smallest thinking budget the API takes, in tokens.
-const MIN_BUDGET: u64 = 1024;
 
 pub(super) fn encode(model: &str, request: &ChatRequest) -> Result<Encoded, Refused> {
     if request.n.is_some_and(|n| n > 1) {
@@ -26,7 +23,7 @@ pub(super) fn encode(model: &str, request: &ChatRequest) -> Result<Encoded, Refu
     }
     let mut body = Object::new();
     body.insert("model".to_owned(), model.into());
-    let bound = request.output_bound().unwrap_or_else(|| models::default_max_tokens(model));
+    let bound = request.output_bound().unwrap_or_else(|| claude::default_max_tokens(model));
     body.insert("max_tokens".to_owned(), bound.into());
     tools::encode(request, &mut body, &mut names)?;
     response_format(request, &mut body)?;
@@ -55,7 +52,7 @@ fn turn(turn: Turn) -> Value {
 fn system(request: &ChatRequest, mut blocks: Vec<Value>, body: &mut Object) {
     // The API has no plain JSON mode; the instruction is what its own documentation advises.
     if request.response_format.as_ref().is_some_and(|f| f["type"] == "json_object") {
-        blocks.push(json!({"type": "text", "text": "Answer with one JSON object and nothing else."}));
+        blocks.push(json!({"type": "text", "text": claude::JSON_HINT}));
     }
     let system = match blocks.as_slice() {
         [] => return,
@@ -66,12 +63,12 @@ fn system(request: &ChatRequest, mut blocks: Vec<Value>, body: &mut Object) {
 }
 
 fn sampling(model: &str, request: &ChatRequest, thinking: bool, body: &mut Object) {
-    if models::takes_sampling(model) && !thinking {
+    if claude::takes_sampling(model) && !thinking {
         // The unified range is 0 to 2, this API's 0 to 1.
         if let Some(temperature) = request.temperature {
             body.insert("temperature".to_owned(), temperature.clamp(0.0, 1.0).into());
         }
-        let both = request.temperature.is_some() && !models::takes_both_samplers(model);
+        let both = request.temperature.is_some() && !claude::takes_both_samplers(model);
         if let Some(top_p) = request.top_p.filter(|_| !both) {
             body.insert("top_p".to_owned(), top_p.into());
         }
@@ -97,7 +94,7 @@ fn response_format(request: &ChatRequest, body: &mut Object) -> Result<(), Refus
                 return Err(Refused::new("response_format.json_schema.schema", "is required"));
             };
             let mut schema = schema.clone();
-            close_objects(&mut schema);
+            claude::close_objects(&mut schema);
             output_config(body, "format", json!({"type": "json_schema", "schema": schema}));
             Ok(())
         }
@@ -114,22 +111,6 @@ fn output_config(body: &mut Object, key: &str, value: Value) {
     config[key] = value;
 }
 
-/// Every object of an output schema must say `additionalProperties: false`.
-fn close_objects(schema: &mut Value) {
-    match schema {
-        Value::Object(map) => {
-            let is_object =
-                |t: &Value| t == "object" || t.as_array().is_some_and(|t| t.iter().any(|t| t == "object"));
-            if map.get("type").is_some_and(is_object) {
-                map.insert("additionalProperties".to_owned(), false.into());
-            }
-            map.values_mut().for_each(close_objects);
-        }
-        Value::Array(items) => items.iter_mut().for_each(close_objects),
-        _ => {}
-    }
-}
-
 /// Sets `thinking` from `thinking` or `reasoning_effort`; tells whether a budgeted thinking is on, which
 /// excludes sampling parameters and forced tools.
 fn thinking(model: &str, request: &ChatRequest, conversation: &Conversation, body: &mut Object) -> bool {
@@ -138,26 +119,27 @@ fn thinking(model: &str, request: &ChatRequest, conversation: &Conversation, bod
     let (thinking, budget) = match (&request.thinking, effort) {
         (Some(given), _) => (given.clone(), given["budget_tokens"].as_u64()),
         (None, None) => return false,
-        (None, Some(_)) if models::thinks_adaptively(model) => (json!({"type": "adaptive"}), None),
+        (None, Some(_)) if claude::thinks_adaptively(model) => (json!({"type": "adaptive"}), None),
         (None, Some(effort)) => {
-            let budget = effort_budget(effort);
+            let budget = claude::effort_budget(effort);
             (json!({"type": "enabled", "budget_tokens": budget}), Some(budget))
         }
     };
-    if thinking["type"] != "enabled" || models::thinks_only_adaptively(model) {
-        let adaptive = adaptive(thinking);
+    if thinking["type"] != "enabled" || claude::thinks_only_adaptively(model) {
+        let adaptive = claude::adaptive(thinking);
         if let Some(effort) = effort.filter(|_| adaptive["type"] == "adaptive") {
-            output_config(body, "effort", effort_level(model, effort).into());
+            output_config(body, "effort", claude::effort_level(model, effort).into());
         }
         body.insert("thinking".to_owned(), adaptive);
         return false;
     }
-    if loop_without_signature(conversation) || (request.output_bound().is_some() && max_tokens <= MIN_BUDGET)
+    if loop_without_signature(conversation)
+        || (request.output_bound().is_some() && max_tokens <= claude::MIN_BUDGET)
     {
         return false;
     }
     let mut thinking = thinking;
-    let mut budget = budget.unwrap_or(MIN_BUDGET).max(MIN_BUDGET);
+    let mut budget = budget.unwrap_or(claude::MIN_BUDGET).max(claude::MIN_BUDGET);
     if budget >= max_tokens {
         if request.output_bound().is_some() {
             budget = max_tokens - 1;
@@ -169,15 +151,6 @@ fn thinking(model: &str, request: &ChatRequest, conversation: &Conversation, bod
     body.insert("thinking".to_owned(), thinking);
     relax_forced_tool(body);
     true
-}
-
-/// A budget for a model that takes none: how long to think is left to the model and its effort.
-fn adaptive(mut thinking: Value) -> Value {
-    if let Some(fields) = thinking.as_object_mut().filter(|t| t.get("type").is_some_and(|t| t == "enabled")) {
-        fields.insert("type".to_owned(), "adaptive".into());
-        fields.shift_remove("budget_tokens");
-    }
-    thinking
 }
 
 /// While a tool loop is open the signed thinking of its turn must be replayed. A client that dropped it
@@ -198,24 +171,6 @@ fn relax_forced_tool(body: &mut Object) {
             auto["disable_parallel_tool_use"] = disable.clone();
         }
         *choice = auto;
-    }
-}
-
-fn effort_budget(effort: &str) -> u64 {
-    match effort {
-        "minimal" | "low" => MIN_BUDGET,
-        "high" => 4096,
-        "xhigh" => 8192,
-        "max" => 16384,
-        _ => 2048,
-    }
-}
-
-fn effort_level<'a>(model: &str, effort: &'a str) -> &'a str {
-    match effort {
-        "minimal" => "low",
-        "xhigh" if !models::thinks_only_adaptively(model) => "max",
-        other => other,
     }
 }
 

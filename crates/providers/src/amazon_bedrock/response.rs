@@ -1,0 +1,156 @@
+//! Converse reply to unified reply, and errors.
+
+use ::wire::chat::{ChatResponse, Choice, Content, FunctionCall, Message, ToolCall};
+use ::wire::usage::{PromptDetails, Usage};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::codec::{Malformed, UpstreamError};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply {
+    output: Option<Output>,
+    stop_reason: Option<String>,
+    usage: Option<Counts>,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    message: Option<Said>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    content: Option<Vec<Value>>,
+}
+
+/// Counts may be missing or null.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Counts {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_write_input_tokens: Option<u64>,
+}
+
+pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
+    let reply: Reply = serde_json::from_slice(body)?;
+    let content = reply.output.and_then(|o| o.message).and_then(|m| m.content);
+    let content = content.ok_or_else(|| Malformed("the reply has no output.message.content".to_owned()))?;
+    let message = message(content);
+    let finish = finish_reason(reply.stop_reason.as_deref(), message.tool_calls.is_some());
+    Ok(ChatResponse {
+        object: "chat.completion".to_owned(),
+        choices: vec![Choice { message, finish_reason: Some(finish.to_owned()), ..Choice::default() }],
+        usage: reply.usage.and_then(usage),
+        ..ChatResponse::default()
+    })
+}
+
+fn message(content: Vec<Value>) -> Message {
+    let (mut text, mut reasoning) = (String::new(), String::new());
+    let (mut calls, mut blocks) = (Vec::new(), Vec::new());
+    for block in content {
+        if let Some(piece) = block["text"].as_str() {
+            text.push_str(piece);
+        } else if let Some(call) = block.get("toolUse") {
+            calls.push(tool_call(call));
+        } else if let Some(thought) = block.get("reasoningContent") {
+            reasoning.push_str(thought["reasoningText"]["text"].as_str().unwrap_or_default());
+            blocks.extend(thinking_block(thought));
+        }
+    }
+    let content = (!text.is_empty() || calls.is_empty()).then_some(Content::Text(text));
+    Message {
+        role: "assistant".to_owned(),
+        content,
+        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+        thinking_blocks: (!blocks.is_empty()).then_some(blocks),
+        tool_calls: (!calls.is_empty()).then_some(calls),
+        ..Message::default()
+    }
+}
+
+/// What a follow-up turn needs: signed text, or what only the provider can read.
+fn thinking_block(thought: &Value) -> Option<Value> {
+    if let Some(data) = thought["redactedContent"].as_str() {
+        return Some(json!({"type": "redacted_thinking", "data": data}));
+    }
+    let text = &thought["reasoningText"];
+    let signature = text["signature"].as_str().filter(|s| !s.is_empty())?;
+    Some(json!({"type": "thinking", "thinking": text["text"], "signature": signature}))
+}
+
+fn tool_call(call: &Value) -> ToolCall {
+    let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
+    let arguments = if call["input"].is_null() { "{}".to_owned() } else { call["input"].to_string() };
+    ToolCall {
+        id: text("toolUseId"),
+        kind: "function".to_owned(),
+        function: FunctionCall { name: text("name"), arguments, ..FunctionCall::default() },
+        ..ToolCall::default()
+    }
+}
+
+/// `called` stands in for a stop reason that was not told.
+pub(super) fn finish_reason(stop_reason: Option<&str>, called: bool) -> &'static str {
+    match stop_reason {
+        Some("max_tokens" | "model_context_window_exceeded") => "length",
+        Some("tool_use") => "tool_calls",
+        Some("guardrail_intervened" | "content_filtered") => "content_filter",
+        None if called => "tool_calls",
+        _ => "stop",
+    }
+}
+
+/// Cache reads and writes are counted apart from `inputTokens`; the unified count includes them. `None`
+/// where nothing was counted. The counts are not ours: sums saturate.
+pub(super) fn usage(counts: Counts) -> Option<Usage> {
+    let (read, written) = (counts.cache_read_input_tokens, counts.cache_write_input_tokens);
+    let inputs = [counts.input_tokens, read, written];
+    if inputs.iter().all(Option::is_none) && counts.output_tokens.is_none() {
+        return None;
+    }
+    let input = inputs.into_iter().flatten().fold(0, u64::saturating_add);
+    let output = counts.output_tokens.unwrap_or(0);
+    let prompt =
+        PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
+    Some(Usage {
+        prompt_tokens: input,
+        completion_tokens: output,
+        total_tokens: input.saturating_add(output),
+        prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
+        ..Usage::default()
+    })
+}
+
+/// `{"message"}`, `{"Message"}` or `{"__type", "message"}`. What the service calls a timeout of the model
+/// (408) and a fault of the model (424) are its own faults, and let another entity try.
+pub(super) fn error(status: u16, body: &[u8]) -> UpstreamError {
+    let status = match status {
+        0 => 502,
+        408 => 504,
+        424 => 502,
+        status => status,
+    };
+    UpstreamError::read(status, body, |body| {
+        let text = body.get("message").or_else(|| body.get("Message"))?;
+        Some(text.as_str()?.to_owned())
+    })
+}
+
+/// The status of an exception in a stream, by its type in the service model.
+pub(super) fn exception_status(name: &str) -> u16 {
+    match name {
+        "validationException" | "serviceQuotaExceededException" => 400,
+        "accessDeniedException" => 403,
+        "resourceNotFoundException" => 404,
+        "throttlingException" | "modelNotReadyException" => 429,
+        "internalServerException" => 500,
+        "serviceUnavailableException" => 503,
+        "modelTimeoutException" => 504,
+        _ => 502,
+    }
+}

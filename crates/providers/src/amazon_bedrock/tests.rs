@@ -1,0 +1,230 @@
+//! What the shared suite cannot know of this provider.
+
+use ::wire::chat::ChatRequest;
+use serde_json::{Value, json};
+
+use super::{Converse, Maker, REGISTRATION, segment};
+use crate::codec::{ChatCodec, Encoded, Refused};
+use crate::provider::{Codec, Defaults, Provider, Task};
+
+const CLAUDE: &str = "us.anthropic.claude-3-7-sonnet-20250219-v1:0";
+
+fn encode(model: &str, body: Value) -> Result<Encoded, Refused> {
+    let request: ChatRequest = serde_json::from_value(body).unwrap();
+    Converse { maker: Maker::Anthropic }.encode(model, &request)
+}
+
+fn sent(body: Value) -> Value {
+    encode(CLAUDE, body).unwrap().body
+}
+
+fn user(content: Value) -> Value {
+    sent(json!({"messages": [{"role": "user", "content": content}]}))["messages"][0]["content"].clone()
+}
+
+fn build(block: Value) -> Result<Box<dyn Provider>, String> {
+    let credentials = ("service_credentials".to_owned(), "lake=arn:aws:iam::1:role/lake, x=arn:y".to_owned());
+    let defaults = Defaults::new([credentials]);
+    (REGISTRATION.build)(block.as_object().unwrap(), &defaults).map_err(|e| e.to_string())
+}
+
+fn block(extra: Value) -> Value {
+    let mut block = json!({"aws_region": "us-east-1", "bedrock_provider": "Anthropic"});
+    block.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    block
+}
+
+#[test]
+fn a_model_is_one_segment_of_the_path() {
+    assert_eq!(segment("anthropic.claude-v2:1"), "anthropic.claude-v2%3A1");
+    let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.x";
+    assert_eq!(segment(arn), "arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x");
+}
+
+#[test]
+fn there_is_exactly_one_way_to_authenticate() {
+    let keys = json!({"aws_access_key_id": "{{secrets/a/b}}", "aws_secret_access_key": "{{secrets/a/c}}"});
+    assert_eq!(build(block(keys.clone())).unwrap().target("m", Task::Chat, false).auth.secrets().len(), 2);
+    assert!(build(block(json!({}))).unwrap_err().contains("aws_access_key_id"));
+    let half = build(block(json!({"aws_access_key_id": "{{secrets/a/b}}"}))).unwrap_err();
+    assert!(half.starts_with("aws_secret_access_key"), "{half}");
+    let mut both = keys;
+    both["instance_profile_arn"] = "arn:aws:iam::1:instance-profile/p".into();
+    assert!(build(block(both)).unwrap_err().contains("not several"));
+}
+
+#[test]
+fn roles_come_from_profiles_and_from_named_credentials() {
+    let auth = |extra| format!("{:?}", build(block(extra)).unwrap().target("m", Task::Chat, false).auth);
+    let profile = auth(json!({"instance_profile_arn": "arn:aws:iam::1:instance-profile/p"}));
+    assert!(profile.contains("arn:aws:iam::1:role/p"), "{profile}");
+    assert!(auth(json!({"uc_service_credential_name": "lake"})).contains("arn:aws:iam::1:role/lake"));
+    let unknown = build(block(json!({"uc_service_credential_name": "lakes"}))).unwrap_err();
+    assert!(unknown.contains("did you mean \"lake\""), "{unknown}");
+    assert!(build(block(json!({"instance_profile_arn": "p"}))).is_err());
+}
+
+#[test]
+fn a_region_or_a_maker_that_cannot_be_is_refused() {
+    let with = |region: &str, maker: &str| {
+        build(
+            json!({"aws_region": region, "bedrock_provider": maker, "instance_profile_arn": "arn:aws:iam::1:role/p"}),
+        )
+    };
+    assert!(with("us-east-1.evil.org/", "amazon").unwrap_err().contains("is no region"));
+    assert!(with("us-east-1", "antropic").unwrap_err().contains("did you mean \"anthropic\""));
+    assert!(with("us-east-1", "ai21labs").is_ok());
+}
+
+#[test]
+fn what_a_model_does_is_told_by_its_name() {
+    let provider = build(block(json!({"instance_profile_arn": "arn:aws:iam::1:role/p"}))).unwrap();
+    let chats = |model| matches!(provider.codec(model, Task::Chat), Some(Codec::Chat(_)));
+    let embeds = |model| matches!(provider.codec(model, Task::Embeddings), Some(Codec::Embeddings(_)));
+    for model in [
+        "us.anthropic.claude-sonnet-4-5-v1:0",
+        "amazon.nova-pro-v1:0",
+        "arn:aws:bedrock:x:1:inference-profile/y",
+    ] {
+        assert!(chats(model) && !embeds(model), "{model}");
+    }
+    for model in
+        ["amazon.titan-embed-text-v1", "eu.cohere.embed-v4:0", "amazon.nova-2-multimodal-embeddings-v1:0"]
+    {
+        assert!(embeds(model) && !chats(model), "{model}");
+    }
+}
+
+#[test]
+fn tools_of_the_history_are_declared() {
+    let history = json!([{"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [{"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+        {"role": "tool", "tool_call_id": "functions.f:0", "content": " "}]);
+    let body = sent(json!({"messages": history, "tool_choice": "none", "tools": [
+        {"type": "function", "function": {"name": "g", "parameters": {}}}]}));
+    assert_eq!(
+        body["toolConfig"],
+        json!({"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}}]})
+    );
+    let result = &body["messages"][2]["content"][0]["toolResult"];
+    assert_eq!(*result, json!({"toolUseId": "functions.f:0", "content": [{"json": {}}]}));
+}
+
+#[test]
+fn a_failed_tool_says_so_and_an_orphan_result_is_text() {
+    let body = sent(json!({"messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c", "content": "exit 1", "is_error": true},
+        {"role": "tool", "tool_call_id": "other", "content": "lost"}]}));
+    let blocks = &body["messages"][2]["content"];
+    assert_eq!(blocks[0]["toolResult"]["status"], "error");
+    assert_eq!(blocks[1]["text"], "[tool result other] lost");
+}
+
+#[test]
+fn cache_points_stand_behind_what_they_mark() {
+    let marker = json!({"type": "ephemeral", "ttl": "1h"});
+    let content =
+        user(json!([{"type": "text", "text": "a", "cache_control": marker}, {"type": "text", "text": "b"}]));
+    assert_eq!(
+        content,
+        json!([{"text": "a"}, {"cachePoint": {"type": "default", "ttl": "1h"}}, {"text": "b"}])
+    );
+}
+
+#[test]
+fn documents_have_legal_names_once_and_a_text_beside_them() {
+    let file = |name: &str| json!({"type": "file", "file": {"filename": name, "file_data": "data:application/pdf;base64,JVBERg=="}});
+    let content = user(json!([file("a  b.c.pdf"), file("a_b.c.pdf"), file("…")]));
+    let names: Vec<&str> =
+        content.as_array().unwrap().iter().filter_map(|b| b["document"]["name"].as_str()).collect();
+    assert_eq!(names, ["a b c", "a b c (2)", "document"]);
+    assert_eq!(content[0], json!({"text": "a b c"}));
+    let csv =
+        json!({"type": "file", "file": {"filename": "t.csv", "file_data": "data:text/plain;base64,YQ=="}});
+    assert_eq!(user(json!([csv]))[1]["document"]["format"], "csv");
+}
+
+#[test]
+fn what_it_cannot_fetch_or_read_is_refused_by_its_path() {
+    let refused =
+        |part: Value| encode(CLAUDE, json!({"messages": [{"role": "user", "content": [part]}]})).unwrap_err();
+    let image = refused(json!({"type": "image_url", "image_url": {"url": "https://h/a.png"}}));
+    assert_eq!(image.field, "messages[0].content[0].image_url.url");
+    assert!(refused(json!({"type": "video_url"})).reason.contains("video_url"));
+}
+
+#[test]
+fn a_budget_leaves_room_and_excludes_sampling_and_force() {
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    let body = sent(
+        json!({"messages": [{"role": "user", "content": "q"}], "reasoning_effort": "high", "temperature": 0.5,
+        "max_tokens": 2000, "tools": tools, "tool_choice": "required"}),
+    );
+    assert_eq!(
+        body["additionalModelRequestFields"]["thinking"],
+        json!({"type": "enabled", "budget_tokens": 1999})
+    );
+    assert_eq!(body["inferenceConfig"], json!({"maxTokens": 2000}));
+    assert_eq!(body["toolConfig"]["toolChoice"], json!({"auto": {}}));
+    let unbounded = sent(json!({"messages": [{"role": "user", "content": "q"}], "reasoning_effort": "high"}));
+    let (bound, thinking) =
+        (&unbounded["inferenceConfig"]["maxTokens"], &unbounded["additionalModelRequestFields"]);
+    assert!(bound.as_u64() > thinking["thinking"]["budget_tokens"].as_u64(), "{unbounded}");
+}
+
+#[test]
+fn each_family_has_its_own_word_for_effort() {
+    let additional = |model: &str| {
+        let body = json!({"messages": [{"role": "user", "content": "q"}], "reasoning_effort": "high"});
+        encode(model, body).unwrap().body["additionalModelRequestFields"].clone()
+    };
+    assert_eq!(additional("amazon.nova-2-lite-v1:0")["reasoningConfig"]["maxReasoningEffort"], "high");
+    assert_eq!(additional("openai.gpt-oss-120b-1:0"), json!({"reasoning_effort": "high"}));
+    assert_eq!(additional("anthropic.claude-opus-4-7-v1:0")["thinking"], json!({"type": "adaptive"}));
+    assert_eq!(additional("meta.llama3-70b-instruct-v1:0"), Value::Null);
+    assert_eq!(
+        additional("arn:aws:bedrock:x:1:application-inference-profile/y")["thinking"]["type"],
+        "enabled"
+    );
+}
+
+#[test]
+fn signed_reasoning_goes_back_as_it_came_and_unsigned_stays_away() {
+    let body = sent(
+        json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "thinking_blocks": [
+        {"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "redacted_thinking", "data": "ZA=="},
+        {"type": "thinking", "thinking": "unsigned"}]}, {"role": "user", "content": "r"}]}),
+    );
+    assert_eq!(
+        body["messages"][1]["content"],
+        json!([{"reasoningContent": {"reasoningText": {"text": "t", "signature": "s"}}},
+            {"reasoningContent": {"redactedContent": "ZA=="}}, {"text": "a"}])
+    );
+}
+
+#[test]
+fn long_names_and_ids_are_made_to_fit() {
+    let name = "mcp__a_server_with_a_very_long_name__a_tool_with_an_even_longer_name_than_that";
+    let id = "x".repeat(70) + "tail";
+    let encoded = encode(CLAUDE, json!({"messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [{"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": id, "content": "r"}]})).unwrap();
+    let used = &encoded.body["messages"][1]["content"][0]["toolUse"];
+    assert!(used["name"].as_str().unwrap().len() <= 64 && used["toolUseId"].as_str().unwrap().len() == 64);
+    assert_eq!(used["toolUseId"], encoded.body["messages"][2]["content"][0]["toolResult"]["toolUseId"]);
+}
+
+#[test]
+fn faults_of_the_service_let_another_entity_try() {
+    let codec = Converse { maker: Maker::Anthropic };
+    assert_eq!(codec.error(408, br#"{"message":"m"}"#).status, 504);
+    assert_eq!(codec.error(424, br#"{"message":"m"}"#).status, 502);
+    assert_eq!(codec.error(400, br#"{"__type":"ValidationException","Message":"m"}"#).message, "m");
+    let mut stream = codec.stream();
+    let fault =
+        stream.event("exception:throttlingException", br#"{"message":"slow"}"#, &mut Vec::new()).unwrap_err();
+    assert!(
+        matches!(fault, crate::StreamFault::Upstream(e) if (e.status, e.message.as_str()) == (429, "slow"))
+    );
+}
