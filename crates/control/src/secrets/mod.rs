@@ -4,6 +4,7 @@ pub(crate) mod acls;
 pub(crate) mod scopes;
 pub(crate) mod values;
 
+use http::Method;
 use policy::Principal;
 use providers::SecretRef;
 use providers::fields::{Kind, lookup};
@@ -11,8 +12,10 @@ use store::Store;
 use store::model::ScopePermission;
 use wire::endpoint::EndpointConfig;
 use wire::error::ApiError;
+use wire::secrets::ScopeRef;
 
 use crate::reply::Failure;
+use crate::request::Call;
 
 /// The server's own scope, for credentials that came as `*_plaintext`. Its name is no legal scope name,
 /// so that no request can name it.
@@ -74,7 +77,16 @@ pub(crate) async fn permission(
     Ok(acls.iter().filter(|entry| own(&entry.principal)).map(|entry| entry.permission).max())
 }
 
-/// Errors unless the scope is there and `principal` has `needed` on it.
+/// Errors unless the scope that a call names, in its query or its body, is there and the caller has `needed`
+/// on it.
+pub(crate) async fn admit(call: &Call, method: &Method, needed: ScopePermission) -> Result<(), Failure> {
+    let scope = match *method {
+        Method::GET => call.query("scope")?.to_owned(),
+        _ => call.json::<ScopeRef>()?.scope,
+    };
+    require(call.control.store(), call.caller()?, &scope, needed).await
+}
+
 async fn require(
     store: &dyn Store,
     principal: &Principal,
