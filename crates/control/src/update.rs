@@ -119,6 +119,7 @@ pub(crate) async fn start(
     author: &str,
 ) -> Result<(), Failure> {
     let pending = PendingUpdate {
+        id: uuid::Uuid::new_v4().simple().to_string(),
         status: UpdateStatus::InProgress,
         config: candidate.config.clone(),
         author: author.to_owned(),
@@ -126,7 +127,7 @@ pub(crate) async fn start(
         reason: String::new(),
     };
     record.document.update = Some(pending.clone());
-    control.store().update_endpoint(record).await?;
+    control.store().revise_endpoint(record, author).await?;
     let (task_control, id) = (control.clone(), record.id.clone());
     control.inner.jobs.spawn(async move {
         let result = candidate.probe(&task_control).await;
