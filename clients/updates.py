@@ -172,11 +172,16 @@ class Load:
             thread.join()
 
 
+def slow(name):
+    """A model that answers after a second: all callers are in a call almost always, and changes come in the middle of it."""
+    return f"echo-{name};latency_ms=1000"
+
+
 def change(turn, versions, keys, revisions):
     """One update, rotation or rollback."""
     if turn % 3 == 0:
         name = f"v{turn}"
-        versions.change(name, lambda: configure(entity(name, model=f"echo-{name}")).ok())
+        versions.change(name, lambda: configure(entity(name, model=slow(name))).ok())
         revisions[name] = get(f"{OURS}/revisions").ok()["revisions"][-1]["revision"]
     elif turn % 3 == 1:
         key = f"{PROVIDER_KEY}-{turn}"
@@ -189,7 +194,7 @@ def change(turn, versions, keys, revisions):
 @check(f"{CHANGES} updates, rollbacks and secret rotations under {LOAD_THREADS} concurrent callers: no failed request, "
        "each served by exactly one version that was active during it")
 def under_load():
-    configure(entity("start", model="echo-start")).ok()
+    configure(entity("start", model=slow("start"))).ok()
     revisions = {"start": get(f"{OURS}/revisions").ok()["revisions"][-1]["revision"]}
     versions, keys = Eras("start"), Eras(PROVIDER_KEY)
     with Load() as load:
@@ -207,7 +212,7 @@ def under_load():
         assert received[question] == 1, (question, received[question])
         upstream = sent[question]
         # The header, the answer, what the provider was asked for: all of one version.
-        assert model == f"echo-{name}" == upstream["body"]["model"], (name, model, upstream["body"]["model"])
+        assert model == slow(name) == upstream["body"]["model"], (name, model, upstream["body"]["model"])
         assert versions.had(name, start, end), f"{question}: {name} was not active while it ran"
         key = upstream["headers"]["authorization"].removeprefix("Bearer ")
         assert keys.had(key, start, end), f"{question}: its key was not the secret's value while it ran"

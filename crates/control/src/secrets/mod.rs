@@ -33,17 +33,26 @@ pub(crate) fn place(reference: &SecretRef) -> (&str, &str) {
 
 /// Every secret that a config names.
 pub(crate) fn references(config: &EndpointConfig) -> Vec<SecretRef> {
-    let mut out = Vec::new();
-    for model in config.served_entities.iter().filter_map(|e| e.external_model.as_ref()) {
-        let Some(registration) = providers::find(&model.provider) else { continue };
-        let Some(block) = model.config.get(registration.config_field).and_then(|b| b.as_object()) else {
-            continue;
-        };
-        let secrets = registration.fields.iter().filter(|f| f.kind == Kind::Secret);
-        out.extend(secrets.filter_map(|f| SecretRef::parse(lookup(block, f.path)?.as_str()?)));
-    }
+    let mut out: Vec<SecretRef> = named(config).into_iter().map(|(_, reference)| reference).collect();
     out.sort();
     out.dedup();
+    out
+}
+
+/// The fields of a config that name a secret, with their paths.
+pub(crate) fn named(config: &EndpointConfig) -> Vec<(String, SecretRef)> {
+    let mut out = Vec::new();
+    for (at, entity) in config.served_entities.iter().enumerate() {
+        let Some(model) = &entity.external_model else { continue };
+        let Some(registration) = providers::find(&model.provider) else { continue };
+        let name = registration.config_field;
+        let Some(block) = model.config.get(name).and_then(|b| b.as_object()) else { continue };
+        let secrets = registration.fields.iter().filter(|f| f.kind == Kind::Secret);
+        out.extend(secrets.filter_map(|f| {
+            let reference = SecretRef::parse(lookup(block, f.path)?.as_str()?)?;
+            Some((format!("config.served_entities[{at}].external_model.{name}.{}", f.path), reference))
+        }));
+    }
     out
 }
 

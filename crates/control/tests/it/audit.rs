@@ -43,12 +43,18 @@ async fn seen(world: &World, method: &str, path: &str, body: Value) -> (Value, V
     let answer = world.act(method, path, body).await;
     assert!(answer.status.is_success(), "{method} {path}: {}", answer.body);
     let records = world.audit.take();
-    let [allowed, done] = &records[..] else { panic!("{method} {path}: {records:?}") };
-    let read = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
-    match (&allowed.phase, &done.phase) {
-        (AuditPhase::Allowed { before }, AuditPhase::Done { after, .. }) => (read(before), read(after)),
-        other => panic!("{method} {path}: {other:?}"),
-    }
+    let phases: Vec<&AuditPhase> = records.iter().map(|r| &r.phase).collect();
+    assert!(
+        matches!(phases[..], [AuditPhase::Allowed { .. }, AuditPhase::Done { .. }]),
+        "{method} {path}: {phases:?}"
+    );
+    let object = |phase: &AuditPhase| match phase {
+        AuditPhase::Allowed { before: text } | AuditPhase::Done { after: text, .. } => {
+            serde_json::from_str(text).unwrap_or(Value::Null)
+        }
+        AuditPhase::Denied { .. } => Value::Null,
+    };
+    (object(phases[0]), object(phases[1]))
 }
 
 #[tokio::test]

@@ -99,10 +99,10 @@ impl Powers {
     fn exceed(&self, before: &Self) -> bool {
         let level = |(id, level)| before.levels.get(id) < Some(level);
         !self.groups.is_subset(&before.groups)
-            || self.can_create > before.can_create
+            || (self.can_create && !before.can_create)
             || self.levels.iter().any(level)
-            || self.reads_secret > before.reads_secret
-            || self.manages_scope > before.manages_scope
+            || (self.reads_secret && !before.reads_secret)
+            || (self.manages_scope && !before.manages_scope)
     }
 }
 
