@@ -16,6 +16,7 @@ const MAX_TAGS: usize = 20;
 
 pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     let mut asked: CreateEndpoint = call.json()?;
+    check_name(&asked.name)?;
     let (config, validate) = take_config(&mut asked)?;
     check(&asked)?;
     let control = &call.control;
@@ -94,7 +95,6 @@ fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
 }
 
 fn check(asked: &CreateEndpoint) -> Result<(), ApiError> {
-    check_name(&asked.name)?;
     if asked.route_optimized == Some(true) {
         return Err(ApiError::invalid("route_optimized: external models cannot be route-optimized"));
     }
@@ -112,6 +112,10 @@ fn check_name(name: &str) -> Result<(), ApiError> {
         return Err(ApiError::invalid(format!(
             "name: {shown:?} must be 1 to 63 letters, digits, `-` or `_`"
         )));
+    }
+    // `…/serving-endpoints/pt` is a route of its own: an endpoint of that name could not be read or deleted.
+    if name == "pt" {
+        return Err(ApiError::invalid("name: \"pt\" is a path of the API, choose another"));
     }
     if name.starts_with("databricks-") {
         return Err(ApiError::invalid(format!("name: {name:?} starts with databricks-, which is reserved")));

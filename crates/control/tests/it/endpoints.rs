@@ -47,3 +47,17 @@ async fn custom_models_are_refused_by_name() {
     let refused = world.act("POST", ENDPOINTS, both).await.is(400);
     assert!(text(&refused, "message").starts_with("rate_limits"), "{refused}");
 }
+
+#[tokio::test]
+async fn an_endpoint_cannot_take_the_name_of_a_route() {
+    let world = World::new().await;
+    let refused =
+        world.act("POST", ENDPOINTS, json!({"name": "pt", "config": config(json!({}))})).await.is(400);
+    assert!(text(&refused, "message").starts_with("name: \"pt\""), "{refused}");
+    for (body, what) in [(json!([]), "a list"), (json!("x"), "a string"), (Value::Null, "null")] {
+        let request =
+            http::Request::post(ENDPOINTS).header("authorization", format!("Bearer {}", world.admin));
+        let refused = world.send(request.body(body.to_string().into()).unwrap()).await.is(400);
+        assert!(text(&refused, "message").ends_with(what), "{refused}");
+    }
+}
