@@ -205,17 +205,21 @@ fn any_interleaving_of_updates_leaves_one_active_version() {
     run.unwrap();
 }
 
+/// The probe of the first, let go late, must not speak for the second.
 #[tokio::test]
 async fn a_cancelled_update_does_not_end_the_one_after_it() {
-    let field = Field::new().await;
-    // The same config twice: the probe of the first, let go late, must not speak for the second.
-    field.world.act("PUT", &format!("{ENDPOINT}/config"), validated(1, false)).await.is(200);
-    field.world.act("POST", &format!("{OURS}/cancel-update"), Value::Null).await.is(200);
-    field.world.act("PUT", &format!("{ENDPOINT}/config"), validated(1, false)).await.is(200);
-    let answer = field.world.act("PUT", &format!("{ENDPOINT}/config"), config("m")).await;
-    assert_eq!(answer.is(409)["error_code"], "RESOURCE_CONFLICT");
-    field.settle().await;
-    let now = field.world.act("GET", ENDPOINT, Value::Null).await.is(200);
-    assert_eq!(now["state"]["config_update"], "NOT_UPDATING");
-    assert_eq!(now["config"]["config_version"], 2);
+    for cancelled in [validated(0, false), validated(0, true), validated(1, false)] {
+        let field = Field::new().await;
+        let path = format!("{ENDPOINT}/config");
+        field.world.act("PUT", &path, cancelled).await.is(200);
+        field.world.act("POST", &format!("{OURS}/cancel-update"), Value::Null).await.is(200);
+        field.world.act("PUT", &path, validated(1, false)).await.is(200);
+        let answer = field.world.act("PUT", &path, config("m")).await;
+        assert_eq!(answer.is(409)["error_code"], "RESOURCE_CONFLICT");
+        field.settle().await;
+        let now = field.world.act("GET", ENDPOINT, Value::Null).await.is(200);
+        assert_eq!(now["state"]["config_update"], "NOT_UPDATING");
+        assert_eq!(now["config"]["config_version"], 2);
+        assert_eq!(now["config"]["served_entities"][0]["external_model"]["name"], "alive1");
+    }
 }
