@@ -61,3 +61,17 @@ async fn an_endpoint_cannot_take_the_name_of_a_route() {
         assert!(text(&refused, "message").ends_with(what), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn the_creator_may_be_a_service_principal() {
+    let world = World::new().await;
+    let (id, name, token) = world.robot("robot").await;
+    let entitled =
+        json!([{"op": "add", "path": "entitlements", "value": [{"value": "serving-endpoint-create"}]}]);
+    world.patch(&format!("/ServicePrincipals/{id}"), entitled).await.is(200);
+    let body = |name: &str| json!({"name": name, "config": config(json!({}))});
+    let made = world.call(&token, "POST", ENDPOINTS, body("a")).await.is(200);
+    assert_eq!((&made["creator"], &made["creator_kind"]), (&json!(name), &json!("ServicePrincipal")));
+    let made = world.act("POST", ENDPOINTS, body("b")).await.is(200);
+    assert_eq!((&made["creator"], &made["creator_kind"]), (&json!("admin"), &json!("User")));
+}
