@@ -1,4 +1,6 @@
 """Config updates: validated, failed, cancelled, rolled back, and a hundred of them under load without a failed request."""
+import itertools
+import random
 import threading
 import time
 from collections import Counter
@@ -8,7 +10,7 @@ from harness import (ENDPOINTS, PREFIX, PROVIDER_KEY, SCOPE, ask, call, check, d
 
 NAME = f"{PREFIX}-updates"
 OURS = f"/api/tollgate/v1/endpoints/{NAME}"
-LOAD_THREADS, CHANGES = 50, 100
+LOAD_THREADS, CHANGES = 200, 100
 
 
 def entity(name, model="echo", **config):
@@ -122,26 +124,46 @@ def plaintext_rollback():
     assert PROVIDER_KEY not in shown and "internal/" not in shown
 
 
-class Load:
-    """Threads that call the endpoint without a pause and keep what came back."""
-    def __init__(self):
-        self.stop, self.problems, self.served = threading.Event(), [], Counter()
-        self.threads = [threading.Thread(target=self.run) for _ in range(LOAD_THREADS)]
+class Eras:
+    """Which value was in force when: from just before the change was sent until the next one had been answered."""
+    def __init__(self, first):
+        self.eras = [[first, 0.0, float("inf")]]
 
-    def run(self):
-        while not self.stop.is_set():
+    def change(self, value, act):
+        began = time.monotonic()
+        act()
+        self.eras[-1][2] = time.monotonic()
+        self.eras.append([value, began, float("inf")])
+
+    def had(self, value, start, end):
+        return any(value == known and began <= end and start <= ended for known, began, ended in self.eras)
+
+
+class Load:
+    """Threads that call the endpoint without a pause and keep what came back, and when."""
+    def __init__(self):
+        self.stop, self.problems, self.answers = threading.Event(), [], []
+        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(LOAD_THREADS)]
+        self.working = threading.Barrier(LOAD_THREADS + 1)
+
+    def run(self, number):
+        self.working.wait(60)
+        for turn in itertools.count():
+            if self.stop.is_set():
+                return
+            question, start = f"load-{number}-{turn}", time.monotonic()
             try:
-                reply = served()
-                answer = reply.ok()
-                # The model is the entity's own: both are of one version of the config.
-                assert answer["model"] == "echo-" + reply.headers["served-model-name"], (answer["model"], reply.headers)
-                self.served[reply.headers["served-model-name"]] += 1
+                reply = ask(NAME, question)
+                model = reply.ok()["model"]
             except Exception as error:
                 self.problems.append(f"{type(error).__name__}: {error}")
+                continue
+            self.answers.append((question, reply.headers["served-model-name"], model, start, time.monotonic()))
 
     def __enter__(self):
         for thread in self.threads:
             thread.start()
+        self.working.wait(60)
         return self
 
     def __exit__(self, *_):
@@ -150,21 +172,52 @@ class Load:
             thread.join()
 
 
-@check(f"{CHANGES} updates, rollbacks and secret rotations under {LOAD_THREADS} concurrent callers: no failed request")
+def slow(name):
+    """A model that answers after a second: all callers are in a call almost always, and changes come in the middle of it."""
+    return f"echo-{name};latency_ms=1000"
+
+
+def change(turn, versions, keys, revisions):
+    """One update, rotation or rollback."""
+    if turn % 3 == 0:
+        name = f"v{turn}"
+        versions.change(name, lambda: configure(entity(name, model=slow(name))).ok())
+        revisions[name] = get(f"{OURS}/revisions").ok()["revisions"][-1]["revision"]
+    elif turn % 3 == 1:
+        key = f"{PROVIDER_KEY}-{turn}"
+        keys.change(key, lambda: post("/api/2.0/secrets/put", {"scope": SCOPE, "key": "openai", "string_value": key}).ok())
+    else:
+        name = random.choice(list(revisions))
+        versions.change(name, lambda: post(f"{OURS}/rollback", {"revision": revisions[name]}).ok())
+
+
+@check(f"{CHANGES} updates, rollbacks and secret rotations under {LOAD_THREADS} concurrent callers: no failed request, "
+       "each served by exactly one version that was active during it")
 def under_load():
-    configure(entity("a", model="echo-a")).ok()
-    base = get(f"{OURS}/revisions").ok()["revisions"][-1]["revision"]
+    configure(entity("start", model=slow("start"))).ok()
+    revisions = {"start": get(f"{OURS}/revisions").ok()["revisions"][-1]["revision"]}
+    versions, keys = Eras("start"), Eras(PROVIDER_KEY)
     with Load() as load:
         for turn in range(CHANGES):
-            if turn % 3 == 0:
-                name = "ab"[turn // 3 % 2]
-                configure(entity(name, model=f"echo-{name}")).ok()
-            elif turn % 3 == 1:
-                post("/api/2.0/secrets/put", {"scope": SCOPE, "key": "openai", "string_value": f"{PROVIDER_KEY}-{turn}"}).ok()
-            else:
-                post(f"{OURS}/rollback", {"revision": base}).ok()
+            change(turn, versions, keys, revisions)
     assert not load.problems, (len(load.problems), load.problems[:3])
-    assert load.served["a"] and load.served["b"], load.served
+    received = Counter()
+    sent = {}
+    for request in ledger():
+        question = ((request["body"] or {}).get("messages") or [{}])[0].get("content")
+        received[question] += 1
+        sent[question] = request
+    seen = set()
+    for question, name, model, start, end in load.answers:
+        assert received[question] == 1, (question, received[question])
+        upstream = sent[question]
+        # The header, the answer, what the provider was asked for: all of one version.
+        assert model == slow(name) == upstream["body"]["model"], (name, model, upstream["body"]["model"])
+        assert versions.had(name, start, end), f"{question}: {name} was not active while it ran"
+        key = upstream["headers"]["authorization"].removeprefix("Bearer ")
+        assert keys.had(key, start, end), f"{question}: its key was not the secret's value while it ran"
+        seen.add(name)
+    assert len(load.answers) >= LOAD_THREADS and len(seen) > 10, (len(load.answers), seen)
 
 
 @check("a changed secret reaches the provider within a second")

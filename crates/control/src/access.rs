@@ -19,10 +19,10 @@ use policy::{Endpoint, Level, Principal, permit};
 use store::model::ScopePermission;
 use wire::error::{ApiError, ErrorCode};
 
-use crate::audit::Trail;
+use crate::audit::{Subject, Trail};
 use crate::reply::{Failure, Reply};
 use crate::request::{Call, read_body};
-use crate::{Control, clock, endpoints, oauth, scim};
+use crate::{Control, clock, oauth, scim, secrets};
 
 /// What a caller must be or have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +39,7 @@ pub enum Needs {
     Endpoint(Level),
     /// A level on the endpoint whose id is `{id}` in the path.
     EndpointById(Level),
-    /// A permission on the secret scope that the request names; the handler checks it, because the name
-    /// stands in the body.
+    /// A permission on the secret scope that the body or the query names.
     Scope(ScopePermission),
 }
 
@@ -106,21 +105,18 @@ async fn handle(control: Control, route: &'static Route, request: Request<Body>)
             return refuse(route, &error);
         }
     };
-    if trail.changes() {
-        trail.allowed(&control, endpoints::before(&call).await);
-    }
+    let subject = if trail.changes() { Subject::of(route, &call) } else { Subject::Unnamed };
+    trail.allowed(&control, subject.state(control.store()).await);
     match (route.handler)(call).await {
         Ok(reply) => {
-            trail.done(&control, reply.code(), reply.body());
+            let after = subject.state(control.store()).await;
+            trail.done(&control, reply.code(), after, reply.body());
             reply.into_response()
         }
-        Err(failure) => {
-            trail.done(
-                &control,
-                failure.0.status,
-                &serde_json::to_vec(&failure.0.body()).unwrap_or_default(),
-            );
-            refuse(route, &failure.0)
+        Err(Failure(error)) => {
+            let answer = serde_json::to_vec(&error.body()).unwrap_or_default();
+            trail.done(&control, error.status, None, &answer);
+            refuse(route, &error)
         }
     }
 }
@@ -157,7 +153,11 @@ async fn admit(
     trail.body(&body);
     let base_url = base_url(control, &parts.headers);
     let client = if route.needs == Needs::Nobody { Credential::client(&parts.headers) } else { None };
-    Ok(Call::new(control.clone(), caller, path, query, body, base_url, client))
+    let call = Call::new(control.clone(), caller, path, query, body, base_url, client);
+    if let Needs::Scope(permission) = route.needs {
+        secrets::admit(&call, &route.method, permission).await.map_err(|failure| failure.0)?;
+    }
+    Ok(call)
 }
 
 fn authenticate(

@@ -15,7 +15,7 @@ use wire::error::ApiError;
 
 use crate::publish::open;
 use crate::reply::Failure;
-use crate::secrets::{INTERNAL_SCOPE, permission};
+use crate::secrets::{INTERNAL_SCOPE, named, permission, references};
 
 /// Plaintext credentials on their way into the store, by the id that stands for them in the config.
 #[derive(Default)]
@@ -74,30 +74,31 @@ fn refuse_internal(path: &str, value: &Value) -> Result<(), ApiError> {
 pub(crate) async fn resolve(
     store: &dyn Store,
     caller: &Principal,
-    references: &[SecretRef],
+    config: &EndpointConfig,
     plaintexts: &Plaintexts,
 ) -> Result<HashMap<SecretRef, SecretString>, Failure> {
-    for reference in references {
+    let named = named(config);
+    for (path, reference) in &named {
         let SecretRef::Scope { scope, .. } = reference else { continue };
         if permission(store, caller, scope).await? < Some(ScopePermission::Read) {
             // The same sentence whether or not it exists: names of others' secrets are not for guessing.
-            return Err(unreadable(caller, reference).into());
+            return Err(unreadable(path, caller, reference).into());
         }
     }
-    let mut values = open(store, references).await?;
+    let mut values = open(store, &references(config)).await?;
     for (id, value) in &plaintexts.0 {
         values.insert(SecretRef::Internal(id.clone()), value.clone());
     }
-    match references.iter().find(|r| !values.contains_key(r)) {
-        Some(missing) => Err(unreadable(caller, missing).into()),
+    match named.iter().find(|(_, reference)| !values.contains_key(reference)) {
+        Some((path, missing)) => Err(unreadable(path, caller, missing).into()),
         None => Ok(values),
     }
 }
 
-fn unreadable(caller: &Principal, reference: &SecretRef) -> ApiError {
+fn unreadable(path: &str, caller: &Principal, reference: &SecretRef) -> ApiError {
     let who = &caller.name;
     ApiError::invalid(format!(
-        "the secret {reference} does not exist, or {who} may not read it: put it, or correct the reference"
+        "{path}: the secret {reference} does not exist, or {who} may not read it: put it, or correct the reference"
     ))
 }
 

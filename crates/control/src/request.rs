@@ -68,8 +68,15 @@ impl Call {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let bytes: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
         // Serde would read a list as an object's fields in order.
-        if bytes.trim_ascii_start().first() == Some(&b'[') {
-            return Err(ApiError::bad_request("the request body must be a JSON object, not a list"));
+        let other = match bytes.trim_ascii_start().first() {
+            Some(b'[') => Some("a list"),
+            Some(b'"') => Some("a string"),
+            Some(b'n') => Some("null"),
+            _ => None,
+        };
+        if let Some(other) = other {
+            let message = format!("the request body must be a JSON object, not {other}");
+            return Err(ApiError::bad_request(message));
         }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let read = serde_path_to_error::deserialize(&mut reader).map_err(|e| {

@@ -2,7 +2,8 @@
 
 use http::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use store::Store;
 use store::model::{NewToken, TokenRecord};
 use wire::error::ApiError;
 use wire::tokens::ManagedToken;
@@ -113,6 +114,14 @@ async fn find(call: &Call) -> Result<TokenRecord, Failure> {
     let now = clock::now_ms();
     let found = call.control.store().tokens().await?.into_iter().find(|t| t.id == id && alive(t, now));
     found.ok_or_else(|| tokens::missing(id).into())
+}
+
+/// A token for the audit record: whose it is and what it is called, never its hash.
+pub(crate) async fn audited(store: &dyn Store, id: &str) -> Result<Option<Value>, Failure> {
+    let Some(record) = store.tokens().await?.into_iter().find(|t| t.id == id) else { return Ok(None) };
+    let people = People::load(store).await?;
+    let shown = serde_json::to_value(info(&record, &people));
+    Ok(Some(shown.map_err(|e| ApiError::internal(format!("the token: {e}")))?))
 }
 
 fn info(record: &TokenRecord, people: &People) -> ManagedToken {

@@ -16,7 +16,7 @@ use wire::error::{ApiError, ErrorCode};
 use crate::credentials::{self, Plaintexts};
 use crate::publish::meta;
 use crate::reply::Failure;
-use crate::{Control, clock, refresh, secrets};
+use crate::{Control, clock, refresh};
 
 /// Where a config comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,7 @@ pub(crate) async fn check(
     let defaults = &control.inner.config.defaults;
     let Normalized { config, .. } =
         normalize(config, defaults).map_err(|invalid| ApiError::invalid(invalid.to_string()))?;
-    let references = secrets::references(&config);
-    let values = credentials::resolve(control.store(), caller, &references, &plaintexts).await?;
+    let values = credentials::resolve(control.store(), caller, &config, &plaintexts).await?;
     let Compiled { endpoint, .. } =
         compile(meta(record), &config, defaults, &|reference| values.get(reference).cloned())
             .map_err(|invalid| ApiError::invalid(invalid.to_string()))?;
@@ -119,6 +118,7 @@ pub(crate) async fn start(
     author: &str,
 ) -> Result<(), Failure> {
     let pending = PendingUpdate {
+        id: uuid::Uuid::new_v4().simple().to_string(),
         status: UpdateStatus::InProgress,
         config: candidate.config.clone(),
         author: author.to_owned(),
@@ -126,7 +126,7 @@ pub(crate) async fn start(
         reason: String::new(),
     };
     record.document.update = Some(pending.clone());
-    control.store().update_endpoint(record).await?;
+    control.store().revise_endpoint(record, author).await?;
     let (task_control, id) = (control.clone(), record.id.clone());
     control.inner.jobs.spawn(async move {
         let result = candidate.probe(&task_control).await;

@@ -29,11 +29,12 @@ pub struct AuditRecord {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditPhase {
-    /// The caller may do it, and it is about to be done. `before` is the object as it was, as JSON text.
+    /// The caller may do it, and it is about to be done. `before` is the object as it is, as JSON text; empty
+    /// where there is none yet.
     Allowed { before: String },
     /// The caller may not.
     Denied { status: u16 },
-    /// It was tried. `after` is the answer, as JSON text.
+    /// It was tried. `after` is the object as it is now, as JSON text, or the answer where there is none.
     Done { status: u16, after: String },
 }
 

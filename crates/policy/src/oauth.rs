@@ -35,17 +35,18 @@ pub struct Client {
 
 #[derive(Clone, Debug)]
 pub struct ClientSecret {
+    pub id: String,
     pub hash: TokenHash,
     /// Milliseconds since the epoch.
     pub expires_at: i64,
 }
 
 impl Client {
-    /// Whether `hash` is that of a secret which is good at `now`. All are compared, each in constant time.
-    pub fn accepts(&self, hash: &TokenHash, now: i64) -> bool {
-        self.secrets.iter().fold(false, |found, secret| {
+    /// The secret with this hash, if it is good at `now`. All are compared, each in constant time.
+    pub fn secret(&self, hash: &TokenHash, now: i64) -> Option<&ClientSecret> {
+        self.secrets.iter().fold(None, |found, secret| {
             let same: bool = secret.hash.ct_eq(hash).into();
-            found | (same && now < secret.expires_at)
+            if same && now < secret.expires_at { Some(secret) } else { found }
         })
     }
 }
@@ -61,6 +62,8 @@ pub struct Claims {
     pub jti: String,
     /// The revocation epoch of the principal.
     pub epoch: i64,
+    /// The id of the client secret that it was got with; the token ends with it.
+    pub secret: String,
 }
 
 /// Signs and verifies. It shows nothing of the key.
@@ -126,6 +129,7 @@ impl Oauth {
         let claims = self.key.as_ref()?.verify(token)?;
         let client = self.clients.get(claims.sub.as_str())?;
         let good = now < claims.exp.saturating_mul(1000) && claims.epoch == client.epoch;
+        let good = good && client.secrets.iter().any(|s| s.id == claims.secret);
         good.then(|| Arc::clone(&client.principal))
     }
 }
@@ -137,6 +141,10 @@ mod tests {
 
     const ISSUER: &str = "urn:tollgate:1";
 
+    fn secret(id: &str, byte: u8, expires_at: i64) -> ClientSecret {
+        ClientSecret { id: id.into(), hash: [byte; 32], expires_at }
+    }
+
     fn oauth() -> Oauth {
         let principal = Principal {
             id: "7".into(),
@@ -146,7 +154,7 @@ mod tests {
             groups: Vec::new(),
             can_create: false,
         };
-        let client = Client { principal: Arc::new(principal), epoch: 3, secrets: Vec::new() };
+        let client = Client { principal: Arc::new(principal), epoch: 3, secrets: vec![secret("s", 1, 0)] };
         Oauth {
             key: Some(SigningKey::new(&[7; 32], ISSUER)),
             clients: [("app".into(), client)].into(),
@@ -155,7 +163,8 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { iss: ISSUER.into(), sub: "app".into(), iat: 0, exp: 100, jti: "j".into(), epoch: 3 }
+        let (iss, sub, jti, secret) = (ISSUER.into(), "app".into(), "j".into(), "s".into());
+        Claims { iss, sub, iat: 0, exp: 100, jti, epoch: 3, secret }
     }
 
     fn verdict(claims: &Claims, now: i64) -> bool {
@@ -172,6 +181,7 @@ mod tests {
         assert!(!verdict(&Claims { epoch: 2, ..claims() }, 0));
         assert!(!verdict(&Claims { epoch: 4, ..claims() }, 0));
         assert!(!verdict(&Claims { sub: "other".into(), ..claims() }, 0));
+        assert!(!verdict(&Claims { secret: "deleted".into(), ..claims() }, 0));
         assert!(!verdict(&Claims { iss: "urn:tollgate:2".into(), ..claims() }, 0));
         assert!(!verdict(&Claims { exp: i64::MIN, ..claims() }, 0));
     }
@@ -201,12 +211,10 @@ mod tests {
     #[test]
     fn a_secret_is_good_until_it_expires() {
         let mut client = oauth().clients["app"].clone();
-        client.secrets = vec![
-            ClientSecret { hash: [1; 32], expires_at: 10 },
-            ClientSecret { hash: [2; 32], expires_at: 99 },
-        ];
-        assert!(client.accepts(&[1; 32], 9) && !client.accepts(&[1; 32], 10));
-        assert!(client.accepts(&[2; 32], 10) && !client.accepts(&[3; 32], 0));
+        client.secrets = vec![secret("a", 1, 10), secret("b", 2, 99)];
+        let found = |byte, now| client.secret(&[byte; 32], now).map(|s| s.id.as_str());
+        assert_eq!((found(1, 9), found(1, 10)), (Some("a"), None));
+        assert_eq!((found(2, 10), found(3, 0)), (Some("b"), None));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct EndpointDocument {
 /// A config on its way to being the active one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PendingUpdate {
+    /// Tells it from another of the same config; empty in documents from before there was one.
+    #[serde(default)]
+    pub id: String,
     pub status: UpdateStatus,
     pub config: EndpointConfig,
     pub author: String,

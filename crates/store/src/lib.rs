@@ -113,10 +113,12 @@ pub trait OauthStore: Send + Sync {
     /// Errors with [`StoreError::Full`] beyond the number of secrets that a service principal may have.
     async fn create_oauth_secret(&self, secret: NewOauthSecret<'_>) -> Result<OauthSecret>;
     async fn oauth_secrets(&self) -> Result<Vec<OauthSecret>>;
-    /// Begins a new epoch of the principal. False when it has no such secret.
+    /// False when the principal has no such secret.
     async fn delete_oauth_secret(&self, principal_id: &str, id: &str) -> Result<bool>;
     /// What access tokens are signed with, by all processes that share the store.
     async fn signing_key(&self) -> Result<Option<SecretSlice<u8>>>;
     /// Makes it when there is none.
     async fn ensure_signing_key(&self) -> Result<()>;
+    /// Makes a new one in its place: every access token that it signed ends.
+    async fn replace_signing_key(&self) -> Result<()>;
 }

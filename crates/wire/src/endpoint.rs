@@ -12,8 +12,10 @@ use crate::Object;
 pub struct CreateEndpoint {
     #[serde(default)]
     pub name: String,
-    pub config: Option<EndpointConfig>,
+    pub config: Option<NewConfig>,
     pub ai_gateway: Option<AiGateway>,
+    /// The older place of `ai_gateway.rate_limits`.
+    pub rate_limits: Option<Vec<RateLimit>>,
     #[serde(default)]
     pub tags: Vec<Tag>,
     pub description: Option<String>,
@@ -35,13 +37,15 @@ pub struct EndpointConfig {
     pub traffic_config: Option<TrafficConfig>,
 }
 
-/// The body of `PUT …/config`: the two deprecated spellings are read so that they can be refused by name.
+/// A config as it is sent: with the two deprecated spellings.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct UpdateConfig {
+pub struct NewConfig {
     #[serde(default)]
     pub served_entities: Vec<ServedEntity>,
+    /// Custom models, which are not served here: read so that they can be refused by name.
     pub served_models: Option<Vec<Value>>,
     pub traffic_config: Option<TrafficConfig>,
+    /// The older place of `ai_gateway.inference_table_config`.
     pub auto_capture_config: Option<Value>,
     /// An extension of ours: call each upstream once before the config is swapped in.
     #[serde(default)]

@@ -10,13 +10,19 @@ use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
 const MAX_RATE_LIMITS: usize = 20;
+/// Of these, how many may be for groups.
+const MAX_GROUP_LIMITS: usize = 5;
 const KEYS: [&str; 4] = ["endpoint", "user", "user_group", "service_principal"];
+
+const TABLE_NAMES: [&str; 3] = ["catalog_name", "schema_name", "table_name_prefix"];
+const TABLE_FIELDS: [&str; 4] = ["catalog_name", "schema_name", "table_name_prefix", "enabled"];
 
 /// `PUT …/ai-gateway`: replaces the whole block; what is left out is cleared.
 pub(super) async fn put(call: Call) -> Result<Reply, Failure> {
     let block: AiGateway = call.json()?;
     check(&block)?;
     let record = revise(&call, |record| {
+        check_table_stays(record.document.ai_gateway.as_ref(), &block)?;
         record.document.ai_gateway = Some(block);
         Ok(())
     })
@@ -53,6 +59,13 @@ pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
             "ai_gateway.rate_limits has {count} entries, at most {MAX_RATE_LIMITS} are allowed"
         )));
     }
+    let groups = limits.iter().filter(|limit| limit.key.as_deref() == Some("user_group")).count();
+    if groups > MAX_GROUP_LIMITS {
+        return Err(ApiError::invalid(format!(
+            "ai_gateway.rate_limits has {groups} entries for groups, at most {MAX_GROUP_LIMITS} are allowed"
+        )));
+    }
+    check_table("ai_gateway.inference_table_config", block.inference_table_config.as_ref())?;
     for (at, limit) in limits.iter().enumerate() {
         check_limit(limit).map_err(|e| ApiError::invalid(format!("ai_gateway.rate_limits[{at}].{e}")))?;
     }
@@ -61,6 +74,56 @@ pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
             "ai_gateway.guardrails: this version enforces no guardrails yet; leave them out or set them to NONE",
         )),
         _ => Ok(()),
+    }
+}
+
+/// The legacy `auto_capture_config`: it is the inference table under another name.
+pub(super) fn capture(block: &mut Option<AiGateway>, capture: Value) -> Result<(), ApiError> {
+    check_table("config.auto_capture_config", Some(&capture))?;
+    let table = TABLE_FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), capture.get(name)?.clone())));
+    let next = AiGateway {
+        inference_table_config: Some(Value::Object(table.collect())),
+        ..block.clone().unwrap_or_default()
+    };
+    if let Some(before) = block.as_ref() {
+        check_table_stays(Some(before), &next)?;
+    }
+    *block = Some(next);
+    Ok(())
+}
+
+fn check_table(path: &str, table: Option<&Value>) -> Result<(), ApiError> {
+    let Some(table) = table else { return Ok(()) };
+    let Value::Object(table) = table else {
+        return Err(ApiError::invalid(format!("{path}: must be an object")));
+    };
+    for (name, value) in table {
+        let right = match name.as_str() {
+            "enabled" => value.is_boolean() || value.is_null(),
+            "catalog_name" | "schema_name" | "table_name_prefix" => value.is_string() || value.is_null(),
+            _ => true,
+        };
+        if !right {
+            let kind = if name == "enabled" { "a boolean" } else { "a string" };
+            return Err(ApiError::invalid(format!("{path}.{name}: must be {kind}")));
+        }
+    }
+    Ok(())
+}
+
+/// While rows are written to a table it cannot be another: it is disabled first.
+fn check_table_stays(before: Option<&AiGateway>, after: &AiGateway) -> Result<(), ApiError> {
+    let enabled = |table: &&Value| table.get("enabled") == Some(&Value::Bool(true));
+    let before = before.and_then(|block| block.inference_table_config.as_ref()).filter(enabled);
+    let (Some(before), Some(after)) = (before, after.inference_table_config.as_ref().filter(enabled)) else {
+        return Ok(());
+    };
+    let named = |table: &Value, name: &str| table.get(name).cloned().unwrap_or_default();
+    match TABLE_NAMES.iter().find(|name| named(before, name) != named(after, name)) {
+        None => Ok(()),
+        Some(name) => Err(ApiError::invalid(format!(
+            "ai_gateway.inference_table_config.{name}: cannot change while the table is enabled; disable it first"
+        ))),
     }
 }
 
@@ -123,6 +186,37 @@ mod tests {
         assert!(limit(json!({"renewal_period": "day"})).is_err());
         assert!(limit(json!({"key": "user_group"})).is_err());
         assert!(limit(json!({"calls": null})).is_err());
+    }
+
+    #[test]
+    fn at_most_five_limits_are_for_groups() {
+        let limit = json!({"calls": 5, "renewal_period": "minute", "key": "user_group", "principal": "g"});
+        assert!(checked(json!({"rate_limits": vec![limit.clone(); 5]})).is_ok());
+        assert!(checked(json!({"rate_limits": vec![limit; 6]})).unwrap_err().contains("for groups"));
+    }
+
+    #[test]
+    fn a_table_in_use_keeps_its_name() {
+        let block = |name: &str, enabled: bool| -> AiGateway {
+            let table = json!({"catalog_name": name, "schema_name": "s", "enabled": enabled});
+            serde_json::from_value(json!({"inference_table_config": table})).unwrap()
+        };
+        let change = |before: &AiGateway, after: &AiGateway| check_table_stays(Some(before), after);
+        let error = change(&block("a", true), &block("b", true)).unwrap_err().message;
+        assert!(error.starts_with("ai_gateway.inference_table_config.catalog_name"), "{error}");
+        for (before, after) in [
+            (block("a", true), block("a", true)),
+            (block("a", true), block("b", false)),
+            (block("a", false), block("b", true)),
+            (block("a", true), AiGateway::default()),
+        ] {
+            assert!(change(&before, &after).is_ok());
+        }
+        assert!(checked(json!({"inference_table_config": {"enabled": "yes"}})).is_err());
+        let mut block = None;
+        capture(&mut block, json!({"catalog_name": "c", "enabled": true, "x": 1})).unwrap();
+        let table = block.unwrap().inference_table_config;
+        assert_eq!(table, Some(json!({"catalog_name": "c", "enabled": true})));
     }
 
     #[test]

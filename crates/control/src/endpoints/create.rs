@@ -2,10 +2,10 @@
 
 use store::model::EndpointRecord;
 use store::{EndpointDocument, StoreError};
-use wire::endpoint::{CreateEndpoint, Tag};
+use wire::endpoint::{CreateEndpoint, EndpointConfig, Tag};
 use wire::error::{ApiError, ErrorCode};
 
-use super::{ai_gateway, permissions, view};
+use super::{ai_gateway, permissions, update as update_config, view};
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 use crate::update::{self, Origin};
@@ -15,7 +15,9 @@ use policy::Principal;
 const MAX_TAGS: usize = 20;
 
 pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
-    let asked: CreateEndpoint = call.json()?;
+    let mut asked: CreateEndpoint = call.json()?;
+    check_name(&asked.name)?;
+    let (config, validate) = take_config(&mut asked)?;
     check(&asked)?;
     let control = &call.control;
     let caller = call.caller()?;
@@ -23,10 +25,9 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     if control.store().endpoint(&asked.name).await?.is_some() {
         return Err(exists(&asked.name).into());
     }
-    let config = asked.config.clone().unwrap_or_default();
     let mut record = record(&asked, caller);
     let candidate = update::check(control, caller, config, &record, Origin::Caller).await?;
-    if asked.validate {
+    if validate {
         // There is no config yet that could serve meanwhile, so that the caller waits for the answer.
         candidate
             .probe(control)
@@ -46,6 +47,27 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     refresh(control).await?;
     tracing::info!(endpoint = record.name, by = %caller.name, "endpoint created");
     Reply::json(&view::detailed(&record, caller))
+}
+
+/// The config, and whether its upstreams are to be called first; what came in an older place is put where it
+/// belongs.
+fn take_config(asked: &mut CreateEndpoint) -> Result<(EndpointConfig, bool), ApiError> {
+    let Some(mut config) = asked.config.take() else {
+        return Err(ApiError::invalid("config: is required for endpoints of external models"));
+    };
+    if let Some(limits) = asked.rate_limits.take().filter(|limits| !limits.is_empty()) {
+        let block = asked.ai_gateway.get_or_insert_default();
+        if block.rate_limits.is_some() {
+            let message = "rate_limits: stands beside ai_gateway.rate_limits, set the latter alone";
+            return Err(ApiError::invalid(message));
+        }
+        block.rate_limits = Some(limits);
+    }
+    if let Some(capture) = config.auto_capture_config.take() {
+        ai_gateway::capture(&mut asked.ai_gateway, capture)?;
+    }
+    let validate = asked.validate || config.validate;
+    Ok((update_config::read(config)?, validate))
 }
 
 fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
@@ -73,10 +95,6 @@ fn record(asked: &CreateEndpoint, caller: &Principal) -> EndpointRecord {
 }
 
 fn check(asked: &CreateEndpoint) -> Result<(), ApiError> {
-    check_name(&asked.name)?;
-    if asked.config.is_none() {
-        return Err(ApiError::invalid("config: is required for endpoints of external models"));
-    }
     if asked.route_optimized == Some(true) {
         return Err(ApiError::invalid("route_optimized: external models cannot be route-optimized"));
     }
@@ -94,6 +112,10 @@ fn check_name(name: &str) -> Result<(), ApiError> {
         return Err(ApiError::invalid(format!(
             "name: {shown:?} must be 1 to 63 letters, digits, `-` or `_`"
         )));
+    }
+    // `…/serving-endpoints/pt` is a route of its own: an endpoint of that name could not be read or deleted.
+    if name == "pt" {
+        return Err(ApiError::invalid("name: \"pt\" is a path of the API, choose another"));
     }
     if name.starts_with("databricks-") {
         return Err(ApiError::invalid(format!("name: {name:?} starts with databricks-, which is reserved")));

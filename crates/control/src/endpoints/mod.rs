@@ -16,9 +16,9 @@ mod view;
 use http::Method;
 use policy::Level;
 use serde_json::{Value, json};
+use store::model::EndpointRecord;
 
 use crate::access::{Needs, Route};
-use crate::request::Call;
 
 pub(crate) const ROUTES: &[Route] = &[
     Route {
@@ -179,27 +179,24 @@ pub(crate) const ROUTES: &[Route] = &[
     },
 ];
 
-/// The endpoint that a call is on, as it is now, for the audit record.
-pub(crate) async fn before(call: &Call) -> Option<Value> {
-    let mut name = call.path("name").to_owned();
-    let id = call.path("id");
-    if !id.is_empty() {
-        let snapshot = call.control.inner.live.load();
-        name = snapshot.endpoints.values().find(|e| e.id.as_ref() == id)?.name.to_string();
-    }
-    if name.is_empty() {
-        return None;
-    }
-    let record = call.control.store().endpoint(&name).await.ok().flatten()?;
+/// An endpoint for the audit record, without the server's own references.
+pub(crate) fn audited(record: &EndpointRecord) -> Value {
     let grants =
         record.grants.iter().map(|g| json!({"kind": g.kind.as_str(), "to": g.grantee, "level": g.level}));
     let document = &record.document;
-    Some(json!({
+    let update = document
+        .update
+        .as_ref()
+        .map(|u| json!({"status": u.status, "config": view::shown_config(&u.config)}));
+    json!({
         "name": record.name,
+        "id": record.id,
         "config_version": record.config_version,
         "config": view::shown_config(&document.config),
+        "pending_update": update,
         "ai_gateway": document.ai_gateway,
         "tags": document.tags,
+        "email_notifications": document.email_notifications,
         "grants": grants.collect::<Vec<_>>(),
-    }))
+    })
 }

@@ -5,7 +5,7 @@ use policy::{Principal, permit};
 use providers::SecretRef;
 use providers::fields::Kind;
 use serde_json::Value;
-use store::model::EndpointRecord;
+use store::model::{EndpointRecord, GrantRecord, GranteeKind};
 use store::{PendingUpdate, UpdateStatus};
 use wire::Object;
 use wire::endpoint::{
@@ -38,7 +38,7 @@ pub(super) fn detailed(record: &EndpointRecord, caller: &Principal) -> EndpointD
         budget_policy_id: document.budget_policy_id.clone(),
         usage_policy_id: document.usage_policy_id.clone(),
         endpoint_type: "EXTERNAL_MODEL",
-        creator_kind: "User",
+        creator_kind: creator_kind(record),
     }
 }
 
@@ -55,6 +55,12 @@ pub(super) fn listed(record: &EndpointRecord, caller: &Principal) -> Result<Obje
     item.insert("config".to_owned(), serde_json::json!({"served_entities": entities}));
     item.remove("permission_level");
     Ok(item)
+}
+
+/// As the creator's own grant has it; a creator who is gone has none.
+fn creator_kind(record: &EndpointRecord) -> &'static str {
+    let own = |g: &GrantRecord| g.grantee == record.creator && g.kind == GranteeKind::ServicePrincipal;
+    if record.grants.iter().any(own) { "ServicePrincipal" } else { "User" }
 }
 
 fn task(record: &EndpointRecord) -> String {

@@ -56,6 +56,12 @@ pub(crate) const ROUTES: &[Route] = &[
         needs: Needs::Nobody,
         handler: |call| Box::pin(token::token(call)),
     },
+    Route {
+        method: Method::POST,
+        path: "/api/tollgate/v1/oauth/replace-signing-key",
+        needs: Needs::Admin,
+        handler: |call| Box::pin(signing::replace(call)),
+    },
 ];
 
 /// What the snapshot gets to know: the key, and who may log in.
@@ -67,7 +73,7 @@ pub(crate) async fn publish(
     let store = control.store();
     let mut secrets: HashMap<String, Vec<ClientSecret>> = HashMap::new();
     for secret in store.oauth_secrets().await? {
-        let kept = ClientSecret { hash: secret.hash, expires_at: secret.expires_at };
+        let kept = ClientSecret { id: secret.id, hash: secret.hash, expires_at: secret.expires_at };
         secrets.entry(secret.principal_id).or_default().push(kept);
     }
     let clients = people.principals.iter().filter(|p| p.is_service_principal).filter_map(|record| {

@@ -3,6 +3,7 @@
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use store::Store;
 use store::model::{NewOauthSecret, OauthSecret, PrincipalRecord};
 use wire::error::ApiError;
 
@@ -77,7 +78,7 @@ async fn list(call: Call) -> Result<Reply, Failure> {
     Reply::json(&json!({"secrets": own.map(view).collect::<Vec<_>>()}))
 }
 
-/// Ends what was logged in with it, too: all tokens of the service principal.
+/// Ends the access tokens that were got with it, and no others: a token names its secret.
 async fn delete(call: Call) -> Result<Reply, Failure> {
     let principal = service_principal(&call).await?;
     let id = call.path("secret_id");
@@ -113,6 +114,17 @@ fn lifetime(text: &str) -> Result<i64, ApiError> {
     seconds.filter(|seconds| (1..=MAX_LIFETIME).contains(seconds)).ok_or_else(|| {
         ApiError::invalid(format!("lifetime is {text:?}, it must be between 1s and {MAX_LIFETIME}s"))
     })
+}
+
+/// A client secret for the audit record.
+pub(crate) async fn audited(store: &dyn Store, principal: &str, id: &str) -> Result<Option<Value>, Failure> {
+    let all = store.oauth_secrets().await?;
+    let found = all.iter().find(|s| s.principal_id == principal && s.id == id);
+    Ok(found.map(|secret| {
+        let mut shown = view(secret);
+        shown["service_principal_id"] = Value::from(principal);
+        shown
+    }))
 }
 
 /// The hash names the secret and does not open anything: a login is hashed before it is compared.

@@ -38,12 +38,12 @@ impl Refused {
 
 pub(super) async fn token(call: Call) -> Result<Reply, Failure> {
     let now = clock::now_ms();
-    let client = match check(&call, now) {
-        Ok(client) => client,
+    let (client, secret) = match check(&call, now) {
+        Ok(found) => found,
         Err(refused) => return refused_reply(&refused),
     };
     let key = signing_key(&call.control).await?;
-    let token = signing::issue(&key, &client, now)?;
+    let token = signing::issue(&key, &client, &secret, now)?;
     tracing::info!(application_id = %client.principal.name, "access token issued");
     Reply::json(&json!({
         "access_token": token,
@@ -64,7 +64,8 @@ fn refused_reply(refused: &Refused) -> Result<Reply, Failure> {
     })
 }
 
-fn check(call: &Call, now: i64) -> Result<Client, Refused> {
+/// Who logs in, and the id of the secret that they do it with.
+fn check(call: &Call, now: i64) -> Result<(Client, String), Refused> {
     let form = read(&call.body)?;
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
@@ -88,7 +89,8 @@ fn check(call: &Call, now: i64) -> Result<Client, Refused> {
     let snapshot = call.control.inner.live.load();
     let found = given.and_then(|(id, secret)| {
         let client = snapshot.oauth.clients.get(id.as_str())?;
-        client.accepts(&secret.hash(), now).then(|| client.clone())
+        let secret = client.secret(&secret.hash(), now)?;
+        Some((client.clone(), secret.id.clone()))
     });
     found.ok_or_else(|| {
         let why = match given {

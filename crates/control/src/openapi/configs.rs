@@ -5,6 +5,7 @@ use providers::fields::Kind;
 use providers::{Field, Registration, Task};
 use serde_json::{Map, Value, json};
 
+use super::endpoints::older;
 use super::operation::{
     anything, boolean, extension, integer, list, object, one_of, schema, text, timestamp,
 };
@@ -33,8 +34,16 @@ fn config() -> Value {
         [
             ("served_entities", json!({"type": "array", "minItems": 1, "items": schema("ServedEntity")})),
             ("traffic_config", schema("TrafficConfig")),
+            ("auto_capture_config", auto_capture()),
         ],
     )
+}
+
+pub(super) fn auto_capture() -> Value {
+    let names = ["catalog_name", "schema_name", "table_name_prefix"].map(|name| (name, text("")));
+    let mut fields = object(&[], names);
+    fields["properties"]["enabled"] = boolean("");
+    older("ai_gateway.inference_table_config", fields)
 }
 
 fn config_out() -> Value {

@@ -259,6 +259,7 @@ fn create() -> Value {
             ),
             ("config", schema("Config")),
             ("ai_gateway", schema("AiGateway")),
+            ("rate_limits", older("ai_gateway.rate_limits", list(schema("RateLimit")))),
             ("tags", list(schema("Tag"))),
             ("description", text("")),
             ("email_notifications", email_notifications()),
@@ -270,12 +271,20 @@ fn create() -> Value {
     )
 }
 
+/// The older place of a field.
+pub(super) fn older(place: &str, mut schema: Value) -> Value {
+    schema["deprecated"] = true.into();
+    schema["description"] = format!("the older place of {place}").into();
+    schema
+}
+
 fn update() -> Value {
     object(
         &["served_entities"],
         [
             ("served_entities", json!({"type": "array", "minItems": 1, "items": schema("ServedEntity")})),
             ("traffic_config", schema("TrafficConfig")),
+            ("auto_capture_config", configs::auto_capture()),
             (
                 "served_models",
                 json!({"type": "array", "maxItems": 0, "description": "for custom models: refused unless empty"}),

@@ -95,7 +95,7 @@ const CLIENT_OPERATIONS: &[Operation] = &[
         "DELETE",
         "/api/2.0/accounts/servicePrincipals/{id}/credentials/secrets/{secret_id}",
         "deleteClientSecret",
-        "Delete a client secret; all access tokens of the service principal end",
+        "Delete a client secret; the access tokens that were got with it end",
     )
     .fails(&[404]),
     Operation::new(
@@ -105,6 +105,12 @@ const CLIENT_OPERATIONS: &[Operation] = &[
         "End all access tokens of a service principal",
     )
     .fails(&[404]),
+    Operation::new(
+        "POST",
+        "/api/tollgate/v1/oauth/replace-signing-key",
+        "replaceSigningKey",
+        "Replace the key that signs access tokens; all of them end",
+    ),
 ];
 
 const OAUTH_OPERATIONS: &[Operation] = &[

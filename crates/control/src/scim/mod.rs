@@ -14,11 +14,15 @@ mod users;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
+use serde_json::Value;
 use wire::error::{ApiError, ErrorCode};
 use wire::scim::{ERROR_SCHEMA, Error};
 
 use crate::access::{Needs, Route};
+use crate::people::People;
+use crate::reply::Failure;
 use groups::Groups;
+use resource::Resource;
 use service_principals::ServicePrincipals;
 use users::Users;
 
@@ -87,6 +91,16 @@ pub(crate) const ME: &[Route] = &[Route {
     needs: Needs::Principal,
     handler: |call| Box::pin(me::me(call)),
 }];
+
+/// A user, a group or a service principal for the audit record.
+pub(crate) fn audited(people: &People, id: &str) -> Result<Option<Value>, Failure> {
+    let view = match (people.principal(id), people.group(id)) {
+        (Some(principal), _) => users::to_value(&users::view(principal, people))?,
+        (None, Some(group)) => Groups::view(group, people)?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(view))
+}
 
 /// An error in SCIM's form.
 pub(crate) fn error(error: &ApiError) -> Response {

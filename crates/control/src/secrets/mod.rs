@@ -4,6 +4,7 @@ pub(crate) mod acls;
 pub(crate) mod scopes;
 pub(crate) mod values;
 
+use http::Method;
 use policy::Principal;
 use providers::SecretRef;
 use providers::fields::{Kind, lookup};
@@ -11,8 +12,10 @@ use store::Store;
 use store::model::ScopePermission;
 use wire::endpoint::EndpointConfig;
 use wire::error::ApiError;
+use wire::secrets::ScopeRef;
 
 use crate::reply::Failure;
+use crate::request::Call;
 
 /// The server's own scope, for credentials that came as `*_plaintext`. Its name is no legal scope name,
 /// so that no request can name it.
@@ -30,17 +33,26 @@ pub(crate) fn place(reference: &SecretRef) -> (&str, &str) {
 
 /// Every secret that a config names.
 pub(crate) fn references(config: &EndpointConfig) -> Vec<SecretRef> {
-    let mut out = Vec::new();
-    for model in config.served_entities.iter().filter_map(|e| e.external_model.as_ref()) {
-        let Some(registration) = providers::find(&model.provider) else { continue };
-        let Some(block) = model.config.get(registration.config_field).and_then(|b| b.as_object()) else {
-            continue;
-        };
-        let secrets = registration.fields.iter().filter(|f| f.kind == Kind::Secret);
-        out.extend(secrets.filter_map(|f| SecretRef::parse(lookup(block, f.path)?.as_str()?)));
-    }
+    let mut out: Vec<SecretRef> = named(config).into_iter().map(|(_, reference)| reference).collect();
     out.sort();
     out.dedup();
+    out
+}
+
+/// The fields of a config that name a secret, with their paths.
+pub(crate) fn named(config: &EndpointConfig) -> Vec<(String, SecretRef)> {
+    let mut out = Vec::new();
+    for (at, entity) in config.served_entities.iter().enumerate() {
+        let Some(model) = &entity.external_model else { continue };
+        let Some(registration) = providers::find(&model.provider) else { continue };
+        let name = registration.config_field;
+        let Some(block) = model.config.get(name).and_then(|b| b.as_object()) else { continue };
+        let secrets = registration.fields.iter().filter(|f| f.kind == Kind::Secret);
+        out.extend(secrets.filter_map(|f| {
+            let reference = SecretRef::parse(lookup(block, f.path)?.as_str()?)?;
+            Some((format!("config.served_entities[{at}].external_model.{name}.{}", f.path), reference))
+        }));
+    }
     out
 }
 
@@ -74,7 +86,16 @@ pub(crate) async fn permission(
     Ok(acls.iter().filter(|entry| own(&entry.principal)).map(|entry| entry.permission).max())
 }
 
-/// Errors unless the scope is there and `principal` has `needed` on it.
+/// Errors unless the scope that a call names, in its query or its body, is there and the caller has `needed`
+/// on it.
+pub(crate) async fn admit(call: &Call, method: &Method, needed: ScopePermission) -> Result<(), Failure> {
+    let scope = match *method {
+        Method::GET => call.query("scope")?.to_owned(),
+        _ => call.json::<ScopeRef>()?.scope,
+    };
+    require(call.control.store(), call.caller()?, &scope, needed).await
+}
+
 async fn require(
     store: &dyn Store,
     principal: &Principal,

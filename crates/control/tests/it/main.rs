@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the harness is test code that is not inside a #[test]")]
 
 mod audit;
+mod endpoints;
 mod escalation;
 mod federation;
 mod groups;
@@ -12,4 +13,5 @@ mod openapi;
 mod scim;
 mod secrets;
 mod tokens;
+mod updates;
 mod world;

@@ -181,6 +181,33 @@ async fn everything_that_revokes_does_so_at_once() {
     assert!(world.known(&token).is_none());
 }
 
+#[tokio::test]
+async fn a_deleted_secret_ends_exactly_the_tokens_that_were_got_with_it() {
+    let world = World::new().await;
+    let first = robot(&world).await;
+    let made = world.act("POST", &secrets_path(&first.id), json!({})).await.is(200);
+    let (secret, secret_id) = (text(&made, "secret"), text(&made, "id"));
+    let second = Robot { secret, secret_id, id: first.id.clone(), client_id: first.client_id.clone() };
+    let (of_first, of_second) = (login(&world, &first).await, login(&world, &second).await);
+    let path = format!("{}/{}", secrets_path(&first.id), first.secret_id);
+    world.act("DELETE", &path, Value::Null).await.is(200);
+    assert!(world.known(&of_first).is_none() && world.known(&of_second).is_some());
+    login(&world, &second).await;
+}
+
+#[tokio::test]
+async fn a_replaced_signing_key_ends_every_access_token_and_no_personal_one() {
+    let world = World::new().await;
+    let robot = robot(&world).await;
+    let token = login(&world, &robot).await;
+    let path = "/api/tollgate/v1/oauth/replace-signing-key";
+    world.call(&token, "POST", path, Value::Null).await.is(403);
+    assert!(world.known(&token).is_some());
+    world.act("POST", path, Value::Null).await.is(200);
+    assert!(world.known(&token).is_none() && world.known(&world.admin).is_some());
+    assert!(world.known(&login(&world, &robot).await).is_some());
+}
+
 /// The key lies in a scope that no request can name, not an administrator's either.
 #[tokio::test]
 async fn the_signing_key_is_out_of_reach() {

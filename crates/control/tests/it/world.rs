@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use journal::audit::{AuditRecord, AuditSink};
-use policy::runtime::NoRuntime;
+use policy::runtime::{NoRuntime, Probe};
 use policy::{Credential, Live, Principal, identity};
 use serde_json::{Value, json};
 use store::{MasterKey, SqliteStore, Store};
@@ -66,6 +66,15 @@ impl World {
     }
 
     pub(crate) async fn with(config: ControlConfig) -> Self {
+        Self::wired(config, Arc::new(NoRuntime)).await
+    }
+
+    /// With `probe` in the data plane's place.
+    pub(crate) async fn probed(probe: Arc<dyn Probe>) -> Self {
+        Self::wired(ControlConfig::default(), probe).await
+    }
+
+    async fn wired(config: ControlConfig, probe: Arc<dyn Probe>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = MasterKey::from_hex(&MasterKey::generate().unwrap()).unwrap();
         let store = SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap();
@@ -73,11 +82,7 @@ impl World {
         let admin = ensure_admin(store.as_ref()).await.unwrap().unwrap().to_string();
         let live = Arc::new(Live::default());
         let audit = Arc::new(Recorder::default());
-        let ports = Ports {
-            runtime: Arc::new(NoRuntime),
-            probe: Arc::new(NoRuntime),
-            audit: Arc::clone(&audit) as _,
-        };
+        let ports = Ports { runtime: Arc::new(NoRuntime), probe, audit: Arc::clone(&audit) as _ };
         let control = Control::new(Arc::clone(&store), Arc::clone(&live), ports, config).await.unwrap();
         refresh(&control).await.unwrap();
         Self { live, admin, router: router(control.clone()), control, store, audit, _folder: folder }

@@ -131,7 +131,8 @@ fn find_task(path: &str, model: &ExternalModel, registration: &Registration) -> 
     let path = format!("{path}.task");
     let Some(task) = Task::parse(&model.task) else {
         let known = || Task::ALL.iter().map(|t| t.as_str());
-        let hint = match nearest(&model.task, known()) {
+        let ending = known().find(|task| task.rsplit('/').next() == Some(model.task.as_str()));
+        let hint = match ending.or_else(|| nearest(&model.task, known())) {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
         };
@@ -163,13 +164,13 @@ fn build(
         let reason = format!("does not go with provider {:?}, whose block is {field}", registration.name);
         return Err(Invalid::new(format!("{path}.{foreign}"), reason));
     }
+    let misspelt = model.config.keys().find(|key| *key != field && nearest(key, [field]).is_some()).cloned();
     // Fields of a newer schema are accepted and not kept.
     model.config.retain(|key, _| key == field);
     let Some(Value::Object(block)) = model.config.get(field) else {
-        return Err(Invalid::new(
-            format!("{path}.{field}"),
-            format!("is required for provider {:?}", registration.name),
-        ));
+        let hint = misspelt.map_or_else(String::new, |key| format!("; {key:?} is not its name"));
+        let reason = format!("is required for provider {:?}{hint}", registration.name);
+        return Err(Invalid::new(format!("{path}.{field}"), reason));
     };
     let none = ProviderDefaults::default();
     let provider_defaults = defaults.providers.get(registration.name).unwrap_or(&none);
@@ -340,6 +341,14 @@ mod tests {
         let mut wrong = entity("a");
         wrong["external_model"]["task"] = "llm/v1/chats".into();
         assert!(refusal(json!({"served_entities": [wrong]})).contains("did you mean \"llm/v1/chat\"?"));
+        let mut wrong = entity("a");
+        wrong["external_model"]["task"] = "chat".into();
+        assert!(refusal(json!({"served_entities": [wrong]})).contains("did you mean \"llm/v1/chat\"?"));
+        let mut wrong = entity("a");
+        let block = wrong["external_model"].as_object_mut().unwrap().remove("openai_config").unwrap();
+        wrong["external_model"]["openai_conf"] = block;
+        let refused = refusal(json!({"served_entities": [wrong]}));
+        assert!(refused.ends_with("provider \"openai\"; \"openai_conf\" is not its name"), "{refused}");
         let mut wrong = entity("a");
         wrong["external_model"]["openai_config"]["openai_apikey"] = "x".into();
         assert!(refusal(json!({"served_entities": [wrong]})).contains(

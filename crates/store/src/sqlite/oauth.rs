@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use secrecy::SecretSlice;
 use zeroize::Zeroizing;
 
-use super::principals::bump_epoch;
 use super::{SqliteStore, new_id, now_ms};
 use crate::error::{Result, StoreError};
 use crate::model::{NewOauthSecret, NewScope, OauthSecret};
@@ -74,13 +73,11 @@ impl OauthStore for SqliteStore {
             .bind(principal_id)
             .execute(&mut *tx)
             .await?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
+        let found = done.rows_affected() > 0;
+        if found {
+            self.commit(tx).await?;
         }
-        // What was logged in with it ends with it.
-        bump_epoch(&mut tx, principal_id).await?;
-        self.commit(tx).await?;
-        Ok(true)
+        Ok(found)
     }
 
     async fn signing_key(&self) -> Result<Option<SecretSlice<u8>>> {
@@ -88,12 +85,8 @@ impl OauthStore for SqliteStore {
     }
 
     async fn ensure_signing_key(&self) -> Result<()> {
-        match self.create_scope(NewScope { name: SCOPE, hidden: true, managers: &[] }).await {
-            Ok(()) | Err(StoreError::Exists) => {}
-            Err(error) => return Err(error),
-        }
-        let mut value = Zeroizing::new([0_u8; 32]);
-        getrandom::fill(&mut *value).map_err(|e| StoreError::Random(e.to_string()))?;
+        self.ensure_scope().await?;
+        let value = random_key()?;
         let (mut tx, scope_id, data_key) = self.write_in_scope(SCOPE).await?;
         let place = Place { scope_id: &scope_id, key: KEY, version: 1 };
         let sealed = data_key.seal(&*value, &place)?;
@@ -104,4 +97,24 @@ impl OauthStore for SqliteStore {
             sqlx::query(sql).bind(&scope_id).bind(KEY).bind(sealed).bind(now_ms()).execute(&mut *tx).await?;
         if done.rows_affected() == 0 { Ok(()) } else { self.commit(tx).await }
     }
+
+    async fn replace_signing_key(&self) -> Result<()> {
+        self.ensure_scope().await?;
+        self.put_secret(SCOPE, KEY, &*random_key()?).await
+    }
+}
+
+impl SqliteStore {
+    async fn ensure_scope(&self) -> Result<()> {
+        match self.create_scope(NewScope { name: SCOPE, hidden: true, managers: &[] }).await {
+            Ok(()) | Err(StoreError::Exists) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn random_key() -> Result<Zeroizing<[u8; 32]>> {
+    let mut value = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(&mut *value).map_err(|e| StoreError::Random(e.to_string()))?;
+    Ok(value)
 }

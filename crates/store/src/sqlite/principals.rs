@@ -249,7 +249,7 @@ async fn forget(tx: &mut Tx, kind: &str, name: &str) -> Result<()> {
 }
 
 /// False when there is no such principal.
-pub(super) async fn bump_epoch(tx: &mut Tx, id: &str) -> Result<bool> {
+async fn bump_epoch(tx: &mut Tx, id: &str) -> Result<bool> {
     let sql = "UPDATE principals SET epoch = MAX(epoch + 1, $2) WHERE id = $1";
     let done = sqlx::query(sql).bind(id).bind(now_ms()).execute(&mut **tx).await?;
     Ok(done.rows_affected() > 0)

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
+use super::spelling::modern;
+
 /// What all files together ask for.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Wanted {
@@ -30,6 +32,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Wanted> {
         refuse_literals("", &Value::Object(endpoint.clone()))
             .with_context(|| format!("endpoint {name:?}"))?;
     }
+    wanted.endpoints.iter_mut().for_each(modern);
     Ok(wanted)
 }
 

@@ -4,6 +4,7 @@
 mod api;
 mod files;
 mod plan;
+mod spelling;
 
 use std::path::PathBuf;
 

@@ -126,6 +126,13 @@ fn plan_endpoint(wanted: &Map<String, Value>, current: Option<&Value>, steps: &m
     if let Some(body) = wanted.get("tags").and_then(|tags| tag_changes(tags, &current["tags"])) {
         push("update", vec!["tags".to_owned()], Method::PATCH, &format!("/{name}/tags"), body);
     }
+    if let Some(wanted) = wanted.get("email_notifications") {
+        let what = differences("email_notifications", wanted, &current["email_notifications"]);
+        if !what.is_empty() {
+            let body = json!({"email_notifications": wanted});
+            push("update", what, Method::PATCH, &format!("/{name}/notifications"), body);
+        }
+    }
 }
 
 fn tag_changes(wanted: &Value, current: &Value) -> Option<Value> {
@@ -227,6 +234,15 @@ mod tests {
         let steps = planned(wanted, Some(other));
         assert_eq!(steps[0].1, ["config.served_entities[0].external_model.name"]);
         assert_eq!(steps[1], (Method::PATCH, vec!["tags".to_owned()]));
+    }
+
+    #[test]
+    fn notifications_are_kept_as_wanted() {
+        let wanted = json!({"name": "e", "email_notifications": {"on_update_failure": ["a@b"]}});
+        let before = json!({"email_notifications": {"on_update_failure": ["c@d"]}});
+        let steps = planned(wanted.clone(), Some(before));
+        assert_eq!(steps, [(Method::PATCH, vec!["email_notifications.on_update_failure[0]".to_owned()])]);
+        assert_eq!(planned(wanted.clone(), Some(wanted)), []);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The record of a management call: who did what, on what, from where, before and after. It is written
 //! before the effect; reads are recorded when they are refused, and when they give out a secret.
 
+mod subject;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use serde_json::Value;
 
 use crate::Control;
 use crate::access::Route;
+
+pub(crate) use subject::Subject;
 
 /// Longest text that is kept of a body.
 const MAX_TEXT: usize = 64 << 10;
@@ -78,7 +82,7 @@ impl Trail {
 
     pub(crate) fn allowed(&self, control: &Control, before: Option<Value>) {
         if self.changes() {
-            let before = before.map(|value| elide(value, Shown::Normal).to_string()).unwrap_or_default();
+            let before = before.map(|value| bounded(value, self.shown())).unwrap_or_default();
             self.write(control, AuditPhase::Allowed { before });
         }
     }
@@ -87,18 +91,24 @@ impl Trail {
         self.write(control, AuditPhase::Denied { status });
     }
 
-    pub(crate) fn done(&self, control: &Control, status: u16, answer: &[u8]) {
+    /// `after` is the object as it is now; where there is none, the answer says what became of the call.
+    pub(crate) fn done(&self, control: &Control, status: u16, after: Option<Value>, answer: &[u8]) {
         if self.changes() {
-            self.write(control, AuditPhase::Done { status, after: self.text(answer) });
+            let after = after.map_or_else(|| self.text(answer), |value| bounded(value, self.shown()));
+            self.write(control, AuditPhase::Done { status, after });
         } else if status == 403 {
-            // A read that its handler refused: on scopes, only the request names what it is on.
+            // A read that its handler refused.
             self.denied(control, status);
         }
     }
 
     fn text(&self, body: &[u8]) -> String {
-        let plain = self.route.contains("/scim/") || self.route.ends_with("/tags");
-        text(body, if plain { Shown::PlainValues } else { Shown::Normal })
+        text(body, self.shown())
+    }
+
+    fn shown(&self) -> Shown {
+        let plain = ["/scim/", "/service-principals/"].iter().any(|part| self.route.contains(part));
+        if plain || self.route.ends_with("/tags") { Shown::PlainValues } else { Shown::Normal }
     }
 
     fn write(&self, control: &Control, phase: AuditPhase) {
@@ -119,6 +129,10 @@ impl Trail {
 /// A body as JSON text without its secrets; what is no JSON is not kept, it could be anything.
 fn text(body: &[u8], shown: Shown) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return String::new() };
+    bounded(value, shown)
+}
+
+fn bounded(value: Value, shown: Shown) -> String {
     let text = elide(value, shown).to_string();
     if text.len() > MAX_TEXT { "[longer than 64 KiB]".to_owned() } else { text }
 }
@@ -158,8 +172,8 @@ fn inside(key: &str, outside: Shown) -> Shown {
     // `value` alone is the value of a secret, or of a header that carries one.
     let named =
         key == "value" && outside != Shown::PlainValues || SECRET_NAMES.iter().any(|name| key.contains(name));
-    // Ids of tokens and secrets name them and are not them; `…_auth` blocks hold more than the secret.
-    let harmless = key.ends_with("_id") || key.ends_with("_auth");
+    // Ids of tokens and secrets name them and are not them; `…_auth` and `…_info` hold more than the secret.
+    let harmless = ["_id", "_auth", "_info"].iter().any(|end| key.ends_with(end));
     match outside {
         Shown::Nothing => Shown::Nothing,
         _ if named && !harmless => Shown::Nothing,
