@@ -1,5 +1,6 @@
 //! One request from its arrival to its response: read, record, refuse or answer, and hand the body over to the pace.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -82,7 +83,7 @@ async fn read(shared: &Shared, request: Request) -> (Asked, Track) {
     let path = parts.uri.path().to_owned();
     let format = if parts.method == Method::POST { format_of(&path) } else { None };
     let model = match (&body, format) {
-        (Ok(body), Some(format)) => format.model(&path, body).map(str::to_owned),
+        (Ok(body), Some(format)) => format.model(&path, body).map(Cow::into_owned),
         _ => None,
     };
     let is_head = parts.method == Method::HEAD;

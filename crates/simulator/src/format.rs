@@ -1,5 +1,7 @@
 //! What an upstream wire format has to say for itself. Everything else (scripts, pace, ledger) is shared.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -16,8 +18,8 @@ pub(crate) trait Format: Sync {
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal>;
 
     /// The model that is asked for.
-    fn model<'a>(&self, _path: &'a str, body: &'a Value) -> Option<&'a str> {
-        body.get("model")?.as_str()
+    fn model<'a>(&self, _path: &'a str, body: &'a Value) -> Option<Cow<'a, str>> {
+        body.get("model")?.as_str().map(Cow::Borrowed)
     }
 
     /// The answer to a request that the script lets through.

@@ -4,6 +4,7 @@
 //! Each wire format is one file that implements `format::Format` and one line in `FORMATS`.
 
 mod anthropic;
+mod bedrock;
 mod clock;
 mod control;
 mod echo;
@@ -30,7 +31,7 @@ pub use crate::ledger::{Ledger, Record, State, Summary};
 pub use crate::script::{Hang, SCRIPT_HEADER, Script, ScriptError, Scripts};
 
 /// Every wire format that is spoken.
-const FORMATS: &[&dyn Format] = &[&openai::OpenAi, &anthropic::Anthropic];
+const FORMATS: &[&dyn Format] = &[&openai::OpenAi, &anthropic::Anthropic, &bedrock::Bedrock];
 
 fn format_of(path: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| format.claims(path))

@@ -37,7 +37,7 @@ pub(crate) const CHAT: &str = "llm/v1/chat";
 pub(crate) const COMPLETIONS: &str = "llm/v1/completions";
 pub(crate) const EMBEDDINGS: &str = "llm/v1/embeddings";
 
-pub(crate) const PROVIDERS: [&str; 3] = ["openai", "anthropic", "custom"];
+pub(crate) const PROVIDERS: [&str; 4] = ["openai", "anthropic", "custom", "amazon-bedrock"];
 
 /// Panics outside of this test binary's own files, that is in the gateway.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -169,6 +169,11 @@ impl Entity {
             "custom" => (
                 "custom_provider_config",
                 json!({"custom_provider_url": format!("{base}/v1"), "bearer_token_auth": {"token": secret}}),
+            ),
+            "amazon-bedrock" => (
+                "amazon_bedrock_config",
+                json!({"aws_access_key_id": secret, "aws_secret_access_key": secret, "aws_region": "us-east-1",
+                    "bedrock_provider": "amazon", "bedrock_runtime_endpoint": base}),
             ),
             other => panic!("unknown provider {other}"),
         };
