@@ -1,0 +1,93 @@
+//! Files and folders of the workspace.
+
+use secrecy::ExposeSecret;
+use tollgate_store::model::{Deletion, NewObject, ObjectKind, PrincipalRecord};
+use tollgate_store::{Store, StoreError};
+
+use crate::on_each;
+
+fn file<'a>(path: &'a str, content: &'a [u8], overwrite: bool) -> NewObject<'a> {
+    NewObject { path, kind: ObjectKind::File, language: "", content, overwrite }
+}
+
+async fn paths(store: &dyn Store, folder: &str) -> Vec<String> {
+    store.workspace_children(folder).await.unwrap().into_iter().map(|object| object.path).collect()
+}
+
+async fn content(store: &dyn Store, path: &str) -> Option<Vec<u8>> {
+    let object = store.workspace_object(path).await.unwrap()?;
+    let content = store.workspace_content(&object.id).await.unwrap();
+    content.map(|content| content.expose_secret().to_vec())
+}
+
+#[tokio::test]
+async fn a_file_comes_back_as_it_went_and_is_overwritten_only_when_told() {
+    on_each(async |store: &dyn Store| {
+        store.make_directories("/Shared/a/b").await.unwrap();
+        store.make_directories("/Shared/a/b").await.unwrap();
+        assert_eq!(paths(store, "/Shared").await, ["/Shared/a"]);
+        store.write_object(file("/Shared/a/b/f", b"one", false)).await.unwrap();
+        let first = store.workspace_object("/Shared/a/b/f").await.unwrap().unwrap();
+        assert_eq!((first.kind, first.size), (ObjectKind::File, 3));
+        let again = store.write_object(file("/Shared/a/b/f", b"two!", false)).await;
+        assert!(matches!(again, Err(StoreError::Exists)));
+        assert_eq!(content(store, "/Shared/a/b/f").await.unwrap(), b"one");
+        store.write_object(file("/Shared/a/b/f", b"two!", true)).await.unwrap();
+        assert_eq!(content(store, "/Shared/a/b/f").await.unwrap(), b"two!");
+        let second = store.workspace_object("/Shared/a/b/f").await.unwrap().unwrap();
+        assert_eq!((second.id, second.size), (first.id, 4));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_needs_a_folder_around_it_and_takes_no_folder_s_place() {
+    on_each(async |store: &dyn Store| {
+        let write = async |path: &str| store.write_object(file(path, b"x", true)).await;
+        assert!(matches!(write("/Shared/none/f").await, Err(StoreError::Missing)));
+        write("/Shared/f").await.unwrap();
+        assert!(matches!(write("/Shared/f/g").await, Err(StoreError::Missing)));
+        assert!(matches!(write("/Shared").await, Err(StoreError::Exists)));
+        assert!(matches!(store.make_directories("/Shared/f/g").await, Err(StoreError::Exists)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_is_deleted_with_what_is_in_it_only_when_told_and_no_neighbour_with_it() {
+    on_each(async |store: &dyn Store| {
+        for folder in ["/Shared/a/b", "/Shared/a0", "/Shared/ab", "/Shared/a-"] {
+            store.make_directories(folder).await.unwrap();
+        }
+        store.write_object(file("/Shared/a/b/f", b"x", false)).await.unwrap();
+        let inside = store.workspace_object("/Shared/a/b/f").await.unwrap().unwrap();
+        assert_eq!(store.delete_object("/Shared/a", false).await.unwrap(), Deletion::NotEmpty);
+        assert_eq!(store.delete_object("/Shared/a", true).await.unwrap(), Deletion::Done);
+        assert_eq!(store.delete_object("/Shared/a", true).await.unwrap(), Deletion::Missing);
+        assert!(store.workspace_content(&inside.id).await.unwrap().is_none());
+        assert_eq!(paths(store, "/Shared").await, ["/Shared/a-", "/Shared/a0", "/Shared/ab"]);
+        assert_eq!(store.delete_object("/Shared/ab", false).await.unwrap(), Deletion::Done);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everybody_has_a_home_and_the_next_of_the_name_finds_it_empty() {
+    on_each(async |store: &dyn Store| {
+        let ann = PrincipalRecord { name: "ann".to_owned(), active: true, ..PrincipalRecord::default() };
+        let first = store.create_principal(&ann).await.unwrap();
+        store.ensure_user("anna", &[]).await.unwrap();
+        store.ensure_user("a/b", &[]).await.unwrap();
+        assert_eq!(paths(store, "/Users").await, ["/Users/ann", "/Users/anna"]);
+        store.make_directories("/Users/ann/x").await.unwrap();
+        store.write_object(file("/Users/ann/x/f", b"mine", false)).await.unwrap();
+        assert!(store.delete_principal(&first).await.unwrap());
+        let aside = format!("/Users/ann-backup-{first}");
+        assert_eq!(paths(store, "/Users").await, [aside.as_str(), "/Users/anna"]);
+        store.create_principal(&ann).await.unwrap();
+        assert!(paths(store, "/Users/ann").await.is_empty());
+        assert_eq!(paths(store, &aside).await, [format!("{aside}/x")]);
+        assert_eq!(content(store, &format!("{aside}/x/f")).await.unwrap(), b"mine");
+    })
+    .await;
+}
