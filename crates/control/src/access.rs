@@ -22,7 +22,7 @@ use wire::error::{ApiError, ErrorCode};
 use crate::audit::Trail;
 use crate::reply::{Failure, Reply};
 use crate::request::{Call, read_body};
-use crate::{Control, clock, endpoints, oauth, scim};
+use crate::{Control, clock, endpoints, oauth, scim, workspace};
 
 /// What a caller must be or have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,9 @@ pub enum Needs {
     /// A permission on the secret scope that the request names; the handler checks it, because the name
     /// stands in the body.
     Scope(ScopePermission),
+    /// Access to the file or folder of the workspace that the request names; the handler checks it, because
+    /// the path may stand in the body.
+    Folder,
 }
 
 impl fmt::Display for Needs {
@@ -55,6 +58,7 @@ impl fmt::Display for Needs {
                 write!(f, "{} on the endpoint", level.as_str())
             }
             Self::Scope(permission) => write!(f, "{} on the scope", permission.as_str()),
+            Self::Folder => f.write_str("access to the folder"),
         }
     }
 }
@@ -153,7 +157,7 @@ async fn admit(
     let path = path_params(parts).await;
     check(control, route.needs, caller.as_deref(), &path)?;
     let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri).map(|q| q.0).unwrap_or_default();
-    let body = read_body(body).await?;
+    let body = read_body(body, workspace::longest_body(route.path)).await?;
     trail.body(&body);
     let base_url = base_url(control, &parts.headers);
     let client = if route.needs == Needs::Nobody { Credential::client(&parts.headers) } else { None };
@@ -197,7 +201,7 @@ fn check(
 ) -> Result<(), ApiError> {
     let Some(caller) = caller else { return Ok(()) };
     match needs {
-        Needs::Nobody | Needs::Principal | Needs::Scope(_) => Ok(()),
+        Needs::Nobody | Needs::Principal | Needs::Scope(_) | Needs::Folder => Ok(()),
         Needs::Admin if caller.is_admin() => Ok(()),
         Needs::Admin => Err(ApiError::denied(format!("{} is not a member of admins", caller.name))),
         Needs::Create if caller.can_create => Ok(()),

@@ -12,4 +12,5 @@ mod openapi;
 mod scim;
 mod secrets;
 mod tokens;
+mod workspace;
 mod world;

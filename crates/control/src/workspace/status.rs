@@ -1,0 +1,57 @@
+//! What there is.
+
+use serde_json::{Value, json};
+use store::model::{ObjectKind, ObjectRecord};
+
+use super::path::WorkspacePath;
+use super::reach::{looked_at, sees};
+use crate::reply::{Failure, Reply};
+use crate::request::Call;
+
+pub(super) async fn get_status(call: Call) -> Result<Reply, Failure> {
+    let path = looked_at(&call, call.query("path")?)?;
+    let found = call.control.store().workspace_object(path.as_str()).await?;
+    let mut shown = view(&found.ok_or_else(|| path.missing())?, &path);
+    // Asked for by the CLI, which tells notebooks from files by it.
+    if call.queries().get("return_export_info").is_some_and(|v| v == "true") && shown["language"].is_string()
+    {
+        shown["repos_export_format"] = "SOURCE".into();
+    }
+    Reply::json(&shown)
+}
+
+pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
+    let path = looked_at(&call, call.query("path")?)?;
+    let store = call.control.store();
+    let found = store.workspace_object(path.as_str()).await?.ok_or_else(|| path.missing())?;
+    // A file is a list of itself.
+    let objects = match found.kind {
+        ObjectKind::Directory => store.workspace_children(path.as_str()).await?,
+        ObjectKind::File | ObjectKind::Notebook => vec![found],
+    };
+    let caller = call.caller()?;
+    let seen = |object: &&ObjectRecord| {
+        object.path != "/" && WorkspacePath::parse(&object.path).is_ok_and(|inner| sees(caller, &inner))
+    };
+    let shown: Vec<Value> = objects.iter().filter(seen).map(|object| view(object, &path)).collect();
+    Reply::json(&json!({"objects": shown}))
+}
+
+fn view(object: &ObjectRecord, asked: &WorkspacePath) -> Value {
+    let mut out = json!({
+        "object_type": object.kind.as_str(),
+        "path": asked.shown(&object.path),
+        // Databricks' clients read it as an integer, and the same id under the other name as a text.
+        "object_id": object.id.parse::<i64>().unwrap_or_default(),
+        "resource_id": object.id,
+    });
+    if object.kind != ObjectKind::Directory {
+        out["created_at"] = object.created_at.into();
+        out["modified_at"] = object.modified_at.into();
+        out["size"] = object.size.into();
+    }
+    if object.kind == ObjectKind::Notebook {
+        out["language"] = object.language.as_str().into();
+    }
+    out
+}
