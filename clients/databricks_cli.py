@@ -243,6 +243,22 @@ def locked():
     bundle_says(folder, "deploy")
 
 
+@check("bundle deploy with permissions of the whole bundle: its folder is shared with whom they name")
+def shared():
+    folder = bundle("echo-2", "b")
+    robot = cli("service-principals", "create", "--display-name", f"{PREFIX}-robot")["applicationId"]
+    token = cli("token-management", "create-obo-token", robot, "--lifetime-seconds", "600")["token_value"]
+    written = json.loads((folder / "databricks.yml").read_text())
+    written["permissions"] = [{"service_principal_name": robot, "level": "CAN_VIEW"}, {"user_name": "admin", "level": "CAN_MANAGE"}]
+    root = f"/Workspace/Users/admin/.bundle/{PREFIX}/dev"
+    refused("workspace", "list", root, token=token, saying="CAN_READ")
+    (folder / "databricks.yml").write_text(json.dumps(written))
+    bundle_says(folder, "deploy")
+    assert f"{root}/state" in [one["path"] for one in cli("workspace", "list", root, token=token)]
+    refused("workspace", "delete", f"{root}/state", "--recursive", token=token, saying="CAN_MANAGE")
+    assert "0 to add, 0 to change, 0 to delete" in bundle_says(folder, "plan")
+
+
 @check("bundle destroy: endpoint, scope and files are gone; a second one finds nothing")
 def destroy():
     folder = HOME / "bundle"

@@ -169,6 +169,12 @@ def files():
                               ("/api/2.0/workspace-files/{path}", {"path": f"{folder}/f.txt"[1:]})):
         assert answered("GET", template, **options) == "content"
     answered("POST", api + "delete", {"path": folder, "recursive": True})
+    answered("POST", api + "mkdirs", {"path": f"/Users/admin/{PREFIX}"})
+    made = answered("GET", api + "get-status", query=f"?path=/Users/admin/{PREFIX}")["resource_id"]
+    grants, permissions = {"access_control_list": [{"group_name": "users", "permission_level": "CAN_READ"}]}, "/api/2.0/permissions/directories/{id}"
+    for method, body in (("PUT", grants), ("PATCH", grants), ("GET", None)):
+        answered(method, permissions, body, id=made)
+    answered("GET", permissions + "/permissionLevels", id=made)
 
 
 @check("what succeeds is answered as the document says: secrets, files, identity, tokens, OAuth")

@@ -25,3 +25,12 @@ INSERT INTO workspace_objects (id, path, parent, kind, language, size, created_a
 SELECT id, '/Users/' || name, '/Users', 'DIRECTORY', '', 0, created_at, created_at
 FROM principals WHERE instr(name, '/') = 0
 ON CONFLICT DO NOTHING;
+
+-- Of folders; they hold for all that is in them.
+CREATE TABLE workspace_grants (
+    object_id    TEXT NOT NULL REFERENCES workspace_objects (id) ON DELETE CASCADE,
+    grantee_kind TEXT NOT NULL CHECK (grantee_kind IN ('user', 'group', 'service_principal')),
+    grantee      TEXT NOT NULL,
+    level        TEXT NOT NULL CHECK (level IN ('CAN_READ', 'CAN_RUN', 'CAN_EDIT', 'CAN_MANAGE')),
+    PRIMARY KEY (object_id, grantee_kind, grantee)
+) STRICT;

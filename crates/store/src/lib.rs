@@ -15,8 +15,9 @@ pub use seal::{KeyEncryption, KeySource, MasterKey};
 pub use sqlite::SqliteStore;
 
 use model::{
-    AclEntry, Deletion, EndpointRecord, GroupRecord, GroupRef, NewOauthSecret, NewObject, NewScope, NewToken,
-    OauthSecret, ObjectRecord, PrincipalRecord, Scope, ScopePermission, SecretEntry, TokenRecord,
+    AclEntry, Deletion, EndpointRecord, GrantRecord, GroupRecord, GroupRef, NewOauthSecret, NewObject,
+    NewScope, NewToken, OauthSecret, ObjectRecord, PrincipalRecord, Scope, ScopePermission, SecretEntry,
+    TokenRecord,
 };
 
 /// All of it.
@@ -145,4 +146,10 @@ pub trait WorkspaceStore: Send + Sync {
     /// What the file or notebook with this id holds, opened.
     async fn workspace_content(&self, id: &str) -> Result<Option<SecretSlice<u8>>>;
     async fn delete_object(&self, path: &str, recursive: bool) -> Result<Deletion>;
+    async fn workspace_object_of(&self, id: &str) -> Result<Option<ObjectRecord>>;
+    /// Who was given what on the folder at `path`, which need not be there, and on the folders around it:
+    /// with the folders' ids, outermost first.
+    async fn folder_grants(&self, path: &str) -> Result<Vec<(String, GrantRecord)>>;
+    /// Replaces the grants on one folder. Errors with [`StoreError::Missing`] when it is gone.
+    async fn put_folder_grants(&self, id: &str, grants: &[GrantRecord]) -> Result<()>;
 }

@@ -31,7 +31,7 @@ pub struct RevisionRecord {
 pub struct GrantRecord {
     pub kind: GranteeKind,
     pub grantee: String,
-    /// `CAN_VIEW`, `CAN_QUERY` or `CAN_MANAGE`.
+    /// `CAN_VIEW`, `CAN_QUERY` or `CAN_MANAGE`; of a folder `CAN_READ`, `CAN_RUN`, `CAN_EDIT` or `CAN_MANAGE`.
     pub level: String,
 }
 

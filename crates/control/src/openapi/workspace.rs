@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints::{access_entry, permission_levels, permissions};
 use super::operation::{
     Answer, Area, Operation, Param, boolean, integer, list, object, one_of, optional, required, schema, text,
     timestamp,
@@ -10,7 +11,7 @@ use super::operation::{
 pub(super) const AREA: Area = Area {
     tag: "workspace",
     description: "Files and folders, such as those of `databricks bundle deploy`. Everybody has `/Users/<name>` and, \
-                  with all others, `/Shared`; members of admins have everything. `/Workspace` before a path means nothing.",
+                  with all others, `/Shared`; members of admins have everything; folders can be shared. `/Workspace` before a path means nothing.",
     error: "Error",
     operations: OPERATIONS,
     schemas,
@@ -64,7 +65,37 @@ const OPERATIONS: &[Operation] = &[
         .says("The slashes of the path may be as they are, or `%2F`.")
         .answers(200, Answer::File)
         .fails(&[400]),
+    Operation::new("GET", "/api/2.0/permissions/directories/{id}", "getFolderPermissions", "Who may do what with a folder")
+        .gives("FolderPermissions"),
+    Operation::new(
+        "PUT",
+        "/api/2.0/permissions/directories/{id}",
+        "putFolderPermissions",
+        "Replace what was given on a folder",
+    )
+    .says("It holds for all that is in the folder. CAN_RUN is as CAN_READ; CAN_EDIT overwrites files, CAN_MANAGE makes and deletes them.")
+    .takes("FolderAccessControl")
+    .gives("FolderPermissions"),
+    Operation::new(
+        "PATCH",
+        "/api/2.0/permissions/directories/{id}",
+        "patchFolderPermissions",
+        "Add to what was given on a folder",
+    )
+    .takes("FolderAccessControl")
+    .gives("FolderPermissions"),
+    Operation::new(
+        "GET",
+        "/api/2.0/permissions/directories/{id}/permissionLevels",
+        "getFolderPermissionLevels",
+        "The levels there are",
+    )
+    .gives("FolderPermissionLevels"),
 ];
+
+fn level() -> Value {
+    one_of(&["CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE"], "each includes those before it")
+}
 
 fn schemas() -> Vec<(&'static str, Value)> {
     let path = || text("absolute; at most 2048 bytes, each part at most 256 characters");
@@ -102,6 +133,12 @@ fn schemas() -> Vec<(&'static str, Value)> {
                 ],
             ),
         ),
+        (
+            "FolderAccessControl",
+            object(&["access_control_list"], [("access_control_list", list(access_entry(level())))]),
+        ),
+        ("FolderPermissions", permissions("directory", level())),
+        ("FolderPermissionLevels", permission_levels(level())),
         ("FileContent", json!({"type": "string", "format": "binary"})),
     ]
 }

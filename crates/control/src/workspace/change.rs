@@ -18,7 +18,7 @@ struct Mkdirs {
 
 pub(super) async fn mkdirs(call: Call) -> Result<Reply, Failure> {
     let asked: Mkdirs = call.json()?;
-    let path = changed(&call, &asked.path)?;
+    let path = changed(&call, &asked.path).await?;
     match call.control.store().make_directories(path.as_str()).await {
         Ok(()) => Ok(Reply::empty()),
         Err(StoreError::Exists) => Err(in_the_way(&path).into()),
@@ -42,7 +42,7 @@ struct Delete {
 
 pub(super) async fn delete(call: Call) -> Result<Reply, Failure> {
     let asked: Delete = call.json()?;
-    let path = changed(&call, &asked.path)?;
+    let path = changed(&call, &asked.path).await?;
     if is_kept(&call, &path).await? {
         let message = format!("Folder {} is protected: it always exists", path.shown(path.as_str()));
         return Err(ApiError::bad_request(message).into());

@@ -14,7 +14,7 @@ use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
 pub(super) async fn export(call: Call) -> Result<Reply, Failure> {
-    let path = looked_at(&call, call.query("path")?)?;
+    let path = looked_at(&call, call.query("path")?).await?;
     let format = call.queries().get("format").map_or("", String::as_str);
     if !matches!(format, "" | "AUTO" | "SOURCE" | "RAW") {
         let shown: String = format.chars().take(40).collect();
@@ -37,7 +37,7 @@ pub(super) async fn export(call: Call) -> Result<Reply, Failure> {
 
 /// The file as it is; its path is the end of the URL. The CLI reads its state so.
 pub(super) async fn export_file(call: Call) -> Result<Reply, Failure> {
-    let path = looked_at(&call, &format!("/{}", call.path("path")))?;
+    let path = looked_at(&call, &format!("/{}", call.path("path"))).await?;
     let (_, content) = opened(&call, &path).await?;
     Ok(Reply::bytes(content.expose_secret().to_vec()))
 }

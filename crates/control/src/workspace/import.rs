@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::change::in_the_way;
 use super::path::WorkspacePath;
-use super::reach::changed;
+use super::reach::{Level, require};
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
@@ -36,7 +36,7 @@ struct Import {
 
 pub(super) async fn import(call: Call) -> Result<Reply, Failure> {
     let asked: Import = call.json()?;
-    let path = changed(&call, &asked.path)?;
+    let path = written(&call, &asked.path).await?;
     let decoded = STANDARD.decode(asked.content.as_bytes());
     let content = Zeroizing::new(decoded.map_err(|_| ApiError::invalid("content is no base64"))?);
     match asked.format.as_deref().unwrap_or("SOURCE") {
@@ -54,6 +54,14 @@ pub(super) async fn import(call: Call) -> Result<Reply, Failure> {
     }
 }
 
+/// The path, when the caller may write there; what is not there yet takes more, which is asked when it is
+/// known what is written.
+async fn written(call: &Call, asked: &str) -> Result<WorkspacePath, Failure> {
+    let path = WorkspacePath::parse(asked)?;
+    require(call, &path, Level::Edit).await?;
+    Ok(path)
+}
+
 fn language(asked: Option<&str>) -> Result<&'static str, ApiError> {
     let found = asked.and_then(|asked| LANGUAGES.into_iter().find(|known| *known == asked));
     found.ok_or_else(|| {
@@ -65,7 +73,7 @@ fn language(asked: Option<&str>) -> Result<&'static str, ApiError> {
 
 /// The path is the end of the URL, the file is the body.
 pub(super) async fn import_file(call: Call) -> Result<Reply, Failure> {
-    let path = changed(&call, &format!("/{}", call.path("path")))?;
+    let path = written(&call, &format!("/{}", call.path("path"))).await?;
     let overwrite = call.queries().get("overwrite").is_some_and(|value| value == "true");
     write_as_is(&call, &path, &call.body, overwrite).await
 }
@@ -110,8 +118,12 @@ async fn write(
         let message = format!("{} bytes are too many: a file may have {MAX_FILE}", content.len());
         return Err(ApiError::invalid(message).into());
     }
+    let store = call.control.store();
+    if store.workspace_object(path.as_str()).await?.is_none() {
+        require(call, path, Level::Manage).await?;
+    }
     let object = NewObject { path: path.as_str(), kind, language, content, overwrite };
-    match call.control.store().write_object(object).await {
+    match store.write_object(object).await {
         Ok(()) => Ok(Reply::empty()),
         Err(StoreError::Exists) if kind == ObjectKind::File => {
             let message = format!("File already exists at ({}).", path.shown(path.as_str()));

@@ -5,6 +5,7 @@ mod change;
 mod export;
 mod import;
 mod path;
+mod permissions;
 mod reach;
 mod status;
 
@@ -60,6 +61,30 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/2.0/workspace-files/{*path}",
         needs: Needs::Folder,
         handler: |call| Box::pin(export::export_file(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/permissions/directories/{id}",
+        needs: Needs::Folder,
+        handler: |call| Box::pin(permissions::get(call)),
+    },
+    Route {
+        method: Method::PUT,
+        path: "/api/2.0/permissions/directories/{id}",
+        needs: Needs::Folder,
+        handler: |call| Box::pin(permissions::put(call)),
+    },
+    Route {
+        method: Method::PATCH,
+        path: "/api/2.0/permissions/directories/{id}",
+        needs: Needs::Folder,
+        handler: |call| Box::pin(permissions::patch(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.0/permissions/directories/{id}/permissionLevels",
+        needs: Needs::Folder,
+        handler: |call| Box::pin(permissions::levels(call)),
     },
 ];
 

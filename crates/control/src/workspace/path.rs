@@ -77,6 +77,11 @@ impl WorkspacePath {
         (!name.contains('/')).then_some(name)
     }
 
+    /// In whose home this lies.
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.text.strip_prefix(USERS)?.strip_prefix('/')?.split('/').next()
+    }
+
     pub(super) fn missing(&self) -> ApiError {
         ApiError::not_found(format!("Path ({}) doesn't exist.", self.shown(&self.text)))
     }

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use store::model::{ObjectKind, ObjectRecord};
 
-use super::path::WorkspacePath;
-use super::reach::{looked_at, sees};
+use super::path::{USERS, WorkspacePath};
+use super::reach::{level, looked_at, owns};
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
 pub(super) async fn get_status(call: Call) -> Result<Reply, Failure> {
-    let path = looked_at(&call, call.query("path")?)?;
+    let path = looked_at(&call, call.query("path")?).await?;
     let found = call.control.store().workspace_object(path.as_str()).await?;
     let mut shown = view(&found.ok_or_else(|| path.missing())?, &path);
     // Asked for by the CLI, which tells notebooks from files by it.
@@ -21,7 +21,7 @@ pub(super) async fn get_status(call: Call) -> Result<Reply, Failure> {
 }
 
 pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
-    let path = looked_at(&call, call.query("path")?)?;
+    let path = looked_at(&call, call.query("path")?).await?;
     let store = call.control.store();
     let found = store.workspace_object(path.as_str()).await?.ok_or_else(|| path.missing())?;
     // A file is a list of itself.
@@ -30,8 +30,13 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
         ObjectKind::File | ObjectKind::Notebook => vec![found],
     };
     let caller = call.caller()?;
+    // Who may read the folder may read what is in it. Of the folders that are everybody's to see, one sees
+    // those on the way and one's own.
+    let whole = level(&call, &path).await?.is_some();
+    let on_the_way = |inner: &WorkspacePath| inner.as_str() == USERS || owns(caller, inner);
     let seen = |object: &&ObjectRecord| {
-        object.path != "/" && WorkspacePath::parse(&object.path).is_ok_and(|inner| sees(caller, &inner))
+        object.path != "/"
+            && (whole || WorkspacePath::parse(&object.path).is_ok_and(|inner| on_the_way(&inner)))
     };
     let shown: Vec<Value> = objects.iter().filter(seen).map(|object| view(object, &path)).collect();
     Reply::json(&json!({"objects": shown}))

@@ -214,7 +214,7 @@ impl World {
         }
         world.scope().await;
         let endpoint = store.endpoint("chat").await.unwrap().unwrap();
-        ids.insert("/api/2.0/permissions/", endpoint.id);
+        ids.insert("/api/2.0/permissions/serving-endpoints/", endpoint.id);
         world.ids = ids;
         world
     }
@@ -339,6 +339,8 @@ async fn populate(store: &SqliteStore) -> HashMap<&'static str, String> {
         store.create_token(new).await.unwrap();
         match kind {
             Kind::Member => members.push(record.id.clone()),
+            // A home has its owner's id.
+            Kind::Manager => drop(ids.insert("/api/2.0/permissions/directories", record.id)),
             Kind::Deactivated => {
                 record.active = false;
                 store.update_principal(&record).await.unwrap();

@@ -173,3 +173,86 @@ async fn a_file_that_is_too_large_is_refused() {
     world.send(request.body(Body::from(body)).unwrap()).await.is(413);
     status(&world, &world.admin, "/Shared/f").await.is(404);
 }
+
+#[tokio::test]
+async fn a_folder_is_shared_level_by_level_and_with_nobody_else() {
+    let world = World::new().await;
+    let (id, robot, token) = world.robot("robot").await;
+    let (_, _, stranger) = world.robot("stranger").await;
+    world.group("dev", &[&id]).await;
+    post(&world, &world.admin, "mkdirs", json!({"path": "/Users/admin/b/state"})).await.is(200);
+    write(&world, &world.admin, "/Users/admin/b/state/f", "", b"1").await.is(200);
+    let folder = text(&status(&world, &world.admin, "/Users/admin/b").await.is(200), "resource_id");
+    let permissions = format!("/api/2.0/permissions/directories/{folder}");
+    let file = "/Users/admin/b/state/f";
+    // What one may do: read, overwrite, make, delete, give.
+    let expected = [
+        ("CAN_READ", [200, 403, 403, 403, 403]),
+        ("CAN_RUN", [200, 403, 403, 403, 403]),
+        ("CAN_EDIT", [200, 200, 403, 403, 403]),
+        ("CAN_MANAGE", [200, 200, 200, 200, 200]),
+    ];
+    for (level, right) in expected {
+        for grantee in [json!({"group_name": "dev"}), json!({"service_principal_name": robot})] {
+            let mut entry = grantee;
+            entry["permission_level"] = level.into();
+            let given = world.act("PUT", &permissions, json!({"access_control_list": [entry]})).await.is(200);
+            assert!(given.to_string().contains(level), "{given}");
+            let found = [
+                status(&world, &token, file).await.status,
+                write(&world, &token, file, "?overwrite=true", b"2").await.status,
+                write(&world, &token, "/Users/admin/b/new", "?overwrite=true", b"2").await.status,
+                post(&world, &token, "delete", json!({"path": "/Users/admin/b/new"})).await.status,
+                world.call(&token, "GET", &permissions, Value::Null).await.status,
+            ];
+            assert_eq!(found.map(|status| status.as_u16()), right, "{level}");
+            status(&world, &stranger, file).await.is(403);
+        }
+    }
+    assert_eq!(listed(&world, &token, "/Users/admin/b").await, ["/Users/admin/b/state"]);
+    // Neither around it nor beside it.
+    for path in ["/Users/admin", "/Users/admin/bb", "/Users/admin/b0"] {
+        status(&world, &token, path).await.is(403);
+    }
+    // A notebook is written under another name: it takes what something new takes.
+    let entry = json!({"service_principal_name": robot, "permission_level": "CAN_EDIT"});
+    world.act("PUT", &permissions, json!({"access_control_list": [entry]})).await.is(200);
+    write(&world, &world.admin, "/Users/admin/b/n.py", "", b"1").await.is(200);
+    let notebook =
+        write(&world, &token, "/Users/admin/b/n.py", "?overwrite=true", b"# Databricks notebook source")
+            .await;
+    notebook.is(403);
+    world.act("PUT", &permissions, json!({"access_control_list": []})).await.is(200);
+    status(&world, &token, file).await.is(403);
+}
+
+#[tokio::test]
+async fn the_permissions_of_a_folder_say_where_they_are_from() {
+    let world = World::new().await;
+    post(&world, &world.admin, "mkdirs", json!({"path": "/Users/admin/b/inner"})).await.is(200);
+    let id = async |path: &str| text(&status(&world, &world.admin, path).await.is(200), "resource_id");
+    let (home, outer, inner) =
+        (id("/Users/admin").await, id("/Users/admin/b").await, id("/Users/admin/b/inner").await);
+    let entry = json!({"group_name": "users", "permission_level": "CAN_READ"});
+    let grants = json!({"access_control_list": [entry]});
+    world.act("PATCH", &format!("/api/2.0/permissions/directories/{outer}"), grants.clone()).await.is(200);
+    let found =
+        world.act("GET", &format!("/api/2.0/permissions/directories/{inner}"), Value::Null).await.is(200);
+    let manage = |from: &str| json!([{"permission_level": "CAN_MANAGE", "inherited": true, "inherited_from_object": [format!("/directories/{from}")]}]);
+    let expected = json!({"object_id": format!("/directories/{inner}"), "object_type": "directory", "access_control_list": [
+        {"group_name": "admins", "all_permissions": manage("")},
+        {"user_name": "admin", "display_name": "admin", "all_permissions": manage(&home)},
+        {"group_name": "users", "all_permissions": [{"permission_level": "CAN_READ", "inherited": true,
+            "inherited_from_object": [format!("/directories/{outer}")]}]}]});
+    assert_eq!(found, expected);
+    // Those of the folders that everybody has are fixed, and there is none of a file.
+    for path in ["/", "/Users", "/Shared"] {
+        let fixed = format!("/api/2.0/permissions/directories/{}", id(path).await);
+        world.act("PUT", &fixed, grants.clone()).await.is(400);
+    }
+    let unknown = json!({"access_control_list": [{"group_name": "nobody", "permission_level": "CAN_READ"}]});
+    world.act("PUT", &format!("/api/2.0/permissions/directories/{outer}"), unknown).await.is(404);
+    let wrong = json!({"access_control_list": [{"group_name": "users", "permission_level": "CAN_QUERY"}]});
+    world.act("PUT", &format!("/api/2.0/permissions/directories/{outer}"), wrong).await.is(400);
+    world.act("GET", "/api/2.0/permissions/directories/4711", Value::Null).await.is(404);
+}

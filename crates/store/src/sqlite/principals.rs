@@ -242,11 +242,12 @@ async fn describe(tx: &mut Tx, id: &str, principal: &PrincipalRecord) -> Result<
 
 /// Takes away every permission that names them: whoever gets the name next starts with nothing.
 async fn forget(tx: &mut Tx, kind: &str, name: &str) -> Result<()> {
-    sqlx::query("DELETE FROM endpoint_grants WHERE grantee_kind = $1 AND grantee = $2")
-        .bind(kind)
-        .bind(name)
-        .execute(&mut **tx)
-        .await?;
+    for sql in [
+        "DELETE FROM endpoint_grants WHERE grantee_kind = $1 AND grantee = $2",
+        "DELETE FROM workspace_grants WHERE grantee_kind = $1 AND grantee = $2",
+    ] {
+        sqlx::query(sql).bind(kind).bind(name).execute(&mut **tx).await?;
+    }
     sqlx::query("DELETE FROM scope_acls WHERE principal = $1").bind(name).execute(&mut **tx).await?;
     Ok(())
 }

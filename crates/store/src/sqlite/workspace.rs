@@ -7,7 +7,7 @@ use sqlx::{FromRow, Sqlite, SqliteConnection, Transaction};
 
 use super::{SqliteStore, new_number, now_ms};
 use crate::error::{Result, StoreError};
-use crate::model::{Deletion, NewObject, NewScope, ObjectKind, ObjectRecord};
+use crate::model::{Deletion, GrantRecord, GranteeKind, NewObject, NewScope, ObjectKind, ObjectRecord};
 use crate::seal::Place;
 use crate::{SecretStore, WorkspaceStore};
 
@@ -141,6 +141,43 @@ impl WorkspaceStore for SqliteStore {
         tx.commit().await?;
         Ok(Deletion::Done)
     }
+
+    async fn workspace_object_of(&self, id: &str) -> Result<Option<ObjectRecord>> {
+        let sql = "SELECT id, path, kind, language, size, created_at, modified_at FROM workspace_objects \
+                   WHERE id = $1";
+        let row: Option<Row> = sqlx::query_as(sql).bind(id).fetch_optional(&self.pool).await?;
+        Ok(row.map(ObjectRecord::from))
+    }
+
+    async fn folder_grants(&self, path: &str) -> Result<Vec<(String, GrantRecord)>> {
+        let sql = "SELECT o.id, g.grantee_kind, g.grantee, g.level FROM workspace_grants g \
+                   JOIN workspace_objects o ON o.id = g.object_id \
+                   WHERE o.path = $1 OR substr($1, 1, length(o.path) + 1) = o.path || '/' \
+                   ORDER BY length(o.path), g.rowid";
+        let rows: Vec<(String, String, String, String)> =
+            sqlx::query_as(sql).bind(path).fetch_all(&self.pool).await?;
+        let grant = |(id, kind, grantee, level): (String, String, String, String)| {
+            (id, GrantRecord { kind: GranteeKind::parse(&kind), grantee, level })
+        };
+        Ok(rows.into_iter().map(grant).collect())
+    }
+
+    async fn put_folder_grants(&self, id: &str, grants: &[GrantRecord]) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query("DELETE FROM workspace_grants WHERE object_id = $1").bind(id).execute(&mut *tx).await?;
+        for grant in grants {
+            let sql = "INSERT INTO workspace_grants (object_id, grantee_kind, grantee, level) VALUES ($1, $2, $3, $4) \
+                       ON CONFLICT DO UPDATE SET level = $4";
+            sqlx::query(sql)
+                .bind(id)
+                .bind(grant.kind.as_str())
+                .bind(&grant.grantee)
+                .bind(&grant.level)
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx.commit().await?)
+    }
 }
 
 /// The home of somebody new. Names with a slash have none: it would lie in somebody else's.
@@ -165,6 +202,8 @@ pub(super) async fn put_home_aside(
         return Ok(());
     }
     for sql in [
+        "DELETE FROM workspace_grants WHERE object_id IN (SELECT id FROM workspace_objects \
+         WHERE path = '/Users/' || $2 OR path > '/Users/' || $2 || '/' AND path < '/Users/' || $2 || '0')",
         "UPDATE workspace_objects SET parent = '/Users/' || $2 || '-backup-' || $1 || \
          substr(parent, length('/Users/' || $2) + 1) \
          WHERE path > '/Users/' || $2 || '/' AND path < '/Users/' || $2 || '0'",

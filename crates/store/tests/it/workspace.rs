@@ -1,7 +1,9 @@
 //! Files and folders of the workspace.
 
 use secrecy::ExposeSecret;
-use tollgate_store::model::{Deletion, NewObject, ObjectKind, PrincipalRecord};
+use tollgate_store::model::{
+    Deletion, GrantRecord, GranteeKind, GroupRecord, NewObject, ObjectKind, PrincipalRecord,
+};
 use tollgate_store::{Store, StoreError};
 
 use crate::on_each;
@@ -88,6 +90,43 @@ async fn everybody_has_a_home_and_the_next_of_the_name_finds_it_empty() {
         assert!(paths(store, "/Users/ann").await.is_empty());
         assert_eq!(paths(store, &aside).await, [format!("{aside}/x")]);
         assert_eq!(content(store, &format!("{aside}/x/f")).await.unwrap(), b"mine");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_given_on_a_folder_follows_names_and_ends_with_them() {
+    on_each(async |store: &dyn Store| {
+        let ann = PrincipalRecord { name: "ann".to_owned(), active: true, ..PrincipalRecord::default() };
+        let id = store.create_principal(&ann).await.unwrap();
+        let group = GroupRecord { name: "dev".to_owned(), ..GroupRecord::default() };
+        let group_id = store.create_group(&group).await.unwrap();
+        store.make_directories("/x/y").await.unwrap();
+        let folder = store.workspace_object("/x").await.unwrap().unwrap().id;
+        let grant = |kind, grantee: &str| GrantRecord {
+            kind,
+            grantee: grantee.to_owned(),
+            level: "CAN_READ".to_owned(),
+        };
+        let given = [grant(GranteeKind::User, "ann"), grant(GranteeKind::Group, "dev")];
+        store.put_folder_grants(&folder, &given).await.unwrap();
+        let missing = store.put_folder_grants("4711", &given).await;
+        assert!(matches!(missing, Err(StoreError::Missing)));
+        let around = async |path: &str| -> Vec<GrantRecord> {
+            store.folder_grants(path).await.unwrap().into_iter().map(|(_, grant)| grant).collect()
+        };
+        // For all that is in it, there or not, and for no neighbour.
+        for (path, count) in [("/x", 2), ("/x/y/z", 2), ("/xy", 0), ("/", 0)] {
+            assert_eq!(around(path).await.len(), count, "{path}");
+        }
+        store
+            .update_group(&GroupRecord { id: group_id.clone(), name: "devs".to_owned(), ..group })
+            .await
+            .unwrap();
+        assert_eq!(around("/x").await[1].grantee, "devs");
+        store.delete_principal(&id).await.unwrap();
+        store.delete_group(&group_id).await.unwrap();
+        assert!(around("/x").await.is_empty());
     })
     .await;
 }
