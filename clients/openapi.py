@@ -16,7 +16,7 @@ from harness import HOST, PREFIX, SCOPE, TOKEN, call, check, finish, get, make_e
 
 FULL = bool(os.environ.get("FULL"))
 EXAMPLES = 50 if FULL else 2
-SECONDS = 150 if FULL else 40
+SECONDS = 150 if FULL else 60
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth,unsupported_method"
 NAME = f"{PREFIX}-chat"
 SCIM = "/api/2.0/preview/scim/v2"
