@@ -4,9 +4,9 @@ use secrecy::ExposeSecret;
 use tollgate_store::model::{
     Deletion, GrantRecord, GranteeKind, GroupRecord, NewObject, ObjectKind, PrincipalRecord,
 };
-use tollgate_store::{Store, StoreError};
+use tollgate_store::{Store, StoreError, WorkspaceStore};
 
-use crate::on_each;
+use crate::{on_each, open};
 
 fn file<'a>(path: &'a str, content: &'a [u8], overwrite: bool) -> NewObject<'a> {
     NewObject { path, kind: ObjectKind::File, language: "", content, overwrite }
@@ -129,4 +129,17 @@ async fn what_was_given_on_a_folder_follows_names_and_ends_with_them() {
         assert!(around("/x").await.is_empty());
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_new_data_key_seals_files_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    store.write_object(file("/Shared/f", b"content", false)).await.unwrap();
+    for (scope_id, _) in store.sealed_scopes().await.unwrap() {
+        assert!(store.renew_data_key(&scope_id).await.unwrap());
+    }
+    assert_eq!(content(&store, "/Shared/f").await.unwrap(), b"content");
+    store.write_object(file("/Shared/f", b"more", true)).await.unwrap();
+    assert_eq!(content(&store, "/Shared/f").await.unwrap(), b"more");
 }
