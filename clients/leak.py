@@ -16,7 +16,7 @@ from harness import *
 OWN_FILES = {"admin.token", "master.key"}
 # Characters that change under percent-encoding, so that this form differs from the raw one.
 CANARIES = {kind: f"canary-{kind}+/=&{randomness.token_hex(12)}" for kind in
-            ("secret", "secret-bytes", "overwritten", "deleted", "plaintext", "bad-body", "wrong-token", "query")}
+            ("secret", "secret-bytes", "overwritten", "deleted", "plaintext", "bad-body", "wrong-token", "query", "file")}
 CANARIES["admin-token"] = TOKEN
 spoken = []
 
@@ -65,6 +65,19 @@ def put_secret(key, **value):
 
 
 make_scope()
+
+
+@check("plant: a bundle's state with a credential in it, written, overwritten, read back, deleted")
+def files():
+    folder, state = f"/Users/admin/{PREFIX}", json.dumps({"openai_api_key_plaintext": CANARIES["file"]})
+    keep(post("/api/2.0/workspace/mkdirs", {"path": folder})).ok()
+    for name in ("kept", "gone"):
+        path = urllib.parse.quote(f"Users/admin/{PREFIX}/{name}", safe="")
+        for _ in range(2):
+            keep(call("POST", f"/api/2.0/workspace-files/import-file/{path}?overwrite=true", state.encode())).ok()
+        keep(get(f"/api/2.0/workspace-files/{path}"), given=CANARIES["file"])
+        keep(post("/api/2.0/workspace/import", {"path": f"{folder}/{name}", "content": encoded(state), "format": "AUTO", "overwrite": True})).ok()
+    keep(post("/api/2.0/workspace/delete", {"path": f"{folder}/gone"})).ok()
 
 
 @check("plant: secrets as text and bytes, overwritten, deleted, read back")

@@ -16,7 +16,7 @@ from harness import HOST, PREFIX, SCOPE, TOKEN, call, check, finish, get, make_e
 
 FULL = bool(os.environ.get("FULL"))
 EXAMPLES = 50 if FULL else 2
-SECONDS = 150 if FULL else 40
+SECONDS = 150 if FULL else 60
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth,unsupported_method"
 NAME = f"{PREFIX}-chat"
 SCIM = "/api/2.0/preview/scim/v2"
@@ -153,7 +153,31 @@ def client(principal):
     answered("POST", "/api/tollgate/v1/service-principals/{id}/revoke-tokens", id=made)
 
 
-@check("what succeeds is answered as the document says: secrets, identity, tokens, OAuth")
+def files():
+    """The workspace's files and folders."""
+    api, folder = "/api/2.0/workspace/", f"/Workspace/Shared/{PREFIX}"
+    answered("POST", api + "mkdirs", {"path": folder})
+    notebook = {"path": f"{folder}/n", "content": "MQ==", "language": "PYTHON", "overwrite": True}
+    for body in (notebook, {"path": f"{folder}/f.txt", "content": "MQ==", "format": "AUTO"}):
+        answered("POST", api + "import", body)
+    answered("POST", "/api/2.0/workspace-files/import-file/{path}", query="?overwrite=true", raw=b"content", path=f"{folder}/f.txt"[1:].replace("/", "%2F"))
+    for path in ("list", "get-status"):
+        answered("GET", api + path, query=f"?path={folder}")
+    answered("GET", api + "get-status", query=f"?path={folder}/n&return_export_info=true")
+    assert answered("GET", api + "export", query=f"?path={folder}/f.txt")["file_type"] == "txt"
+    for template, options in ((api + "export", {"query": f"?path={folder}/f.txt&direct_download=true"}),
+                              ("/api/2.0/workspace-files/{path}", {"path": f"{folder}/f.txt"[1:]})):
+        assert answered("GET", template, **options) == "content"
+    answered("POST", api + "delete", {"path": folder, "recursive": True})
+    answered("POST", api + "mkdirs", {"path": f"/Users/admin/{PREFIX}"})
+    made = answered("GET", api + "get-status", query=f"?path=/Users/admin/{PREFIX}")["resource_id"]
+    grants, permissions = {"access_control_list": [{"group_name": "users", "permission_level": "CAN_READ"}]}, "/api/2.0/permissions/directories/{id}"
+    for method, body in (("PUT", grants), ("PATCH", grants), ("GET", None)):
+        answered(method, permissions, body, id=made)
+    answered("GET", permissions + "/permissionLevels", id=made)
+
+
+@check("what succeeds is answered as the document says: secrets, files, identity, tokens, OAuth")
 def the_rest():
     scope, secrets = f"{PREFIX}-whole", "/api/2.0/secrets/"
     for path, body in (("scopes/create", {"scope": scope}), ("put", {"scope": scope, "key": "k", "string_value": "v"}),
@@ -163,6 +187,7 @@ def the_rest():
         answered("GET", secrets + path, query=f"?scope={scope}&key=k&principal={world['viewer_name']}")
     for path, body in (("acls/delete", {"scope": scope, "principal": world["viewer_name"]}), ("delete", {"scope": scope, "key": "k"}), ("scopes/delete", {"scope": scope})):
         answered("POST", secrets + path, body)
+    files()
     answered("GET", SCIM + "/Me")
     answered("GET", SCIM + "/Me", token=world["viewer"])
     for kind, body in (("Users", {"userName": f"{PREFIX}-whole@example.com"}), ("Groups", {"displayName": f"{PREFIX}-whole"}), ("ServicePrincipals", {"displayName": "whole"})):
@@ -200,7 +225,7 @@ def configuration():
                           for name in ENDING)
     return "\n".join([
         "[parameters]", f'"path.name" = "{NAME}"', '"path.entity" = "echo"', '"path.number" = 1',
-        f'"query.scope" = "{SCOPE}"', '"query.key" = "openai"', f'"query.principal" = "{world["viewer_name"]}"',
+        f'"query.path" = "/Workspace/Shared/{PREFIX}"', f'"query.scope" = "{SCOPE}"', '"query.key" = "openai"', f'"query.principal" = "{world["viewer_name"]}"',
         # A refusal by design.
         "[[operations]]", 'include-path = "/api/2.0/external-function"', "[operations.checks]",
         'not_a_server_error = { expected-statuses = ["2xx", "3xx", "4xx", 501] }',

@@ -1,7 +1,6 @@
 """The REST calls of the Terraform provider, in its order and form: apply, a plan that must be empty, change, destroy.
 
-Read off the provider's resources databricks_secret_scope, databricks_secret, databricks_model_serving and databricks_permissions
-(serving/resource_model_serving.go, secrets/*.go, permissions/resource_permissions.go). The provider itself is not run here.
+The bodies are those that provider 1.126.0 sent to this server; terraform.py runs the provider itself, where it can be built.
 """
 from harness import ENDPOINTS, PREFIX, PROVIDER_KEY, UPSTREAM, call, check, delete, finish, get, post, put
 
@@ -86,8 +85,8 @@ def plan():
 def permissions():
     endpoint_id = read()["id"]
     me = get(f"{SCIM}/Me?excludedAttributes=entitlements").ok()["userName"]
-    group = call("POST", f"{SCIM}/Groups", {"displayName": GROUP, "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"]})
-    assert group.status == 201, str(group)
+    group = call("POST", f"{SCIM}/Groups", {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": GROUP, "entitlements": [{}]})
+    assert group.status == 201 and "entitlements" not in group.json, str(group)
     wanted = [{"group_name": GROUP, "permission_level": "CAN_QUERY"}, {"user_name": me, "permission_level": "CAN_MANAGE"}]
     for _ in range(2):
         put(f"/api/2.0/permissions/serving-endpoints/{endpoint_id}", {"access_control_list": wanted}).ok()
@@ -98,7 +97,9 @@ def permissions():
 @check("change of config, tags and ai_gateway: PUT config, PATCH tags, PUT ai-gateway; the plan is empty again")
 def change():
     entities = [dict(ENTITY, external_model=dict(ENTITY["external_model"], name="echo-2")), PLAIN]
-    put(f"{ENDPOINTS}/{NAME}/config", {"name": NAME, "served_entities": entities, "traffic_config": ROUTES}).ok()
+    # What was read back is sent again: each route with both names.
+    both = {"routes": [{"served_entity_name": route["served_model_name"], **route} for route in ROUTES["routes"]]}
+    put(f"{ENDPOINTS}/{NAME}/config", {"served_entities": entities, "traffic_config": both}).ok()
     wait()
     old = {t["key"] for t in read()["tags"]}
     call("PATCH", f"{ENDPOINTS}/{NAME}/tags", {"add_tags": [{"key": "cost", "value": "b"}], "delete_tags": sorted(old)}).ok()
@@ -108,6 +109,26 @@ def change():
     no_plan(changed)
     assert "rate_limits" not in read()["ai_gateway"]
     assert read()["config"]["config_version"] == 2
+
+
+@check("a service principal: made, read by the attributes of users, put into a group and out of it, given a token, deleted")
+def service_principal():
+    schema, patch = "urn:ietf:params:scim:schemas:core:2.0:ServicePrincipal", "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+    made = call("POST", f"{SCIM}/ServicePrincipals", {"displayName": f"{PREFIX}-robot", "active": True, "schemas": [schema], "entitlements": [{}]})
+    assert made.status == 201, str(made)
+    one = f"{SCIM}/ServicePrincipals/{made.json['id']}"
+    read_back = get(f"{one}?attributes=userName,displayName,active,externalId,entitlements").ok()
+    assert read_back["applicationId"] == made.json["applicationId"] and read_back["active"] is True, read_back
+    group = f"{SCIM}/Groups/{permissions}"
+    add = {"op": "add", "path": "members", "value": [{"value": made.json["id"]}]}
+    remove = {"op": "remove", "path": f'members[value eq "{made.json["id"]}"]'}
+    for operation, count in ((add, 1), (remove, 0)):
+        call("PATCH", group, {"schemas": [patch], "Operations": [operation]}).ok()
+        assert len(get(f"{group}?attributes=members").ok().get("members", [])) == count
+    token = post("/api/2.0/token-management/on-behalf-of/tokens", {"application_id": read_back["applicationId"], "lifetime_seconds": 3600, "comment": "c"}).ok()
+    assert get(f"/api/2.0/token-management/tokens/{token['token_info']['token_id']}").ok()["token_info"]["comment"] == "c"
+    delete(f"/api/2.0/token-management/tokens/{token['token_info']['token_id']}").ok()
+    assert delete(one).status == 204
 
 
 @check("destroy: permissions back to the caller's alone, then endpoint, secret and scope; gone is 404")

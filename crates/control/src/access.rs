@@ -22,7 +22,7 @@ use wire::error::{ApiError, ErrorCode};
 use crate::audit::{Subject, Trail};
 use crate::reply::{Failure, Reply};
 use crate::request::{Call, read_body};
-use crate::{Control, clock, oauth, scim, secrets};
+use crate::{Control, clock, oauth, scim, secrets, workspace};
 
 /// What a caller must be or have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +41,9 @@ pub enum Needs {
     EndpointById(Level),
     /// A permission on the secret scope that the body or the query names.
     Scope(ScopePermission),
+    /// Access to the file or folder of the workspace that the request names; the handler checks it, because
+    /// the path may stand in the body.
+    Folder,
 }
 
 impl fmt::Display for Needs {
@@ -54,6 +57,7 @@ impl fmt::Display for Needs {
                 write!(f, "{} on the endpoint", level.as_str())
             }
             Self::Scope(permission) => write!(f, "{} on the scope", permission.as_str()),
+            Self::Folder => f.write_str("access to the folder"),
         }
     }
 }
@@ -149,7 +153,7 @@ async fn admit(
     let path = path_params(parts).await;
     check(control, route.needs, caller.as_deref(), &path)?;
     let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri).map(|q| q.0).unwrap_or_default();
-    let body = read_body(body).await?;
+    let body = read_body(body, workspace::longest_body(route.path)).await?;
     trail.body(&body);
     let base_url = base_url(control, &parts.headers);
     let client = if route.needs == Needs::Nobody { Credential::client(&parts.headers) } else { None };
@@ -197,7 +201,7 @@ fn check(
 ) -> Result<(), ApiError> {
     let Some(caller) = caller else { return Ok(()) };
     match needs {
-        Needs::Nobody | Needs::Principal | Needs::Scope(_) => Ok(()),
+        Needs::Nobody | Needs::Principal | Needs::Scope(_) | Needs::Folder => Ok(()),
         Needs::Admin if caller.is_admin() => Ok(()),
         Needs::Admin => Err(ApiError::denied(format!("{} is not a member of admins", caller.name))),
         Needs::Create if caller.can_create => Ok(()),

@@ -91,14 +91,16 @@ impl Call {
     }
 }
 
-pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+/// `most` is the longest that it may be, in bytes, where it may be longer than others.
+pub(crate) async fn read_body(body: Body, most: Option<usize>) -> Result<Bytes, ApiError> {
+    let most = most.unwrap_or(MAX_BODY);
     // Announced too large: refused unread.
-    if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(too_large());
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large(most));
     }
-    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await {
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(most)),
         Ok(Err(error)) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
         Err(_) => {
             let message = format!("the request body did not arrive within {} s", BODY_WITHIN.as_secs());
@@ -107,7 +109,7 @@ pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     }
 }
 
-fn too_large() -> ApiError {
-    let message = format!("the request body is larger than {MAX_BODY} bytes");
+fn too_large(most: usize) -> ApiError {
+    let message = format!("the request body is larger than {most} bytes");
     ApiError::new(ErrorCode::RequestEntityTooLarge, message)
 }

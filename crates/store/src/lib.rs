@@ -15,17 +15,27 @@ pub use seal::{KeyEncryption, KeySource, MasterKey};
 pub use sqlite::SqliteStore;
 
 use model::{
-    AclEntry, EndpointRecord, GroupRecord, GroupRef, NewOauthSecret, NewScope, NewToken, OauthSecret,
-    PrincipalRecord, Scope, ScopePermission, SecretEntry, TokenRecord,
+    AclEntry, Deletion, EndpointRecord, GrantRecord, GroupRecord, GroupRef, NewOauthSecret, NewObject,
+    NewScope, NewToken, OauthSecret, ObjectRecord, PrincipalRecord, Scope, ScopePermission, SecretEntry,
+    TokenRecord,
 };
 
 /// All of it.
 pub trait Store:
-    RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore
+    RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore + WorkspaceStore
 {
 }
 
-impl<T: RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore> Store for T {}
+impl<T> Store for T where
+    T: RevisionStore
+        + EndpointStore
+        + SecretStore
+        + TokenStore
+        + PrincipalStore
+        + OauthStore
+        + WorkspaceStore
+{
+}
 
 #[async_trait]
 pub trait EndpointStore: Send + Sync {
@@ -121,4 +131,27 @@ pub trait OauthStore: Send + Sync {
     async fn ensure_signing_key(&self) -> Result<()>;
     /// Makes a new one in its place: every access token that it signed ends.
     async fn replace_signing_key(&self) -> Result<()>;
+}
+
+/// Paths are absolute, without the prefix `/Workspace`, empty parts or a slash at the end.
+#[async_trait]
+pub trait WorkspaceStore: Send + Sync {
+    async fn workspace_object(&self, path: &str) -> Result<Option<ObjectRecord>>;
+    /// What lies right in the folder at `path`, by path.
+    async fn workspace_children(&self, path: &str) -> Result<Vec<ObjectRecord>>;
+    /// Makes the folder and those around it, where they are not there. Errors with [`StoreError::Exists`]
+    /// when something on the way is no folder, and, as the next, with [`StoreError::Full`].
+    async fn make_directories(&self, path: &str) -> Result<()>;
+    /// Errors with [`StoreError::Missing`] when the folder around it is not there, and with
+    /// [`StoreError::Exists`] when it is not to be overwritten or is a folder.
+    async fn write_object(&self, object: NewObject<'_>) -> Result<()>;
+    /// What the file or notebook with this id holds, opened.
+    async fn workspace_content(&self, id: &str) -> Result<Option<SecretSlice<u8>>>;
+    async fn delete_object(&self, path: &str, recursive: bool) -> Result<Deletion>;
+    async fn workspace_object_of(&self, id: &str) -> Result<Option<ObjectRecord>>;
+    /// Who was given what on the folder at `path`, which need not be there, and on the folders around it:
+    /// with the folders' ids, outermost first.
+    async fn folder_grants(&self, path: &str) -> Result<Vec<(String, GrantRecord)>>;
+    /// Replaces the grants on one folder. Errors with [`StoreError::Missing`] when it is gone.
+    async fn put_folder_grants(&self, id: &str, grants: &[GrantRecord]) -> Result<()>;
 }

@@ -31,7 +31,7 @@ pub struct RevisionRecord {
 pub struct GrantRecord {
     pub kind: GranteeKind,
     pub grantee: String,
-    /// `CAN_VIEW`, `CAN_QUERY` or `CAN_MANAGE`.
+    /// `CAN_VIEW`, `CAN_QUERY` or `CAN_MANAGE`; of a folder `CAN_READ`, `CAN_RUN`, `CAN_EDIT` or `CAN_MANAGE`.
     pub level: String,
 }
 
@@ -198,4 +198,72 @@ pub struct OauthSecret {
 pub struct GroupRef {
     pub id: String,
     pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    Directory,
+    File,
+    Notebook,
+}
+
+impl ObjectKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Directory => "DIRECTORY",
+            Self::File => "FILE",
+            Self::Notebook => "NOTEBOOK",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "DIRECTORY" => Self::Directory,
+            "NOTEBOOK" => Self::Notebook,
+            _ => Self::File,
+        }
+    }
+}
+
+/// A file, notebook or folder of the workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRecord {
+    /// A number of at most 53 bits.
+    pub id: String,
+    pub path: String,
+    pub kind: ObjectKind,
+    /// Of a notebook: `PYTHON`, `SQL`, `SCALA` or `R`.
+    pub language: String,
+    /// In bytes.
+    pub size: i64,
+    pub created_at: i64,
+    pub modified_at: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct NewObject<'a> {
+    pub path: &'a str,
+    pub kind: ObjectKind,
+    pub language: &'a str,
+    pub content: &'a [u8],
+    pub overwrite: bool,
+}
+
+impl<'a> NewObject<'a> {
+    pub(crate) const fn directory(path: &'a str) -> Self {
+        Self { path, kind: ObjectKind::Directory, language: "", content: &[], overwrite: false }
+    }
+
+    pub(crate) fn size(&self) -> i64 {
+        i64::try_from(self.content.len()).unwrap_or(i64::MAX)
+    }
+}
+
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    Done,
+    Missing,
+    /// A folder with something in it, and that was not to be deleted.
+    NotEmpty,
 }

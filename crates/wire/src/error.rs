@@ -9,6 +9,7 @@ pub enum ErrorCode {
     BadRequest,
     InvalidParameterValue,
     InvalidState,
+    DirectoryNotEmpty,
     ResourceLimitExceeded,
     ResourceAlreadyExists,
     ResourceConflict,
@@ -33,6 +34,7 @@ impl ErrorCode {
             Self::BadRequest => "BAD_REQUEST",
             Self::InvalidParameterValue => "INVALID_PARAMETER_VALUE",
             Self::InvalidState => "INVALID_STATE",
+            Self::DirectoryNotEmpty => "DIRECTORY_NOT_EMPTY",
             Self::ResourceLimitExceeded => "RESOURCE_LIMIT_EXCEEDED",
             Self::ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
             Self::ResourceConflict => "RESOURCE_CONFLICT",
@@ -57,6 +59,7 @@ impl ErrorCode {
             Self::BadRequest
             | Self::InvalidParameterValue
             | Self::InvalidState
+            | Self::DirectoryNotEmpty
             | Self::ResourceLimitExceeded => 400,
             Self::Unauthenticated => 401,
             Self::PermissionDenied => 403,

@@ -15,8 +15,8 @@ use policy::Principal;
 use providers::SecretRef;
 use serde_json::Value;
 
-use crate::Control;
 use crate::access::Route;
+use crate::{Control, workspace};
 
 pub(crate) use subject::Subject;
 
@@ -26,7 +26,7 @@ const MAX_TEXT: usize = 64 << 10;
 const ELIDED: &str = "[elided]";
 
 /// Parts of key names whose values are secrets.
-const SECRET_NAMES: [&str; 9] = [
+const SECRET_NAMES: [&str; 10] = [
     "plaintext",
     "string_value",
     "bytes_value",
@@ -36,6 +36,8 @@ const SECRET_NAMES: [&str; 9] = [
     "api_key",
     "private_key",
     "access_key",
+    // Of a file.
+    "content",
 ];
 
 /// What all records of one call share.
@@ -70,7 +72,8 @@ impl Trail {
     }
 
     pub(crate) fn body(&mut self, body: &[u8]) {
-        if self.changes() {
+        // A file is not copied into the audit trail: the path says which it is.
+        if self.changes() && !workspace::takes_a_file(self.route) {
             self.request = self.text(body);
         }
     }

@@ -4,7 +4,7 @@ mod ai_gateway;
 mod change;
 mod create;
 mod export;
-mod permissions;
+pub(crate) mod permissions;
 mod read;
 mod refused;
 mod remove;

@@ -15,18 +15,34 @@ use crate::request::Call;
 use crate::{clock, refresh};
 
 #[derive(Deserialize)]
-struct AccessControl {
+pub(crate) struct AccessControl {
     #[serde(default)]
-    access_control_list: Vec<Entry>,
+    pub(crate) access_control_list: Vec<Entry>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+pub(crate) struct Entry {
     user_name: Option<String>,
     group_name: Option<String>,
     service_principal_name: Option<String>,
     #[serde(default)]
-    permission_level: String,
+    pub(crate) permission_level: String,
+}
+
+impl Entry {
+    /// Whom it is for.
+    pub(crate) fn grantee(&self) -> Result<(GranteeKind, String), String> {
+        let named = [
+            (GranteeKind::User, &self.user_name),
+            (GranteeKind::Group, &self.group_name),
+            (GranteeKind::ServicePrincipal, &self.service_principal_name),
+        ];
+        let mut given = named.into_iter().filter_map(|(kind, name)| Some((kind, name.clone()?)));
+        match (given.next(), given.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err("set exactly one of user_name, group_name and service_principal_name".to_owned()),
+        }
+    }
 }
 
 pub(super) async fn levels(_call: Call) -> Result<Reply, Failure> {
@@ -99,15 +115,7 @@ async fn write(
 }
 
 fn read(entry: &Entry) -> Result<GrantRecord, String> {
-    let named = [
-        (GranteeKind::User, &entry.user_name),
-        (GranteeKind::Group, &entry.group_name),
-        (GranteeKind::ServicePrincipal, &entry.service_principal_name),
-    ];
-    let mut given = named.into_iter().filter_map(|(kind, name)| Some((kind, name.clone()?)));
-    let (Some((kind, grantee)), None) = (given.next(), given.next()) else {
-        return Err("set exactly one of user_name, group_name and service_principal_name".to_owned());
-    };
+    let (kind, grantee) = entry.grantee()?;
     match Level::parse(&entry.permission_level) {
         Some(level) => Ok(GrantRecord { kind, grantee, level: level.as_str().to_owned() }),
         None => {
@@ -117,7 +125,7 @@ fn read(entry: &Entry) -> Result<GrantRecord, String> {
     }
 }
 
-async fn check_exists(store: &dyn Store, grant: &GrantRecord) -> Result<(), Failure> {
+pub(crate) async fn check_exists(store: &dyn Store, grant: &GrantRecord) -> Result<(), Failure> {
     let name = &grant.grantee;
     let (found, what) = match grant.kind {
         GranteeKind::Group => (store.groups().await?.iter().any(|g| g.name == *name), "GroupName"),
@@ -152,19 +160,24 @@ fn view(record: &EndpointRecord) -> Value {
     let mut entries = vec![json!({"group_name": ADMINS, "all_permissions": [inherited]})];
     for grant in &record.grants {
         let own = json!({"permission_level": grant.level, "inherited": false});
-        let field = match grant.kind {
-            GranteeKind::User => "user_name",
-            GranteeKind::Group => "group_name",
-            GranteeKind::ServicePrincipal => "service_principal_name",
-        };
-        let mut entry = BTreeMap::from([(field, Value::from(grant.grantee.as_str()))]);
-        if grant.kind != GranteeKind::Group {
-            entry.insert("display_name", grant.grantee.as_str().into());
-        }
-        entry.insert("all_permissions", json!([own]));
-        entries.push(json!(entry));
+        entries.push(entry(grant.kind, &grant.grantee, &[own]));
     }
     json!({"object_id": path, "object_type": "serving-endpoint", "access_control_list": entries})
+}
+
+/// What one grantee has.
+pub(crate) fn entry(kind: GranteeKind, grantee: &str, permissions: &[Value]) -> Value {
+    let field = match kind {
+        GranteeKind::User => "user_name",
+        GranteeKind::Group => "group_name",
+        GranteeKind::ServicePrincipal => "service_principal_name",
+    };
+    let mut entry = BTreeMap::from([(field, Value::from(grantee))]);
+    if kind != GranteeKind::Group {
+        entry.insert("display_name", grantee.into());
+    }
+    entry.insert("all_permissions", permissions.into());
+    json!(entry)
 }
 
 /// The grant that a creator gets.

@@ -375,32 +375,28 @@ fn permission_schemas() -> Vec<(&'static str, Value)> {
             "AccessControl",
             object(&["access_control_list"], [("access_control_list", list(schema("AccessEntry")))]),
         ),
-        ("AccessEntry", access_entry()),
-        ("Permissions", permissions()),
-        (
-            "PermissionLevels",
-            object(
-                &["permission_levels"],
-                [(
-                    "permission_levels",
-                    list(object(
-                        &["permission_level", "description"],
-                        [("permission_level", permission_level("")), ("description", text(""))],
-                    )),
-                )],
-            ),
-        ),
+        ("AccessEntry", access_entry(permission_level(""))),
+        ("Permissions", permissions("serving-endpoint", permission_level(""))),
+        ("PermissionLevels", permission_levels(permission_level(""))),
     ]
 }
 
-fn access_entry() -> Value {
+pub(super) fn permission_levels(level: Value) -> Value {
+    let described = object(
+        &["permission_level", "description"],
+        [("permission_level", level), ("description", text(""))],
+    );
+    object(&["permission_levels"], [("permission_levels", list(described))])
+}
+
+pub(super) fn access_entry(level: Value) -> Value {
     let mut entry = object(
         &["permission_level"],
         [
             ("user_name", text("")),
             ("group_name", text("")),
             ("service_principal_name", text("an application id")),
-            ("permission_level", permission_level("")),
+            ("permission_level", level),
         ],
     );
     entry["description"] = "exactly one of the names".into();
@@ -409,14 +405,10 @@ fn access_entry() -> Value {
     entry
 }
 
-fn permissions() -> Value {
+pub(super) fn permissions(kind: &str, level: Value) -> Value {
     let one = object(
         &["permission_level", "inherited"],
-        [
-            ("permission_level", permission_level("")),
-            ("inherited", boolean("")),
-            ("inherited_from_object", list(text(""))),
-        ],
+        [("permission_level", level), ("inherited", boolean("")), ("inherited_from_object", list(text("")))],
     );
     let entry = object(
         &["all_permissions"],
@@ -431,8 +423,8 @@ fn permissions() -> Value {
     object(
         &["object_id", "object_type", "access_control_list"],
         [
-            ("object_id", text("/serving-endpoints/{id}")),
-            ("object_type", json!({"const": "serving-endpoint"})),
+            ("object_id", text("its id, behind the name of its kind")),
+            ("object_type", json!({"const": kind})),
             ("access_control_list", list(entry)),
         ],
     )

@@ -11,6 +11,7 @@ mod operation;
 mod queries;
 mod secrets;
 mod tokens;
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -37,6 +38,7 @@ const AREAS: &[Area] = &[
     endpoints::PERMISSIONS,
     endpoints::REVISIONS,
     secrets::AREA,
+    workspace::AREA,
     identity::AREA,
     tokens::AREA,
     tokens::CLIENTS,
@@ -44,6 +46,9 @@ const AREAS: &[Area] = &[
     tokens::DISCOVERY,
     queries::HEALTH,
 ];
+
+/// The media type of bytes of any kind.
+const FILE: &str = "application/octet-stream";
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
@@ -83,9 +88,10 @@ fn paths() -> Value {
         methods.insert(method.to_ascii_lowercase(), operation);
     };
     for route in crate::routes() {
-        let found = find(route.method.as_str(), route.path);
+        let found = find(route);
+        let path = found.map_or(route.path, |(_, operation)| operation.path);
         let operation = found.map_or_else(|| undescribed(route), |(area, op)| written(area, op, route.needs));
-        add(route.method.as_str(), route.path, operation);
+        add(route.method.as_str(), path, operation);
     }
     // What other crates serve.
     for (area, needs) in
@@ -99,11 +105,13 @@ fn paths() -> Value {
     Value::Object(paths.collect())
 }
 
-fn find(method: &str, path: &str) -> Option<(&'static Area, &'static Operation)> {
-    AREAS.iter().find_map(|area| {
-        let operation = area.operations.iter().find(|o| o.method == method && o.path == path)?;
-        Some((area, operation))
-    })
+fn find(route: &Route) -> Option<(&'static Area, &'static Operation)> {
+    AREAS.iter().find_map(|area| Some((area, area.operations.iter().find(|o| is_of(o, route))?)))
+}
+
+/// OpenAPI knows no parameter with slashes in it, `{*path}`: it is described as `{path}`.
+fn is_of(operation: &Operation, route: &Route) -> bool {
+    operation.method == route.method.as_str() && operation.path == route.path.replace("{*", "{")
 }
 
 fn undescribed(route: &Route) -> Value {
@@ -119,6 +127,7 @@ fn path_parameters(path: &str) -> Map<String, Value> {
                 "name" => ("string", "the name of an endpoint"),
                 "entity" => ("string", "the name of a served entity"),
                 "number" => ("integer", "the number of a revision"),
+                "path" => ("string", "an absolute path, without its first slash"),
                 _ => ("string", "an id"),
             };
             json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": kind}})
@@ -149,6 +158,7 @@ fn written(area: &Area, operation: &Operation, needs: Needs) -> Value {
         Body::None => None,
         Body::Json(name) => Some(("application/json", name)),
         Body::Form(name) => Some(("application/x-www-form-urlencoded", name)),
+        Body::File => Some((FILE, "FileContent")),
     };
     if let Some((kind, name)) = body {
         out["requestBody"] = json!({"required": true, "content": {kind: {"schema": schema(name)}}});
@@ -167,6 +177,12 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
     let content = match operation.answer {
         Answer::None | Answer::Refused => Value::Null,
         Answer::Json(name) => json_of(name),
+        Answer::File => json!({FILE: {"schema": schema("FileContent")}}),
+        Answer::JsonOrFile(name) => {
+            let mut content = json_of(name);
+            content[FILE] = json!({"schema": schema("FileContent")});
+            content
+        }
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
         Answer::Model(name) => {
             let mut content = json_of(name);
@@ -208,7 +224,7 @@ fn errors(area: &Area, operation: &Operation, needs: Needs) -> BTreeSet<u16> {
     if operation.body != Body::None || !operation.query.is_empty() {
         out.insert(400);
     }
-    if matches!(needs, Needs::Endpoint(_) | Needs::EndpointById(_) | Needs::Scope(_)) {
+    if matches!(needs, Needs::Endpoint(_) | Needs::EndpointById(_) | Needs::Scope(_) | Needs::Folder) {
         out.insert(404);
     }
     if area.tag == queries::AREA.tag {
@@ -276,8 +292,7 @@ mod tests {
     fn nothing_is_described_that_is_not_a_route() {
         let elsewhere = [queries::AREA.tag, queries::HEALTH.tag];
         for operation in AREAS.iter().filter(|a| !elsewhere.contains(&a.tag)).flat_map(|a| a.operations) {
-            let mut routes = crate::routes();
-            let found = routes.any(|r| r.method.as_str() == operation.method && r.path == operation.path);
+            let found = crate::routes().any(|route| is_of(operation, route));
             assert!(found, "no route is {} {}", operation.method, operation.path);
         }
     }

@@ -34,6 +34,8 @@ pub(super) enum Body {
     None,
     Json(&'static str),
     Form(&'static str),
+    /// Bytes of any kind.
+    File,
 }
 
 /// What is answered where nothing goes wrong.
@@ -44,6 +46,10 @@ pub(super) enum Answer {
     /// The name of a schema.
     Json(&'static str),
     Text,
+    /// Bytes of any kind.
+    File,
+    /// The name of a schema, or bytes, as the query says.
+    JsonOrFile(&'static str),
     /// The schema of the whole answer; a stream of events when that was asked for.
     Model(&'static str),
     /// There is no such answer: the route says why not, with the status in `errors`.
@@ -90,6 +96,12 @@ impl Operation {
 
     pub(super) const fn takes_form(mut self, schema: &'static str) -> Self {
         self.body = Body::Form(schema);
+        self
+    }
+
+    /// Takes the bytes of a file.
+    pub(super) const fn takes_file(mut self) -> Self {
+        self.body = Body::File;
         self
     }
 

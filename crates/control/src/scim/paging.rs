@@ -55,7 +55,8 @@ impl Fields {
         let named = |names: &[String], key: &str| names.iter().any(|name| name.eq_ignore_ascii_case(key));
         let kept = |key: &str| {
             let wanted = (self.only.is_empty() || named(&self.only, key)) && !named(&self.without, key);
-            key == "id" || key == "schemas" || wanted
+            // `applicationId` too: the Terraform provider names `userName` and reads it.
+            matches!(key, "id" | "schemas" | "applicationId") || wanted
         };
         Value::Object(fields.into_iter().filter(|(key, _)| kept(key)).collect())
     }
@@ -182,6 +183,13 @@ mod tests {
         assert_eq!(keys(&[("attributes", "username")]), "id userName");
         assert_eq!(keys(&[("attributes", "active, userName.x")]), "id userName active");
         assert_eq!(keys(&[("excludedAttributes", "active,id")]), "id userName");
+    }
+
+    #[test]
+    fn an_application_id_is_always_shown() {
+        let query = HashMap::from([("attributes".to_owned(), "userName".to_owned())]);
+        let shown = Fields::read(&query).keep(json!({"id": "1", "applicationId": "a", "displayName": "d"}));
+        assert_eq!(shown, json!({"id": "1", "applicationId": "a"}));
     }
 
     #[test]

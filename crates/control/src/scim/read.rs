@@ -47,7 +47,8 @@ pub(super) fn flag(body: &Value, name: &str) -> Result<Option<bool>, ApiError> {
 }
 
 /// The `value`s of the items at `name`, each once; `None` when the list is absent. Items that say that
-/// they are inherited (`indirect`) are passed over: clients send back what they read.
+/// they are inherited (`indirect`) are passed over: clients send back what they read. So is `{}`, which the
+/// Terraform provider sends for an empty list.
 pub(super) fn values(body: &Value, name: &str) -> Result<Option<Vec<String>>, ApiError> {
     let items = match attribute(body, name) {
         None | Some(Value::Null) => return Ok(None),
@@ -57,7 +58,8 @@ pub(super) fn values(body: &Value, name: &str) -> Result<Option<Vec<String>>, Ap
     let mut out = Vec::with_capacity(items.len());
     let mut seen = std::collections::HashSet::new();
     for (at, item) in items.iter().enumerate() {
-        if attribute(item, "type").is_some_and(|kind| kind == "indirect") {
+        let nothing = item.as_object().is_some_and(serde_json::Map::is_empty);
+        if nothing || attribute(item, "type").is_some_and(|kind| kind == "indirect") {
             continue;
         }
         let value = match attribute(item, "value").unwrap_or(item) {

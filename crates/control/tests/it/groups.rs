@@ -41,6 +41,21 @@ async fn a_group_lives_and_is_gone() {
 }
 
 #[tokio::test]
+async fn an_empty_item_is_nothing() {
+    let world = World::new().await;
+    // The Terraform provider's way to say that a group has no entitlements.
+    let group = json!({"displayName": "dev", "entitlements": [{}]});
+    let made = world.scim("POST", "/Groups", group).await.is(201);
+    assert!(made.get("entitlements").is_none(), "{made}");
+    let entitled = json!([{"op": "add", "path": "entitlements", "value": [{"value": "workspace-access"}]}]);
+    let path = format!("/Groups/{}", text(&made, "id"));
+    world.patch(&path, entitled).await.is(200);
+    let emptied = world.patch(&path, json!([{"op": "replace", "path": "entitlements", "value": [{}]}])).await;
+    assert!(emptied.is(200).get("entitlements").is_none());
+    world.scim("POST", "/Groups", json!({"displayName": "x", "entitlements": [{"type": "t"}]})).await.is(400);
+}
+
+#[tokio::test]
 async fn admins_and_users_stay() {
     let world = World::new().await;
     for name in ["admins", "users"] {

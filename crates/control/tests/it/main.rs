@@ -14,4 +14,5 @@ mod scim;
 mod secrets;
 mod tokens;
 mod updates;
+mod workspace;
 mod world;

@@ -130,6 +130,8 @@ fn expected(needs: Needs, kind: Kind) -> Decision {
             Needs::Admin | Needs::Create => kind == Kind::Admin,
             Needs::Endpoint(level) | Needs::EndpointById(level) => kind.level() >= Some(level),
             Needs::Scope(permission) => kind.permission() >= Some(permission),
+            // The folder is the manager's home.
+            Needs::Folder => matches!(kind, Kind::Manager | Kind::Admin),
         },
     };
     if allowed { Decision::Allowed } else { Decision::Denied }
@@ -212,7 +214,7 @@ impl World {
         }
         world.scope().await;
         let endpoint = store.endpoint("chat").await.unwrap().unwrap();
-        ids.insert("/api/2.0/permissions/", endpoint.id);
+        ids.insert("/api/2.0/permissions/serving-endpoints/", endpoint.id);
         world.ids = ids;
         world
     }
@@ -282,12 +284,13 @@ impl World {
             ("{id}", id),
             ("{token_id}", id),
             ("{secret_id}", "0"),
+            ("{*path}", "Users/Manager/f"),
         ];
         filled.into_iter().fold(row.path.to_owned(), |path, (name, value)| path.replace(name, value))
     }
 
     fn call(&self, row: &Row, kind: Kind) -> Request<Body> {
-        let path = format!("{}?scope=s&key=k&principal=Viewer", self.path(row));
+        let path = format!("{}?scope=s&key=k&principal=Viewer&path=/Users/Manager", self.path(row));
         request(&row.method, &path, kind, &body(row))
     }
 }
@@ -296,7 +299,7 @@ const SERVICE: &str = "5c7a2a4e-0b60-4c3f-8d52-1f0f6f6f2a10";
 
 /// Names what the decision depends on, and is refused as early as can be by those that change something.
 fn body(row: &Row) -> Value {
-    json!({"scope": "s", "model": row.endpoint})
+    json!({"scope": "s", "model": row.endpoint, "path": "/Users/Manager"})
 }
 
 fn request(method: &Method, path: &str, kind: Kind, body: &Value) -> Request<Body> {
@@ -336,6 +339,8 @@ async fn populate(store: &SqliteStore) -> HashMap<&'static str, String> {
         store.create_token(new).await.unwrap();
         match kind {
             Kind::Member => members.push(record.id.clone()),
+            // A home has its owner's id.
+            Kind::Manager => drop(ids.insert("/api/2.0/permissions/directories", record.id)),
             Kind::Deactivated => {
                 record.active = false;
                 store.update_principal(&record).await.unwrap();
@@ -402,7 +407,8 @@ fn heading() -> String {
          A route that does not say what it needs cannot be\nwritten. `yes` is let in; 401 and 403 are the answers \
          to those who are not. A token that is unknown, revoked or expired, or whose owner was deactivated,\ngets 403.\n\n\
          CAN_MANAGE includes CAN_QUERY includes CAN_VIEW; MANAGE includes WRITE includes READ. Members of `admins` \
-         may do everything. What is listed to any token (endpoints,\nscopes, tokens) holds only what the caller may see.\n\n",
+         may do everything. What is listed to any token (endpoints,\nscopes, tokens) holds only what the caller may see. The folder in this table \
+         is the home of the user with CAN_MANAGE / MANAGE.\n\n",
     );
     let headings: Vec<&str> = Kind::ALL.iter().map(|kind| kind.heading()).collect();
     writeln!(out, "| route | needs | {} |", headings.join(" | ")).unwrap();

@@ -38,7 +38,8 @@ fn operations(document: &Value) -> Vec<(String, String, &Value)> {
 #[test]
 fn every_route_is_described_and_no_other() {
     let document = tollgate_control::openapi_document();
-    let control = tollgate_control::routes().map(|r| (r.method.to_string(), r.path.to_owned()));
+    // OpenAPI knows no parameter with slashes in it.
+    let control = tollgate_control::routes().map(|r| (r.method.to_string(), r.path.replace("{*", "{")));
     let gateway = gateway::routes().map(|r| (r.method.to_string(), r.path.to_owned()));
     let health = HEALTH.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned()));
     let served: BTreeSet<_> = control.chain(gateway).chain(health).collect();

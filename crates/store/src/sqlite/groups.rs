@@ -87,6 +87,7 @@ pub(super) async fn rename(tx: &mut Transaction<'static, Sqlite>, id: &str, name
     for sql in [
         "UPDATE groups SET name = $2 WHERE name = $1",
         "UPDATE OR REPLACE endpoint_grants SET grantee = $2 WHERE grantee_kind = 'group' AND grantee = $1",
+        "UPDATE OR REPLACE workspace_grants SET grantee = $2 WHERE grantee_kind = 'group' AND grantee = $1",
         "UPDATE OR REPLACE scope_acls SET principal = $2 WHERE principal = $1",
     ] {
         sqlx::query(sql).bind(&old).bind(name).execute(&mut **tx).await?;

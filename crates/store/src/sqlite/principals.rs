@@ -81,6 +81,7 @@ impl PrincipalStore for SqliteStore {
         let sql = "INSERT INTO principals (id, kind, name, display_name, created_at, epoch) \
                    VALUES ($1, 'user', $2, $2, $3, $3)";
         sqlx::query(sql).bind(&id).bind(name).bind(now_ms()).execute(&mut *tx).await?;
+        super::workspace::make_home(&mut tx, &id, name).await?;
         for group in groups {
             join(&mut tx, group, &id).await?;
         }
@@ -104,6 +105,7 @@ impl PrincipalStore for SqliteStore {
             .execute(&mut *tx)
             .await?;
         describe(&mut tx, &id, principal).await?;
+        super::workspace::make_home(&mut tx, &id, &principal.name).await?;
         self.commit(tx).await?;
         Ok(id)
     }
@@ -126,6 +128,7 @@ impl PrincipalStore for SqliteStore {
                 .await?;
         let Some((kind, name)) = found else { return Ok(false) };
         forget(&mut tx, &kind, &name).await?;
+        super::workspace::put_home_aside(&mut tx, id, &name).await?;
         check_admins(&mut tx, before).await?;
         self.commit(tx).await?;
         Ok(true)
@@ -239,11 +242,12 @@ async fn describe(tx: &mut Tx, id: &str, principal: &PrincipalRecord) -> Result<
 
 /// Takes away every permission that names them: whoever gets the name next starts with nothing.
 async fn forget(tx: &mut Tx, kind: &str, name: &str) -> Result<()> {
-    sqlx::query("DELETE FROM endpoint_grants WHERE grantee_kind = $1 AND grantee = $2")
-        .bind(kind)
-        .bind(name)
-        .execute(&mut **tx)
-        .await?;
+    for sql in [
+        "DELETE FROM endpoint_grants WHERE grantee_kind = $1 AND grantee = $2",
+        "DELETE FROM workspace_grants WHERE grantee_kind = $1 AND grantee = $2",
+    ] {
+        sqlx::query(sql).bind(kind).bind(name).execute(&mut **tx).await?;
+    }
     sqlx::query("DELETE FROM scope_acls WHERE principal = $1").bind(name).execute(&mut **tx).await?;
     Ok(())
 }

@@ -9,6 +9,7 @@ mod keys;
 mod principals;
 mod secrets;
 mod tokens;
+mod workspace;
 
 use tempfile::TempDir;
 use tollgate_store::{MasterKey, SqliteStore, Store};
