@@ -13,7 +13,10 @@ pub mod secret;
 
 mod anthropic;
 mod custom;
+mod google;
+mod google_cloud_vertex_ai;
 mod openai;
+mod palm;
 
 pub use auth::Auth;
 pub use codec::{
@@ -28,7 +31,14 @@ pub use secret::SecretRef;
 pub(crate) use anthropic::Messages;
 
 /// Every provider there is: the single source for parsing, validation, docs and tests.
-pub const ALL: &[Registration] = &[openai::REGISTRATION, anthropic::REGISTRATION, custom::REGISTRATION];
+pub const ALL: &[Registration] = &[
+    openai::REGISTRATION,
+    anthropic::REGISTRATION,
+    google_cloud_vertex_ai::REGISTRATION,
+    google::REGISTRATION,
+    custom::REGISTRATION,
+    palm::REGISTRATION,
+];
 
 /// The provider registered under `name`.
 pub fn find(name: &str) -> Option<&'static Registration> {

@@ -96,6 +96,9 @@ fn read_entity(
         return Err(Invalid::new(format!("{path}.name"), "is required"));
     }
     let registration = find_provider(&path, model)?;
+    if registration.tasks.is_empty() {
+        return Err(retired(&path, registration));
+    }
     let task = find_task(&path, model, registration)?;
     let provider = build(&path, model, registration, defaults)?;
     if provider.codec(&model.name, task).is_none() {
@@ -125,6 +128,13 @@ fn find_provider(path: &str, model: &ExternalModel) -> Result<&'static Registrat
         };
         Invalid::new(path, format!("unknown provider {:?}, {hint}", model.provider))
     })
+}
+
+/// A provider that serves no task any more says what to use instead.
+fn retired(path: &str, registration: &Registration) -> Invalid {
+    let said = (registration.build)(&wire::Object::new(), &ProviderDefaults::default()).err();
+    let reason = said.map_or_else(|| "serves no task any more".to_owned(), |error| error.reason);
+    Invalid::new(format!("{path}.provider"), format!("{:?}: {reason}", registration.name))
 }
 
 fn find_task(path: &str, model: &ExternalModel, registration: &Registration) -> Result<Task, Invalid> {
