@@ -179,7 +179,7 @@ fn media_go_as_data_or_as_uris() {
         {"fileData": {"mimeType": "image/webp", "fileUri": "https://h/i?x=.pdf"}},
         {"inlineData": {"mimeType": "audio/mp3", "data": "QQ=="}},
         {"inlineData": {"mimeType": "application/pdf", "data": "QQ=="}},
-        {"fileData": {"mimeType": "application/pdf", "fileUri": "gs://b/t.csv"}}]);
+        {"fileData": {"mimeType": "text/csv", "fileUri": "gs://b/t.csv"}}]);
     assert_eq!(body["contents"][0]["parts"], expected);
 }
 
