@@ -358,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_is_gone_says_what_to_use_instead() {
+        let gone: Vec<_> = providers::ALL.iter().filter(|r| r.tasks.is_empty()).collect();
+        assert!(!gone.is_empty());
+        for registration in gone {
+            let mut one = entity("a");
+            one["external_model"]["provider"] = registration.name.into();
+            let refusal = refusal(json!({"served_entities": [one]}));
+            let place = "config.served_entities[0].external_model.provider: ";
+            assert!(refusal.starts_with(place) && refusal.contains("use provider"), "{refusal}");
+        }
+    }
+
+    #[test]
     fn traffic_must_add_up_over_known_entities() {
         let routes = |a: i64, b: i64, other: &str| {
             json!({"served_entities": [entity("a"), entity("b")], "traffic_config": {"routes": [

@@ -124,7 +124,13 @@ impl Conversation {
         let id = calls::plain(given);
         let text = message.content.as_ref().map(Content::text).unwrap_or_default();
         let others = parts(path, message)?.into_iter().filter(|part| part.get("text").is_none());
-        let waiting = self.open.iter_mut().find(|call| call.id == id && call.response.is_none());
+        // The older form of a result has the name of the function alone.
+        let named = message.extra.get("name").and_then(Value::as_str).filter(|_| given.is_empty());
+        let is_meant = |call: &&mut Open| match named {
+            Some(name) => call.name == name,
+            None => call.id == id,
+        };
+        let waiting = self.open.iter_mut().filter(|call| call.response.is_none()).find(is_meant);
         match waiting {
             Some(call) => {
                 call.response = Some(response(message, text));

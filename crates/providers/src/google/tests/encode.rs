@@ -38,6 +38,15 @@ fn a_result_of_no_call_becomes_text() {
 }
 
 #[test]
+fn a_result_may_name_its_function_alone() {
+    let named = json!({"role": "function", "name": "f_b", "content": "1"});
+    let body = encode(MODEL, json!({"messages": [user("x"), calls(&["a", "b"]), named, result("a", "2")]}));
+    let output =
+        |at: usize| body["contents"][2]["parts"][at]["functionResponse"]["response"]["output"].clone();
+    assert_eq!((output(0), output(1)), (json!("2"), json!("1")));
+}
+
+#[test]
 fn an_image_in_a_result_follows_it() {
     let content = json!([{"type": "text", "text": "t"}, {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,QQ=="}}]);
     let messages =
