@@ -21,3 +21,4 @@ mod provider_errors;
 mod refusals;
 mod streams;
 mod timeouts;
+mod tokens;

@@ -132,7 +132,8 @@ fn event<'a>(
 
 /// The summary of thoughts, where it is asked for.
 fn thought(body: &Value) -> Option<Value> {
-    let asked = body.pointer("/generationConfig/thinkingConfig/includeThoughts")?.as_bool()?;
+    let config = body.pointer("/generationConfig/thinkingConfig")?;
+    let asked = field(config, "includeThoughts", "include_thoughts")?.as_bool()?;
     asked.then(|| json!({"text": THOUGHT, "thought": true}))
 }
 
@@ -201,6 +202,11 @@ fn prompt<'a>(body: &'a Value, contents: &'a [Value]) -> Prompt<'a> {
     }
 }
 
+/// A field in either of the spellings that JSON of protocol buffers has; the SDK sends both.
+fn field<'a>(value: &'a Value, camel: &str, snake: &str) -> Option<&'a Value> {
+    value.get(camel).or_else(|| value.get(snake))
+}
+
 fn tool(body: &Value, has_result: bool) -> Option<Tool<'_>> {
     let config = body.pointer("/toolConfig/functionCallingConfig");
     let forced = match config.and_then(|config| config.get("mode")).and_then(Value::as_str) {
@@ -211,11 +217,13 @@ fn tool(body: &Value, has_result: bool) -> Option<Tool<'_>> {
     if has_result && !forced {
         return None;
     }
-    let wanted = config.and_then(|config| config.get("allowedFunctionNames")?.get(0));
+    let wanted =
+        config.and_then(|config| field(config, "allowedFunctionNames", "allowed_function_names")?.get(0));
     let declared =
         body.get("tools")?.as_array()?.iter().filter_map(|t| t.get("functionDeclarations")?.as_array());
     let tool = declared.flatten().find(|tool| wanted.is_none() || tool.get("name") == wanted)?;
-    let schema = tool.get("parametersJsonSchema").or_else(|| tool.get("parameters"));
+    let schema =
+        field(tool, "parametersJsonSchema", "parameters_json_schema").or_else(|| tool.get("parameters"));
     Some(Tool { name: tool.get("name")?.as_str()?, schema: schema.unwrap_or(&Value::Null) })
 }
 
