@@ -117,7 +117,7 @@ fn usage_is_told_once_and_last() {
 fn errors_in_a_list_and_in_a_stream_have_their_status() {
     let error = json!({"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED"}});
     for event in [error.clone(), json!([error])] {
-        let Err(StreamFault::Upstream(told)) = run(&[event.clone()]).1 else { panic!("{event}") };
+        let Err(StreamFault::Upstream(told)) = run(std::slice::from_ref(&event)).1 else { panic!("{event}") };
         assert_eq!((told.status, told.message.as_str()), (429, "m"));
         let whole = Gemini { call_ids: false }.error(400, event.to_string().as_bytes());
         assert_eq!((whole.status, whole.message.as_str()), (400, "m"));
