@@ -9,6 +9,7 @@ import time
 import traceback
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 HOST = os.environ["HOST"].rstrip("/")
 TOKEN = os.environ["TOKEN"]
@@ -172,6 +173,22 @@ def openai_entity(model="echo", name=None, **config):
 def anthropic_entity(model="echo", name=None, **config):
     entity = {"external_model": {"name": model, "provider": "anthropic", "task": "llm/v1/chat", "anthropic_config": {
         "anthropic_api_key": secret("anthropic"), **config}}}
+    return {"name": name, **entity} if name else entity
+
+
+def google_entity(model="echo", name=None, **config):
+    entity = {"external_model": {"name": model, "provider": "google", "task": "llm/v1/chat", "google_config": {
+        "google_api_key_plaintext": PROVIDER_KEY, "google_api_base": UPSTREAM, **config}}}
+    return {"name": name, **entity} if name else entity
+
+
+def vertex_entity(model="echo", name=None, **config):
+    """Its tokens come from the simulator as well, for the key of the gateway's own tests."""
+    pem = Path(__file__).resolve().parents[1] / "crates" / "gateway" / "tests" / "it" / "service_account.pem"
+    account = {"type": "service_account", "client_email": f"{PREFIX}@p.iam.gserviceaccount.com", "private_key": pem.read_text(),
+               "token_uri": UPSTREAM + "/google/token"}
+    entity = {"external_model": {"name": model, "provider": "google-cloud-vertex-ai", "task": "llm/v1/chat", "google_cloud_vertex_ai_config": {
+        "project_id": "p", "region": "us-central1", "private_key_plaintext": json.dumps(account), "vertex_api_base": UPSTREAM, **config}}}
     return {"name": name, **entity} if name else entity
 
 

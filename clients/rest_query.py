@@ -149,6 +149,20 @@ def anthropic_view():
     assert [message["role"] for message in seen["body"]["messages"]] == ["user"], seen["body"]
 
 
+for make_google, provider, header, credential in ((google_entity, "google", "x-goog-api-key", PROVIDER_KEY),
+                                                  (vertex_entity, "google-cloud-vertex-ai", "authorization", "Bearer ya29.")):
+    @check(f"{provider}: the answer, its stream, what it is authorised with, and nothing that the format has not")
+    def google_view():
+        make_endpoint(f"{PREFIX}-google", make_google("gemini-2.5-flash", name="gemini-entity"))
+        whole = ask(f"{PREFIX}-google", "one two three", max_tokens=20, user="u", metadata={"a": "b"}).ok()
+        assert whole["choices"][0]["message"]["content"] == "echo: one two three", whole
+        chunks, done = sse_chunks(ask(f"{PREFIX}-google", "one two three", max_tokens=20, stream=True))
+        assert done and streamed_text(chunks) == "echo: one two three" and chunks[-1]["usage"] == whole["usage"], chunks
+        seen = last_upstream_request("gemini-2.5-flash")
+        assert seen["headers"][header].startswith(credential) and "PRIVATE KEY" not in json.dumps(seen), seen
+        assert seen["body"]["generationConfig"] == {"maxOutputTokens": 20} and set(seen["body"]) == {"contents", "generationConfig"}, seen
+
+
 # ---- faults of the provider
 
 CODES = {400: ("BAD_REQUEST", "INVALID_PARAMETER_VALUE"), 401: ("UNAUTHENTICATED",), 403: ("PERMISSION_DENIED",),

@@ -14,7 +14,10 @@ pub mod secret;
 mod amazon_bedrock;
 mod anthropic;
 mod custom;
+mod google;
+mod google_cloud_vertex_ai;
 mod openai;
+mod palm;
 
 pub use auth::Auth;
 pub use codec::{
@@ -29,8 +32,15 @@ pub use secret::SecretRef;
 pub(crate) use anthropic::{Messages, claude};
 
 /// Every provider there is: the single source for parsing, validation, docs and tests.
-pub const ALL: &[Registration] =
-    &[openai::REGISTRATION, anthropic::REGISTRATION, amazon_bedrock::REGISTRATION, custom::REGISTRATION];
+pub const ALL: &[Registration] = &[
+    openai::REGISTRATION,
+    anthropic::REGISTRATION,
+    amazon_bedrock::REGISTRATION,
+    google_cloud_vertex_ai::REGISTRATION,
+    google::REGISTRATION,
+    custom::REGISTRATION,
+    palm::REGISTRATION,
+];
 
 /// The provider registered under `name`.
 pub fn find(name: &str) -> Option<&'static Registration> {

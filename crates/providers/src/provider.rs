@@ -143,6 +143,7 @@ pub struct Registration {
     pub name: &'static str,
     /// The key of the provider's block in `external_model`.
     pub config_field: &'static str,
+    /// Empty for a provider that is gone: `build` refuses every block, saying what to use instead.
     pub tasks: &'static [Task],
     pub fields: &'static [Field],
     pub settings: &'static [Setting],

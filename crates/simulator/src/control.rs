@@ -12,6 +12,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::{self, Shared};
+use crate::google_token;
 use crate::ledger::{Record, Summary};
 
 const DEFAULT_LIMIT: usize = 1_000;
@@ -51,6 +52,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/_reset", post(reset))
         .route("/_ledger", get(ledger))
         .route("/_ledger/summary", get(summary))
+        .route(google_token::PATH, post(google_token::exchange))
         .fallback(exchange::handle)
         .with_state(shared)
 }

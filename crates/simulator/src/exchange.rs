@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::format::{Call, Format, Refusal, Reply, broken_json, up_to_chunk};
 use crate::frames::{Frame, FrameWriter, Kind};
+use crate::google_token::Exchanges;
 use crate::ledger::{Arrival, Ledger, Track};
 use crate::pace::{Ending, Pace, PacedBody, Playlist};
 use crate::script::{Hang, SCRIPT_HEADER, Script, Scripts};
@@ -27,6 +28,7 @@ const MAX_REQUEST: usize = 64 << 20;
 pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) scripts: Arc<Scripts>,
+    pub(crate) exchanges: Arc<Exchanges>,
 }
 
 /// A request that has been read.

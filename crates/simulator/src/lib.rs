@@ -11,6 +11,8 @@ mod echo;
 mod exchange;
 mod format;
 mod frames;
+mod gemini;
+mod google_token;
 mod ledger;
 mod openai;
 mod pace;
@@ -27,11 +29,13 @@ use tokio_util::sync::CancellationToken;
 use crate::exchange::Shared;
 use crate::format::Format;
 
+pub use crate::google_token::Exchanges;
 pub use crate::ledger::{Ledger, Record, State, Summary};
 pub use crate::script::{Hang, SCRIPT_HEADER, Script, ScriptError, Scripts};
 
 /// Every wire format that is spoken.
-const FORMATS: &[&dyn Format] = &[&openai::OpenAi, &anthropic::Anthropic, &bedrock::Bedrock];
+const FORMATS: &[&dyn Format] =
+    &[&openai::OpenAi, &anthropic::Anthropic, &bedrock::Bedrock, &gemini::Gemini];
 
 fn format_of(path: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| format.claims(path))
@@ -72,6 +76,11 @@ impl Simulator {
     /// The ledger, to be read while the simulator serves.
     pub fn ledger(&self) -> Arc<Ledger> {
         self.shared.ledger.clone()
+    }
+
+    /// The tokens of Google that were asked for; these requests are not in the ledger.
+    pub fn exchanges(&self) -> Arc<Exchanges> {
+        self.shared.exchanges.clone()
     }
 
     /// The posted scripts, to be changed while the simulator serves.

@@ -129,6 +129,7 @@ async fn any_bytes_of_a_client_give_a_valid_answer() {
     world(async |world| {
         world.chat("e", &[Entity::new("openai", "m")]);
         world.chat("a", &[Entity::new("anthropic", "m")]);
+        world.chat("g", &[Entity::new("google", "m")]);
         let fields = [
             "messages",
             "model",
@@ -169,7 +170,7 @@ async fn any_bytes_of_a_client_give_a_valid_answer() {
             for _ in 0..=random.next(4) {
                 body[random.pick(&fields)] = values[random.next(values.len())].clone();
             }
-            let path = crate::client::invocations(if at % 2 == 0 { "e" } else { "a" });
+            let path = crate::client::invocations(["e", "a", "g"][at % 3]);
             check(&world.post(&path, &body).await);
         }
     })

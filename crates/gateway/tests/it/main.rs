@@ -23,3 +23,4 @@ mod reasoning;
 mod refusals;
 mod streams;
 mod timeouts;
+mod tokens;

@@ -21,6 +21,9 @@ fn long_stream(provider: &str) -> Play {
         let delta =
             json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
         (format!("data: {delta}\n\n"), "data: {\"type\":\"message_stop\"}\n\n")
+    } else if provider.starts_with("google") {
+        let event = json!({"candidates": [{"content": {"parts": [{"text": text}]}}]});
+        (format!("data: {event}\n\n"), "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n")
     } else {
         let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
         (format!("data: {chunk}\n\n"), "data: [DONE]\n\n")

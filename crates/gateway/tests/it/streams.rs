@@ -74,6 +74,15 @@ fn upstream_events(provider: &str) -> Vec<String> {
             named(json!({"type": "message_stop"})),
         ];
     }
+    if provider.starts_with("google") {
+        let event = |text: &str, finish: Value| {
+            let candidate =
+                json!({"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": finish});
+            data(json!({"candidates": [candidate], "modelVersion": "m", "responseId": "i",
+                "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}}))
+        };
+        return vec![event("a", Value::Null), event("ö😀", Value::Null), event("", "STOP".into())];
+    }
     let chunk = |delta: Value, finish: Value| {
         data(json!({"id": "i", "object": "chat.completion.chunk", "created": 1, "model": "m",
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))

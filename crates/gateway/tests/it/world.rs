@@ -19,7 +19,7 @@ use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
 use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
 use serde_json::{Value, json};
-use simulator::{Ledger, Record, Simulator, State};
+use simulator::{Exchanges, Ledger, Record, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,11 @@ pub(crate) const CHAT: &str = "llm/v1/chat";
 pub(crate) const COMPLETIONS: &str = "llm/v1/completions";
 pub(crate) const EMBEDDINGS: &str = "llm/v1/embeddings";
 
-pub(crate) const PROVIDERS: [&str; 4] = ["openai", "anthropic", "custom", "amazon-bedrock"];
+pub(crate) const PROVIDERS: [&str; 6] =
+    ["openai", "anthropic", "custom", "amazon-bedrock", "google", "google-cloud-vertex-ai"];
+
+/// The private key of the service accounts. It is of these tests alone.
+pub(crate) const ACCOUNT_KEY: &str = include_str!("service_account.pem");
 
 /// Panics outside of this test binary's own files, that is in the gateway.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -46,6 +50,7 @@ pub(crate) struct World {
     pub(crate) gateway: SocketAddr,
     pub(crate) simulator: String,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) exchanges: Arc<Exchanges>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
     live: Arc<Live>,
@@ -175,6 +180,12 @@ impl Entity {
                 json!({"aws_access_key_id": secret, "aws_secret_access_key": secret, "aws_region": "us-east-1",
                     "bedrock_provider": "amazon", "bedrock_runtime_endpoint": base}),
             ),
+            "google" => ("google_config", json!({"google_api_key": secret, "google_api_base": base})),
+            "google-cloud-vertex-ai" => {
+                let secret = if self.secret == "key" { "{{secrets/s/account}}".into() } else { secret };
+                let block = json!({"project_id": "p", "region": "global", "private_key": secret, "vertex_api_base": base});
+                ("google_cloud_vertex_ai_config", block)
+            }
             other => panic!("unknown provider {other}"),
         };
         let mut entity = json!({"name": self.name, "external_model": {
@@ -191,7 +202,7 @@ impl World {
         count_panics();
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let upstream = Simulator::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let (simulator, ledger) = (upstream.url(), upstream.ledger());
+        let (simulator, ledger, exchanges) = (upstream.url(), upstream.ledger(), upstream.exchanges());
         tasks.spawn(upstream.serve(shutdown.clone()));
         let live = Arc::new(Live::default());
         live.publish(Snapshot { tokens: Arc::new(tokens()), ..Snapshot::default() });
@@ -203,7 +214,7 @@ impl World {
         let listener = small_buffers();
         let gateway = listener.local_addr().unwrap();
         tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
-        Self { gateway, simulator, ledger, records, tasks, live, shutdown }
+        Self { gateway, simulator, ledger, exchanges, records, tasks, live, shutdown }
     }
 
     /// Publishes an endpoint of chat.
@@ -229,13 +240,27 @@ impl World {
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
-            secret.to_string().contains("/key}}").then(|| KEY.to_owned().into())
+            let secret = secret.to_string();
+            let name = secret.strip_prefix("{{secrets/s/")?.strip_suffix("}}")?;
+            match name {
+                "key" => Some(KEY.to_owned().into()),
+                "account" | "refused" | "revoked-once" => Some(self.service_account(name).into()),
+                _ => None,
+            }
         });
         let mut snapshot = Snapshot::clone(&self.live.load());
         let mut endpoints = HashMap::clone(&snapshot.endpoints);
         endpoints.insert(name.to_owned(), compiled.unwrap().endpoint);
         snapshot.endpoints = Arc::new(endpoints);
         self.live.publish(snapshot);
+    }
+
+    /// The JSON of a service account, whose tokens the simulator gives.
+    fn service_account(&self, name: &str) -> String {
+        json!({"type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": ACCOUNT_KEY,
+            "client_email": format!("{name}@p.iam.gserviceaccount.com"),
+            "token_uri": format!("{}/google/token", self.simulator)})
+        .to_string()
     }
 
     /// The newest request at the simulator, once it stands like this.

@@ -96,6 +96,9 @@ fn read_entity(
         return Err(Invalid::new(format!("{path}.name"), "is required"));
     }
     let registration = find_provider(&path, model)?;
+    if registration.tasks.is_empty() {
+        return Err(retired(&path, registration));
+    }
     let task = find_task(&path, model, registration)?;
     let provider = build(&path, model, registration, defaults)?;
     if provider.codec(&model.name, task).is_none() {
@@ -125,6 +128,13 @@ fn find_provider(path: &str, model: &ExternalModel) -> Result<&'static Registrat
         };
         Invalid::new(path, format!("unknown provider {:?}, {hint}", model.provider))
     })
+}
+
+/// A provider that serves no task any more says what to use instead.
+fn retired(path: &str, registration: &Registration) -> Invalid {
+    let said = (registration.build)(&wire::Object::new(), &ProviderDefaults::default()).err();
+    let reason = said.map_or_else(|| "serves no task any more".to_owned(), |error| error.reason);
+    Invalid::new(format!("{path}.provider"), format!("{:?}: {reason}", registration.name))
 }
 
 fn find_task(path: &str, model: &ExternalModel, registration: &Registration) -> Result<Task, Invalid> {
@@ -354,6 +364,19 @@ mod tests {
         assert!(refusal(json!({"served_entities": [wrong]})).contains(
             "external_model.openai_config.openai_apikey: unknown field, did you mean openai_api_key?"
         ));
+    }
+
+    #[test]
+    fn a_provider_that_is_gone_says_what_to_use_instead() {
+        let gone: Vec<_> = providers::ALL.iter().filter(|r| r.tasks.is_empty()).collect();
+        assert!(!gone.is_empty());
+        for registration in gone {
+            let mut one = entity("a");
+            one["external_model"]["provider"] = registration.name.into();
+            let refusal = refusal(json!({"served_entities": [one]}));
+            let place = "config.served_entities[0].external_model.provider: ";
+            assert!(refusal.starts_with(place) && refusal.contains("use provider"), "{refusal}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod completions;
 mod embeddings;
 mod responses;
 
+pub(crate) use embeddings::vector;
+
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 

@@ -66,11 +66,12 @@ impl Bench {
         Self { url, addr, ledger, shutdown, tasks, client }
     }
 
-    /// A request with the credentials of both formats.
+    /// A request with the credentials of all formats.
     pub(crate) fn request(&self, path: &str) -> http::request::Builder {
         Request::post(format!("{}{path}", self.url))
             .header("authorization", "Bearer key")
             .header("x-api-key", "key")
+            .header("x-goog-api-key", "key")
             .header("anthropic-version", "2023-06-01")
     }
 

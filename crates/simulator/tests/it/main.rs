@@ -8,6 +8,7 @@
 
 mod anthropic;
 mod cancellation;
+mod gemini;
 mod harness;
 mod openai;
 mod scripts;

@@ -1,0 +1,120 @@
+//! The Gemini API by key, and the codecs of its formats. Wire facts: the `google-genai` Python SDK and
+//! `ai.google.dev/api/generate-content`.
+
+mod calls;
+mod content;
+mod embeddings;
+mod media;
+mod models;
+mod request;
+mod response;
+mod schema;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod wire;
+
+use ::wire::Object;
+use ::wire::chat::{ChatRequest, ChatResponse};
+
+use crate::auth::Auth;
+use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
+use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
+use crate::secret::SecretRef;
+
+pub(crate) use embeddings::{EmbedContent, Predict};
+pub(crate) use response::error;
+
+const DEFAULT_BASE: &str = "https://generativelanguage.googleapis.com";
+
+const FIELDS: &[Field] = &[Field::secret("google_api_key"), Field::extension("google_api_base")];
+
+pub(crate) const REGISTRATION: Registration = Registration {
+    name: "google",
+    config_field: "google_config",
+    tasks: &[Task::Chat, Task::Embeddings],
+    fields: FIELDS,
+    settings: &[Setting::base_url(&["GOOGLE_GEMINI_BASE_URL"])],
+    build,
+};
+
+#[derive(Debug)]
+struct Google {
+    key: SecretRef,
+    base: String,
+}
+
+fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, ConfigError> {
+    let block = Block::read(config, FIELDS)?;
+    let base = block.text("google_api_base")?.or(defaults.base_url()).unwrap_or(DEFAULT_BASE);
+    Ok(Box::new(Google {
+        key: block.required_secret("google_api_key")?,
+        base: base_url("google_api_base", base, &["/models", "/v1beta"])?,
+    }))
+}
+
+impl Provider for Google {
+    fn target(&self, model: &str, task: Task, stream: bool) -> Target {
+        let name = path_segment(model.strip_prefix("models/").unwrap_or(model));
+        let method = if task == Task::Embeddings { "batchEmbedContents" } else { chat_method(stream) };
+        Target {
+            url: format!("{}/v1beta/models/{name}:{method}", self.base),
+            headers: Vec::new(),
+            auth: Auth::Header("x-goog-api-key".to_owned(), self.key.clone()),
+            framing: Framing::Sse,
+        }
+    }
+
+    fn codec(&self, _model: &str, task: Task) -> Option<Codec<'_>> {
+        match task {
+            Task::Chat => Some(Codec::Chat(&Gemini { call_ids: true })),
+            Task::Embeddings => Some(Codec::Embeddings(&embeddings::BatchEmbedContents)),
+            Task::Completions => None,
+        }
+    }
+}
+
+/// The method of chat. Without `alt=sse` a stream would be one JSON array.
+pub(crate) fn chat_method(stream: bool) -> &'static str {
+    if stream { "streamGenerateContent?alt=sse" } else { "generateContent" }
+}
+
+/// `text` as one segment of a path, as RFC 3986 has it.
+pub(crate) fn path_segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@;=".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// The codec of `generateContent`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gemini {
+    /// Whether calls and their results carry ids: where they do not, the order says which belongs to which.
+    pub(crate) call_ids: bool,
+}
+
+impl ChatCodec for Gemini {
+    fn encode(&self, model: &str, request: &ChatRequest) -> Result<Encoded, Refused> {
+        request::encode(model, request, self.call_ids)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<ChatResponse, Malformed> {
+        response::decode(body)
+    }
+
+    fn stream(&self) -> Box<dyn ChatStream> {
+        Box::<stream::GeminiStream>::default()
+    }
+
+    fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
+        response::error(status, body)
+    }
+}
