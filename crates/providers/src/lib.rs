@@ -11,8 +11,11 @@ pub mod names;
 pub mod provider;
 pub mod secret;
 
+mod ai21labs;
 mod anthropic;
+mod cohere;
 mod custom;
+mod databricks_model_serving;
 mod openai;
 
 pub use auth::Auth;
@@ -28,7 +31,14 @@ pub use secret::SecretRef;
 pub(crate) use anthropic::Messages;
 
 /// Every provider there is: the single source for parsing, validation, docs and tests.
-pub const ALL: &[Registration] = &[openai::REGISTRATION, anthropic::REGISTRATION, custom::REGISTRATION];
+pub const ALL: &[Registration] = &[
+    openai::REGISTRATION,
+    anthropic::REGISTRATION,
+    cohere::REGISTRATION,
+    ai21labs::REGISTRATION,
+    databricks_model_serving::REGISTRATION,
+    custom::REGISTRATION,
+];
 
 /// The provider registered under `name`.
 pub fn find(name: &str) -> Option<&'static Registration> {
