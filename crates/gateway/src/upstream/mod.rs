@@ -2,6 +2,7 @@
 
 mod answer;
 mod credentials;
+mod defaults;
 mod embeddings;
 mod request;
 
