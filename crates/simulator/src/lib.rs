@@ -5,8 +5,10 @@
 
 mod anthropic;
 mod clock;
+mod cohere;
 mod control;
 mod echo;
+mod entra;
 mod exchange;
 mod format;
 mod frames;
@@ -30,7 +32,16 @@ pub use crate::ledger::{Ledger, Record, State, Summary};
 pub use crate::script::{Hang, SCRIPT_HEADER, Script, ScriptError, Scripts};
 
 /// Every wire format that is spoken.
-const FORMATS: &[&dyn Format] = &[&openai::OpenAi, &anthropic::Anthropic];
+///
+/// The first that claims a path speaks it: the narrower ones go before.
+const FORMATS: &[&dyn Format] = &[
+    &openai::Azure,
+    &openai::Databricks,
+    &openai::OpenAi,
+    &anthropic::Anthropic,
+    &cohere::Cohere,
+    &entra::Entra,
+];
 
 fn format_of(path: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| format.claims(path))

@@ -84,7 +84,7 @@ fn encoded_as_base64(body: &Value) -> Result<bool, Refusal> {
 }
 
 /// Each number is four bytes of a hash of the text and its block, then all are scaled to length one.
-fn vector(text: &str, dimensions: usize) -> Vec<f32> {
+pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut raw = Vec::with_capacity(dimensions);
     for block in 0_u32.. {
         if raw.len() >= dimensions {
