@@ -13,6 +13,10 @@ mod world;
 
 mod cancellation;
 mod chat;
+mod compressed;
+mod default_params;
+mod embeddings;
+mod entra;
 mod fallback;
 mod fuzz;
 mod leaks;

@@ -21,6 +21,10 @@ fn long_stream(provider: &str) -> Play {
         let delta =
             json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
         (format!("data: {delta}\n\n"), "data: {\"type\":\"message_stop\"}\n\n")
+    } else if provider == "cohere" {
+        let message = json!({"content": {"text": text}});
+        let delta = json!({"type": "content-delta", "index": 0, "delta": {"message": message}});
+        (format!("data: {delta}\n\n"), "data: {\"type\":\"message-end\",\"delta\":{}}\n\n")
     } else {
         let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
         (format!("data: {chunk}\n\n"), "data: [DONE]\n\n")

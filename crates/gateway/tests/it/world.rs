@@ -18,6 +18,7 @@ use policy::endpoint::{Defaults, Meta, compile, normalize};
 use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
 use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
+use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Ledger, Record, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
@@ -37,7 +38,11 @@ pub(crate) const CHAT: &str = "llm/v1/chat";
 pub(crate) const COMPLETIONS: &str = "llm/v1/completions";
 pub(crate) const EMBEDDINGS: &str = "llm/v1/embeddings";
 
-pub(crate) const PROVIDERS: [&str; 3] = ["openai", "anthropic", "custom"];
+/// `azure` is a kind of `openai`, and so is `azure-entra`, whose calls need a token first.
+pub(crate) const PROVIDERS: [&str; 7] =
+    ["openai", "anthropic", "custom", "azure", "cohere", "ai21labs", "databricks-model-serving"];
+/// The secret of Entra ID that the simulator refuses, under the name `wrong`.
+pub(crate) const WRONG: &str = "wrong-secret";
 
 /// Panics outside of this test binary's own files, that is in the gateway.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -124,6 +129,7 @@ pub(crate) struct Entity {
     secret: &'static str,
     percentage: i64,
     timeouts: Value,
+    default_params: Value,
 }
 
 impl Entity {
@@ -137,6 +143,7 @@ impl Entity {
             secret: "key",
             percentage: 100,
             timeouts: Value::Null,
+            default_params: Value::Null,
         }
     }
 
@@ -150,6 +157,10 @@ impl Entity {
 
     pub(crate) fn secret(self, secret: &'static str) -> Self {
         Self { secret, ..self }
+    }
+
+    pub(crate) fn default_params(self, default_params: Value) -> Self {
+        Self { default_params, ..self }
     }
 
     pub(crate) fn timeouts(self, first_byte: u64, idle: u64) -> Self {
@@ -170,15 +181,40 @@ impl Entity {
                 "custom_provider_config",
                 json!({"custom_provider_url": format!("{base}/v1"), "bearer_token_auth": {"token": secret}}),
             ),
+            "azure" => ("openai_config", azure(base, &json!({"openai_api_key": secret}))),
+            "azure-entra" => {
+                let entra = json!({"microsoft_entra_tenant_id": "tenant", "microsoft_entra_client_id": "client",
+                    "microsoft_entra_client_secret": secret});
+                ("openai_config", azure(base, &entra))
+            }
+            "cohere" => ("cohere_config", json!({"cohere_api_key": secret, "cohere_api_base": base})),
+            "ai21labs" => ("ai21labs_config", json!({"ai21labs_api_key": secret, "ai21labs_api_base": base})),
+            "databricks-model-serving" => (
+                "databricks_model_serving_config",
+                json!({"databricks_workspace_url": base, "databricks_api_token": secret}),
+            ),
             other => panic!("unknown provider {other}"),
         };
+        let provider = if self.provider.starts_with("azure") { "openai" } else { self.provider };
         let mut entity = json!({"name": self.name, "external_model": {
-            "name": self.model, "provider": self.provider, "task": task, field: block}});
+            "name": self.model, "provider": provider, "task": task, field: block}});
+        if !self.default_params.is_null() {
+            entity["external_model"]["default_params"] = self.default_params.clone();
+        }
         if !self.timeouts.is_null() {
             entity["timeouts"] = self.timeouts.clone();
         }
         entity
     }
+}
+
+fn azure(base: &str, credentials: &Value) -> Value {
+    let mut block = json!({"openai_api_type": "azure", "openai_api_base": base,
+        "openai_api_version": "2024-10-21", "openai_deployment_name": "deployment"});
+    for (field, value) in credentials.as_object().unwrap() {
+        block[field] = value.clone();
+    }
+    block
 }
 
 impl World {
@@ -213,7 +249,9 @@ impl World {
             .collect();
         let entities: Vec<Value> = entities.iter().map(|e| e.json(task, &self.simulator)).collect();
         let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
-        let defaults = Defaults::default();
+        let authority = [("entra_authority".to_owned(), self.simulator.clone())];
+        let providers = [("openai".to_owned(), ProviderDefaults::new(authority))].into();
+        let defaults = Defaults { providers, ..Defaults::default() };
         let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
         let grant = |user: &str, level| Grant { to: Grantee::User(user.into()), level };
         let meta = Meta {
@@ -224,7 +262,9 @@ impl World {
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
-            secret.to_string().contains("/key}}").then(|| KEY.to_owned().into())
+            let secrets = [("/key}}", KEY), ("/wrong}}", WRONG)];
+            let found = secrets.into_iter().find(|(name, _)| secret.to_string().contains(name));
+            found.map(|(_, value)| value.to_owned().into())
         });
         let mut snapshot = Snapshot::clone(&self.live.load());
         let mut endpoints = HashMap::clone(&snapshot.endpoints);
