@@ -10,4 +10,5 @@ mod anthropic;
 mod cancellation;
 mod harness;
 mod openai;
+mod providers;
 mod scripts;
