@@ -43,7 +43,7 @@ impl ChatStream for EventStream {
             "tool-plan-delta" => self.reasoning(text(&message["tool_plan"]), out),
             "tool-call-start" => self.open(index, &message["tool_calls"], out),
             "tool-call-delta" => {
-                self.arguments(index, text(&message["tool_calls"]["function"]["arguments"]), out)
+                self.arguments(index, text(&message["tool_calls"]["function"]["arguments"]), out);
             }
             "tool-call-end" => self.close(index, out),
             "message-end" => return self.end(&event["delta"], out),
@@ -143,7 +143,7 @@ impl EventStream {
     fn end(&mut self, delta: &Value, out: &mut Vec<ChatChunk>) -> Result<(), StreamFault> {
         let reason = delta["finish_reason"].as_str();
         if finish_reason(reason, false) == "error" {
-            let said = delta["error"].as_str().map_or_else(|| reason.unwrap_or_default(), |said| said);
+            let said = delta["error"].as_str().unwrap_or_else(|| reason.unwrap_or_default());
             let body = serde_json::json!({"message": said}).to_string();
             return Err(StreamFault::Upstream(error(0, body.as_bytes())));
         }
