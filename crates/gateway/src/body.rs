@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use wire::error::{ApiError, ErrorCode};
 
 /// The whole body of a client's request. One that is too long is refused as soon as that is known; what
@@ -73,17 +72,21 @@ pub(crate) enum ReadFault {
 }
 
 /// The whole body of an upstream's answer; `idle` bounds the wait for each piece.
-pub(crate) async fn read_upstream(body: Incoming, limit: usize, idle: Duration) -> Result<Bytes, ReadFault> {
+pub(crate) async fn read_upstream<B>(body: B, limit: usize, idle: Duration) -> Result<Bytes, ReadFault>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let (bytes, fault) = read_up_to(body, limit, idle).await;
     fault.map_or(Ok(bytes), Err)
 }
 
 /// As much of an upstream's body as came before it ended, failed or reached `limit`, and what stopped it.
-pub(crate) async fn read_up_to(
-    mut body: Incoming,
-    limit: usize,
-    idle: Duration,
-) -> (Bytes, Option<ReadFault>) {
+pub(crate) async fn read_up_to<B>(mut body: B, limit: usize, idle: Duration) -> (Bytes, Option<ReadFault>)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let mut pieces: Vec<Bytes> = Vec::new();
     let mut length = 0;
     let fault = loop {

@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod call;
 mod clock;
+mod decoded;
 mod dialect;
 mod error;
 mod estimate;

@@ -200,6 +200,20 @@ pub fn base_url(path: &str, text: &str, endings: &[&str]) -> Result<String, Conf
     }
 }
 
+/// `text` as one segment of a URL's path (RFC 3986: all but the unreserved characters are encoded).
+pub(crate) fn path_segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // A dot segment would climb.
+    if segment == "." || segment == ".." { segment.replace('.', "%2E") } else { segment }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +273,13 @@ mod tests {
     fn both_spellings_of_a_secret_are_refused() {
         let mut block = object(json!({"api_key": "{{secrets/a/b}}", "api_key_plaintext": "s1"}));
         assert!(take_plaintexts(&mut block, FIELDS, |_| unreachable!()).is_err());
+    }
+
+    #[test]
+    fn a_segment_of_a_path_stays_one() {
+        assert_eq!(path_segment("gpt-4.1_x~y"), "gpt-4.1_x~y");
+        assert_eq!(path_segment("a/b?c=ü %"), "a%2Fb%3Fc%3D%C3%BC%20%25");
+        assert_eq!(path_segment(".."), "%2E%2E");
     }
 
     #[test]

@@ -11,9 +11,12 @@ pub mod names;
 pub mod provider;
 pub mod secret;
 
+mod ai21labs;
 mod amazon_bedrock;
 mod anthropic;
+mod cohere;
 mod custom;
+mod databricks_model_serving;
 mod google;
 mod google_cloud_vertex_ai;
 mod openai;
@@ -38,6 +41,9 @@ pub const ALL: &[Registration] = &[
     amazon_bedrock::REGISTRATION,
     google_cloud_vertex_ai::REGISTRATION,
     google::REGISTRATION,
+    cohere::REGISTRATION,
+    ai21labs::REGISTRATION,
+    databricks_model_serving::REGISTRATION,
     custom::REGISTRATION,
     palm::REGISTRATION,
 ];

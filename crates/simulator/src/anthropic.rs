@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, text_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
+use crate::openai::bearer;
 
 const ID: &str = "msg_simulated";
 const TOOL_USE_ID: &str = "toolu_1";
@@ -20,7 +21,8 @@ impl Format for Anthropic {
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if headers.get("x-api-key").is_none_or(|key| key.is_empty()) {
+        // The newer versions of the client send the key as a bearer token.
+        if headers.get("x-api-key").is_none_or(|key| key.is_empty()) && bearer(headers).is_err() {
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, "x-api-key header is required"));
         }
         if !headers.contains_key("anthropic-version") {

@@ -35,6 +35,7 @@ pub(crate) struct Shared {
 struct Asked {
     format: Option<&'static dyn Format>,
     path: String,
+    query: String,
     body: Result<Value, Refusal>,
     model: Option<String>,
     is_head: bool,
@@ -68,29 +69,27 @@ async fn read(shared: &Shared, request: Request) -> (Asked, Track) {
     let received_at_ms = clock::now_ms();
     let (parts, body) = request.into_parts();
     let read = Limited::new(body, MAX_REQUEST).collect().await;
+    let path = parts.uri.path().to_owned();
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let format = if parts.method == Method::POST { format_of(&path) } else { None };
     let (raw, body) = match read {
         Ok(read) => {
             let raw = read.to_bytes();
-            let parsed = serde_json::from_slice(&raw);
-            (
-                raw,
-                parsed.map_err(|error| Refusal::bad_request(format!("the body is not valid json: {error}"))),
-            )
+            let body = format.unwrap_or(unclaimed()).parse(&raw);
+            (raw, body)
         }
         Err(_) => {
             let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body cannot be read");
             (Bytes::new(), Err(refusal))
         }
     };
-    let path = parts.uri.path().to_owned();
-    let format = if parts.method == Method::POST { format_of(&path) } else { None };
     let model = match (&body, format) {
         (Ok(body), Some(format)) => format.model(&path, body).map(Cow::into_owned),
         _ => None,
     };
     let is_head = parts.method == Method::HEAD;
     let arrival = Arrival { received_at_ms, parts, model: model.clone(), body: &raw };
-    (Asked { format, path, body, model, is_head }, shared.ledger.open(arrival))
+    (Asked { format, path, query, body, model, is_head }, shared.ledger.open(arrival))
 }
 
 async fn perform(
@@ -104,6 +103,7 @@ async fn perform(
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("no such route: {}", asked.path)));
     };
     format.authorize(track.headers())?;
+    format.check_query(&asked.query)?;
     let body = asked.body.as_ref().map_err(Clone::clone)?;
     let model = asked.model.as_deref().unwrap_or_default();
     let script = shared.scripts.resolve(model, track.headers().get(SCRIPT_HEADER));

@@ -17,6 +17,17 @@ pub(crate) trait Format: Sync {
     /// Refuses a request without the credentials the real provider asks for.
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal>;
 
+    /// Refuses a query that the real provider would.
+    fn check_query(&self, _query: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Reads the body of a request.
+    fn parse(&self, body: &[u8]) -> Result<Value, Refusal> {
+        serde_json::from_slice(body)
+            .map_err(|error| Refusal::bad_request(format!("the body is not valid json: {error}")))
+    }
+
     /// The model that is asked for.
     fn model<'a>(&self, _path: &'a str, body: &'a Value) -> Option<Cow<'a, str>> {
         body.get("model")?.as_str().map(Cow::Borrowed)

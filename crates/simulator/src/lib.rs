@@ -6,8 +6,10 @@
 mod anthropic;
 mod bedrock;
 mod clock;
+mod cohere;
 mod control;
 mod echo;
+mod entra;
 mod exchange;
 mod format;
 mod frames;
@@ -34,8 +36,18 @@ pub use crate::ledger::{Ledger, Record, State, Summary};
 pub use crate::script::{Hang, SCRIPT_HEADER, Script, ScriptError, Scripts};
 
 /// Every wire format that is spoken.
-const FORMATS: &[&dyn Format] =
-    &[&openai::OpenAi, &anthropic::Anthropic, &bedrock::Bedrock, &gemini::Gemini];
+///
+/// The first that claims a path speaks it: the narrower ones go before.
+const FORMATS: &[&dyn Format] = &[
+    &openai::Azure,
+    &openai::Databricks,
+    &openai::OpenAi,
+    &anthropic::Anthropic,
+    &bedrock::Bedrock,
+    &gemini::Gemini,
+    &cohere::Cohere,
+    &entra::Entra,
+];
 
 fn format_of(path: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| format.claims(path))

@@ -90,6 +90,9 @@ pub struct ExternalModel {
     pub provider: String,
     #[serde(default)]
     pub task: String,
+    /// An extension of ours: parameters of calls where the caller sends none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_params: Option<Object>,
     /// `<provider>_config` and whatever else came.
     #[serde(flatten)]
     pub config: Object,

@@ -1,6 +1,7 @@
 //! The config of an endpoint and its `ai_gateway` block. The blocks of the providers come from their tables
 //! of fields.
 
+use policy::endpoint::params::{Kind as ParamKind, PARAMS};
 use providers::fields::Kind;
 use providers::{Field, Registration, Task};
 use serde_json::{Map, Value, json};
@@ -18,6 +19,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("ServedEntityOut", entity_out()),
         ("Timeouts", timeouts()),
         ("ExternalModel", model()),
+        ("DefaultParams", default_params()),
         ("TrafficConfig", object(&[], [("routes", list(schema("TrafficRoute")))])),
         ("TrafficRoute", route()),
         ("AiGateway", ai_gateway()),
@@ -120,8 +122,22 @@ fn model() -> Value {
     for provider in providers::ALL {
         out["properties"][provider.config_field] = schema(provider.config_field);
     }
+    out["properties"]["default_params"] = extension(schema("DefaultParams"));
     out["description"] = "with the config block of its provider".into();
     out
+}
+
+fn default_params() -> Value {
+    let value = |kind: ParamKind| match kind {
+        ParamKind::Integer { least, most } => json!({"type": "integer", "minimum": least, "maximum": most}),
+        ParamKind::Number { least, most } => json!({"type": "number", "minimum": least, "maximum": most}),
+        ParamKind::Flag => json!({"type": "boolean"}),
+        ParamKind::Text => json!({"type": "string", "minLength": 1}),
+    };
+    let properties: Map<String, Value> =
+        PARAMS.iter().map(|param| (param.name.to_owned(), value(param.kind))).collect();
+    extension(json!({"type": "object", "additionalProperties": false, "properties": properties,
+        "description": "parameters of calls where the caller sends none; max_tokens and max_completion_tokens are the same"}))
 }
 
 /// A provider's block. A secret is a reference, or its value under `<field>_plaintext`, which is in no answer.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http_body::Body;
-use hyper::body::Incoming;
 use journal::CountedUsage;
 use providers::{Framing, StreamFault};
 use tokio::time::{Instant, Sleep};
@@ -15,13 +14,14 @@ use wire::sse::Event;
 
 use super::frames::Frames;
 use super::{Progress, Relay};
+use crate::decoded::Decoded;
 use crate::error::{At, ServeError};
 
 /// How long the upstream may take to close after its terminator, so that the connection can be kept.
 const CLOSE_WITHIN: Duration = Duration::from_millis(50);
 
 pub(crate) struct Upstream {
-    body: Incoming,
+    body: Decoded,
     frames: Frames,
     relay: Relay,
     at: At,
@@ -46,7 +46,7 @@ pub(crate) enum Step {
 }
 
 impl Upstream {
-    pub(crate) fn new(body: Incoming, framing: Framing, relay: Relay, idle: Duration, at: At) -> Self {
+    pub(crate) fn new(body: Decoded, framing: Framing, relay: Relay, idle: Duration, at: At) -> Self {
         let last = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(last + idle));
         Self {

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::Response;
 use http::header::CONTENT_TYPE;
-use hyper::body::Incoming;
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
 use providers::{ChatCodec, Embedded, EmbeddingsCodec, Reply};
@@ -15,13 +14,14 @@ use wire::usage::Usage;
 use super::request::Format;
 use super::{Asking, SuccessBody, embeddings, upstream_id};
 use crate::call::Call;
+use crate::decoded::Decoded;
 use crate::error::ServeError;
 use crate::estimate::{Lengths, characters, characters_of};
 use crate::reasoning;
 
 pub(super) async fn whole(
     asking: &Asking<'_>,
-    response: Response<Incoming>,
+    response: Response<Decoded>,
 ) -> Result<SuccessBody, ServeError> {
     let (is_json, id) = (content_type_is_json(&response), upstream_id(&response));
     let bytes = asking.read(response.into_body()).await?;
@@ -78,7 +78,7 @@ fn translated(
 pub(super) async fn embedded(
     asking: &Asking<'_>,
     codec: &dyn EmbeddingsCodec,
-    response: Response<Incoming>,
+    response: Response<Decoded>,
 ) -> Result<Embedded, ServeError> {
     let headers = response.headers().clone();
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
@@ -116,7 +116,7 @@ fn estimated(call: &Call<'_>, answer: u64) -> Box<CountedUsage> {
     Box::new(Lengths { answer, ..Lengths::of_request(&call.body) }.counted())
 }
 
-fn content_type_is_json(response: &Response<Incoming>) -> bool {
+fn content_type_is_json(response: &Response<Decoded>) -> bool {
     let value = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
     value.is_some_and(|v| v.contains("json"))
 }

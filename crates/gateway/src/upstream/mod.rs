@@ -2,6 +2,7 @@
 
 mod answer;
 mod credentials;
+mod defaults;
 mod embeddings;
 mod request;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use egress::Failure;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, RETRY_AFTER};
+use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,6 +23,7 @@ use wire::embeddings::EmbeddingsRequest;
 
 use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
+use crate::decoded::Decoded;
 use crate::dialect::Dialect;
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
@@ -44,7 +46,7 @@ const PARTS_AT_ONCE: usize = 8;
 /// Headers in which an upstream tells its id of a call.
 const REQUEST_IDS: [&str; 1] = ["x-amzn-requestid"];
 
-/// Stands in for an error body that is compressed, which was not asked for and is not read.
+/// Stands in for an error body that cannot be read for its compression.
 const COMPRESSED_ERROR: &[u8] = b"(the body of the error is compressed)";
 
 /// An answer that may go to the client.
@@ -139,7 +141,7 @@ impl Asking<'_> {
 
     /// Sends one body. A token that the upstream refuses may have been revoked before its end: it is got
     /// anew, once.
-    async fn send(&self, body: &Bytes) -> Result<Response<Incoming>, ServeError> {
+    async fn send(&self, body: &Bytes) -> Result<Response<Decoded>, ServeError> {
         let (request, authorization) = self.authorized(body).await?;
         let response = self.send_once(request).await?;
         let refused = authorization.filter(|_| response.status() == StatusCode::UNAUTHORIZED);
@@ -193,21 +195,17 @@ impl Asking<'_> {
 
     /// Everything but a success is an error of the upstream; a redirect too, since following one would send
     /// the credentials elsewhere.
-    async fn refuse_errors(&self, response: Response<Incoming>) -> Result<Response<Incoming>, ServeError> {
+    async fn refuse_errors(&self, response: Response<Incoming>) -> Result<Response<Decoded>, ServeError> {
         let status = response.status().as_u16();
         match status {
-            200..=299 if is_encoded(&response) => {
-                Err(self.broken("the answer is compressed, which was not asked for".to_owned()))
-            }
-            200..=299 => Ok(response),
+            200..=299 => Decoded::of(response).map_err(|(_, encoding)| {
+                self.broken(format!(
+                    "the answer is compressed with {encoding}, which was not asked for and is not known"
+                ))
+            }),
             400.. => {
                 let wait = retry_after(response.headers().get(RETRY_AFTER));
-                let encoded = is_encoded(&response);
-                // The status has been said, and decides about fallback: a body that is too long, breaks off
-                // or hangs takes nothing from it.
-                let idle = self.entity.timeouts.idle.min(MAX_ERROR_WAIT);
-                let (body, _) = read_up_to(response.into_body(), MAX_ERROR, idle).await;
-                let body = if encoded { Bytes::from_static(COMPRESSED_ERROR) } else { body };
+                let body = self.error_body(response).await;
                 let error = Box::new(self.prepared.format.error(status, &body));
                 Err(ServeError::Upstream { at: self.at.clone(), error, retry_after: wait })
             }
@@ -217,7 +215,18 @@ impl Asking<'_> {
         }
     }
 
-    async fn read(&self, body: Incoming) -> Result<Bytes, ServeError> {
+    /// The status has been said, and decides about fallback: a body that is too long, breaks off or hangs
+    /// takes nothing from it.
+    async fn error_body(&self, response: Response<Incoming>) -> Bytes {
+        let Ok(response) = Decoded::of(response) else { return Bytes::from_static(COMPRESSED_ERROR) };
+        let compressed = response.body().is_compressed();
+        let idle = self.entity.timeouts.idle.min(MAX_ERROR_WAIT);
+        let (body, fault) = read_up_to(response.into_body(), MAX_ERROR, idle).await;
+        let unreadable = compressed && body.is_empty() && fault.is_some();
+        if unreadable { Bytes::from_static(COMPRESSED_ERROR) } else { body }
+    }
+
+    async fn read(&self, body: Decoded) -> Result<Bytes, ServeError> {
         let idle = self.entity.timeouts.idle;
         read_upstream(body, MAX_ANSWER, idle).await.map_err(|fault| match fault {
             ReadFault::Idle => timed_out(self.at.clone(), "the answer stopped: no more of it", idle),
@@ -271,12 +280,8 @@ fn timed_out(at: At, what: &str, limit: Duration) -> ServeError {
     ServeError::TimedOut { at, reason: format!("{what} within {} ms", limit.as_millis()) }
 }
 
-fn is_encoded(response: &Response<Incoming>) -> bool {
-    response.headers().get(CONTENT_ENCODING).is_some_and(|v| v != "identity" && !v.is_empty())
-}
-
 /// Where formats whose bodies have no id put it.
-fn upstream_id(response: &Response<Incoming>) -> Option<String> {
+fn upstream_id(response: &Response<Decoded>) -> Option<String> {
     let value = REQUEST_IDS.iter().find_map(|name| response.headers().get(*name))?;
     value.to_str().ok().filter(|id| !id.is_empty()).map(str::to_owned)
 }

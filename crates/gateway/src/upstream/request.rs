@@ -11,6 +11,7 @@ use providers::{ChatCodec, Codec, EmbeddingsCodec, Splice, Task, UpstreamError};
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
+use super::defaults;
 use crate::call::Call;
 use crate::error::ServeError;
 use crate::reasoning;
@@ -72,7 +73,9 @@ fn encode<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<(Vec<Bytes>, Format
     match codec {
         Codec::Splice(splice) => spliced(call, entity, splice),
         Codec::Chat(codec) => {
-            let mut request = call.dialect.request(&call.body)?;
+            let request = call.dialect.request(&call.body)?;
+            let mut request = defaults::filled(request, &entity.default_params)
+                .map_err(|e| ApiError::internal(e.to_string()))?;
             reasoning::keep_own(&mut request, &entity.mark);
             let encoded = codec.encode(&entity.model, &request).map_err(ServeError::Refused)?;
             Ok((vec![json(&encoded.body)?], Format::Chat { codec, names: encoded.names }))
@@ -94,6 +97,7 @@ fn spliced<'a>(
         return embeddings(call, entity, codec);
     }
     let mut body = reasoning::without_foreign(&call.body)?;
+    defaults::fill(&mut body, &entity.default_params);
     splice.splice(&entity.model, task, call.stream, &mut body).map_err(ServeError::Refused)?;
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
     Ok((vec![body.into()], Format::Unified(splice)))
@@ -104,7 +108,9 @@ fn embeddings<'a>(
     entity: &'a Entity,
     codec: &'a dyn EmbeddingsCodec,
 ) -> Result<(Vec<Bytes>, Format<'a>), ServeError> {
-    let body = call.body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
+    let mut body = call.body.clone();
+    defaults::fill(&mut body, &entity.default_params);
+    let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
     let request: EmbeddingsRequest = serde_json::from_slice(&body)
         .map_err(|e| ApiError::bad_request(format!("the embeddings request cannot be read: {e}")))?;
     if request.input.is_empty() {

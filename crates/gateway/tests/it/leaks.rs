@@ -60,9 +60,9 @@ async fn nothing_of_the_caller_s_own_reaches_the_upstream() {
                 for field in ["client_request_id", "usage_context", "extra_params", "databricks_options"] {
                     assert!(record.body.get(field).is_none(), "{seen}");
                 }
-                let top_p =
-                    record.body.get("top_p").or_else(|| record.body.pointer("/generationConfig/topP"));
-                assert_eq!(top_p, Some(&json!(0.5)));
+                let places = ["/top_p", "/p", "/generationConfig/topP", "/inferenceConfig/topP"];
+                let top_p = places.iter().find_map(|place| record.body.pointer(place));
+                assert_eq!(top_p, Some(&json!(0.5)), "{seen}");
                 let host = world.simulator.trim_start_matches("http://");
                 assert_eq!(record.headers["host"], host);
                 assert!(record.headers["user-agent"].starts_with("tollgate/"));

@@ -13,7 +13,11 @@ mod world;
 
 mod cancellation;
 mod chat;
+mod compressed;
 mod conversation;
+mod default_params;
+mod embeddings;
+mod entra;
 mod fallback;
 mod fuzz;
 mod leaks;

@@ -24,6 +24,10 @@ fn long_stream(provider: &str) -> Play {
     } else if provider.starts_with("google") {
         let event = json!({"candidates": [{"content": {"parts": [{"text": text}]}}]});
         (format!("data: {event}\n\n"), "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n")
+    } else if provider == "cohere" {
+        let message = json!({"content": {"text": text}});
+        let delta = json!({"type": "content-delta", "index": 0, "delta": {"message": message}});
+        (format!("data: {delta}\n\n"), "data: {\"type\":\"message-end\",\"delta\":{}}\n\n")
     } else {
         let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
         (format!("data: {chunk}\n\n"), "data: [DONE]\n\n")

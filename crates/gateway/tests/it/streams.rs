@@ -51,6 +51,18 @@ async fn a_stream_that_ends_early_is_cut_too() {
 /// Every event of a small answer; the last two are what makes it whole.
 fn upstream_events(provider: &str) -> Vec<String> {
     let data = |value: Value| format!("data: {value}\n\n");
+    if provider == "cohere" {
+        let content = |text: &str| {
+            let message = json!({"content": {"text": text}});
+            data(json!({"type": "content-delta", "index": 0, "delta": {"message": message}}))
+        };
+        return vec![
+            data(json!({"type": "message-start", "id": "i"})),
+            content("a"),
+            content("ö😀"),
+            data(json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE"}})),
+        ];
+    }
     if provider == "anthropic" {
         let named =
             |value: Value| format!("event: {}\n{}", value["type"].as_str().unwrap(), data(value.clone()));

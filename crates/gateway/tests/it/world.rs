@@ -18,6 +18,7 @@ use policy::endpoint::{Defaults, Meta, compile, normalize};
 use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
 use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
+use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Exchanges, Ledger, Record, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
@@ -37,11 +38,24 @@ pub(crate) const CHAT: &str = "llm/v1/chat";
 pub(crate) const COMPLETIONS: &str = "llm/v1/completions";
 pub(crate) const EMBEDDINGS: &str = "llm/v1/embeddings";
 
-pub(crate) const PROVIDERS: [&str; 6] =
-    ["openai", "anthropic", "custom", "amazon-bedrock", "google", "google-cloud-vertex-ai"];
+/// `azure` is a kind of `openai`, and so is `azure-entra`, whose calls need a token first.
+pub(crate) const PROVIDERS: [&str; 10] = [
+    "openai",
+    "anthropic",
+    "custom",
+    "azure",
+    "cohere",
+    "ai21labs",
+    "databricks-model-serving",
+    "amazon-bedrock",
+    "google",
+    "google-cloud-vertex-ai",
+];
 
 /// The private key of the service accounts. It is of these tests alone.
 pub(crate) const ACCOUNT_KEY: &str = include_str!("service_account.pem");
+/// The secret of Entra ID that the simulator refuses, under the name `wrong`.
+pub(crate) const WRONG: &str = "wrong-secret";
 
 /// Panics outside of this test binary's own files, that is in the gateway.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -129,6 +143,7 @@ pub(crate) struct Entity {
     secret: &'static str,
     percentage: i64,
     timeouts: Value,
+    default_params: Value,
 }
 
 impl Entity {
@@ -142,6 +157,7 @@ impl Entity {
             secret: "key",
             percentage: 100,
             timeouts: Value::Null,
+            default_params: Value::Null,
         }
     }
 
@@ -155,6 +171,10 @@ impl Entity {
 
     pub(crate) fn secret(self, secret: &'static str) -> Self {
         Self { secret, ..self }
+    }
+
+    pub(crate) fn default_params(self, default_params: Value) -> Self {
+        Self { default_params, ..self }
     }
 
     pub(crate) fn timeouts(self, first_byte: u64, idle: u64) -> Self {
@@ -186,15 +206,40 @@ impl Entity {
                 let block = json!({"project_id": "p", "region": "global", "private_key": secret, "vertex_api_base": base});
                 ("google_cloud_vertex_ai_config", block)
             }
+            "azure" => ("openai_config", azure(base, &json!({"openai_api_key": secret}))),
+            "azure-entra" => {
+                let entra = json!({"microsoft_entra_tenant_id": "tenant", "microsoft_entra_client_id": "client",
+                    "microsoft_entra_client_secret": secret});
+                ("openai_config", azure(base, &entra))
+            }
+            "cohere" => ("cohere_config", json!({"cohere_api_key": secret, "cohere_api_base": base})),
+            "ai21labs" => ("ai21labs_config", json!({"ai21labs_api_key": secret, "ai21labs_api_base": base})),
+            "databricks-model-serving" => (
+                "databricks_model_serving_config",
+                json!({"databricks_workspace_url": base, "databricks_api_token": secret}),
+            ),
             other => panic!("unknown provider {other}"),
         };
+        let provider = if self.provider.starts_with("azure") { "openai" } else { self.provider };
         let mut entity = json!({"name": self.name, "external_model": {
-            "name": self.model, "provider": self.provider, "task": task, field: block}});
+            "name": self.model, "provider": provider, "task": task, field: block}});
+        if !self.default_params.is_null() {
+            entity["external_model"]["default_params"] = self.default_params.clone();
+        }
         if !self.timeouts.is_null() {
             entity["timeouts"] = self.timeouts.clone();
         }
         entity
     }
+}
+
+fn azure(base: &str, credentials: &Value) -> Value {
+    let mut block = json!({"openai_api_type": "azure", "openai_api_base": base,
+        "openai_api_version": "2024-10-21", "openai_deployment_name": "deployment"});
+    for (field, value) in credentials.as_object().unwrap() {
+        block[field] = value.clone();
+    }
+    block
 }
 
 impl World {
@@ -229,7 +274,9 @@ impl World {
             .collect();
         let entities: Vec<Value> = entities.iter().map(|e| e.json(task, &self.simulator)).collect();
         let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
-        let defaults = Defaults::default();
+        let authority = [("entra_authority".to_owned(), self.simulator.clone())];
+        let providers = [("openai".to_owned(), ProviderDefaults::new(authority))].into();
+        let defaults = Defaults { providers, ..Defaults::default() };
         let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
         let grant = |user: &str, level| Grant { to: Grantee::User(user.into()), level };
         let meta = Meta {
@@ -244,6 +291,7 @@ impl World {
             let name = secret.strip_prefix("{{secrets/s/")?.strip_suffix("}}")?;
             match name {
                 "key" => Some(KEY.to_owned().into()),
+                "wrong" => Some(WRONG.to_owned().into()),
                 "account" | "refused" | "revoked-once" => Some(self.service_account(name).into()),
                 _ => None,
             }

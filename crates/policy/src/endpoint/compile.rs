@@ -13,7 +13,7 @@ use wire::endpoint::{EndpointConfig, ServedEntity};
 
 use super::credentials::{Credentials, Unauthorized, authorize};
 use super::normalize::Invalid;
-use super::{Defaults, Destination, Endpoint, Entity, Timeouts};
+use super::{DefaultParams, Defaults, Destination, Endpoint, Entity, Timeouts};
 use crate::permit::Grant;
 
 /// What an endpoint is beside its config.
@@ -100,6 +100,7 @@ fn entity(
         provider,
         weight,
         timeouts: timeouts(served, defaults.timeouts),
+        default_params: DefaultParams::new(model.default_params.as_ref()),
         unary,
         streaming,
     };

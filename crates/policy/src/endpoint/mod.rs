@@ -3,6 +3,7 @@
 mod compile;
 pub mod credentials;
 mod normalize;
+pub mod params;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::permit::Grant;
 pub use compile::{Compiled, Meta, compile};
 pub use credentials::Credentials;
 pub use normalize::{Defaults, Invalid, Normalized, normalize};
+pub use params::DefaultParams;
 
 /// Served entities of one endpoint: Databricks documents 10, its service takes 15.
 pub const MAX_ENTITIES: usize = 15;
@@ -46,6 +48,7 @@ pub struct Entity {
     /// Share of the traffic, in percent; 0 is reached by fallback only.
     pub weight: u32,
     pub timeouts: Timeouts,
+    pub default_params: DefaultParams,
     /// Where unstreamed and streamed calls go.
     pub unary: Destination,
     pub streaming: Destination,

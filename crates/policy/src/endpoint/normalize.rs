@@ -9,7 +9,7 @@ use providers::{Provider, Registration, SecretRef, Task, nearest};
 use serde_json::Value;
 use wire::endpoint::{EndpointConfig, ExternalModel, Route, ServedEntity, TrafficConfig};
 
-use super::MAX_ENTITIES;
+use super::{MAX_ENTITIES, params};
 
 /// The server's settings that a config is read with.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +100,7 @@ fn read_entity(
         return Err(retired(&path, registration));
     }
     let task = find_task(&path, model, registration)?;
+    params::check(&path, model, task)?;
     let provider = build(&path, model, registration, defaults)?;
     if provider.codec(&model.name, task).is_none() {
         let (model, task) = (&model.name, task.as_str());
@@ -393,6 +394,23 @@ mod tests {
         assert!(
             refusal(json!({"served_entities": [entity("a"), entity("b")]}))
                 .contains("traffic_config: is required")
+        );
+    }
+
+    #[test]
+    fn default_parameters_are_kept_and_checked() {
+        let mut one = entity("a");
+        one["external_model"]["default_params"] = json!({"max_tokens": 9});
+        let normalized = read(json!({"served_entities": [one.clone()]})).unwrap();
+        let config = serde_json::to_value(&normalized.config).unwrap();
+        assert_eq!(
+            config["served_entities"][0]["external_model"]["default_params"],
+            json!({"max_tokens": 9})
+        );
+        one["external_model"]["default_params"] = json!({"max_token": 9});
+        assert_eq!(
+            refusal(json!({"served_entities": [one]})),
+            "config.served_entities[0].external_model.default_params.max_token: unknown parameter, did you mean max_tokens?"
         );
     }
 

@@ -66,7 +66,7 @@ fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, Conf
     Ok(Box::new(Vertex {
         base: format!("{base}/v1/projects/{project}/locations/{region}"),
         account: GoogleServiceAccount { key, scope: SCOPE, token_uri },
-        openai: OpenAiChat { edits: Edits::OpenAi },
+        openai: OpenAiChat { edits: Edits::OpenAi { stream_usage: true } },
         bare: BareModel(OpenAiChat { edits: Edits::ModelOnly }),
     }))
 }

@@ -97,6 +97,22 @@ fn drop_nulls(body: &mut Value, payload: &str) {
     }
 }
 
+/// Databricks streams `content` as a list of reasoning and text parts, where the format has a text.
+fn flatten_parts(chunk: &mut Value) {
+    for choice in chunk.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) else { continue };
+        let Some(Value::Array(parts)) = delta.get("content") else { continue };
+        let texts = |part: &Value| part["text"].as_str().map(str::to_owned);
+        let text: String = parts.iter().filter(|part| part["type"] == "text").filter_map(texts).collect();
+        let summaries = parts.iter().filter_map(|part| part["summary"].as_array()).flatten();
+        let reasoning: String = summaries.filter_map(texts).collect();
+        delta.insert("content".to_owned(), text.into());
+        if !reasoning.is_empty() {
+            delta.insert("reasoning_content".to_owned(), reasoning.into());
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct OpenAiStream {
     codec: OpenAiChat,
@@ -127,6 +143,7 @@ impl ChatStream for OpenAiStream {
             return Ok(());
         }
         drop_nulls(&mut value, "delta");
+        flatten_parts(&mut value);
         let chunk: ChatChunk = serde_json::from_value(value)?;
         for choice in &chunk.choices {
             if choice.finish_reason.is_some() {
@@ -222,6 +239,17 @@ mod tests {
         assert_eq!(end, Ok(()));
         assert_eq!(chunks.len(), 3);
         assert_eq!(chunks[2].usage.as_ref().map(|u| u.prompt_tokens), Some(1));
+    }
+
+    #[test]
+    fn a_list_of_parts_is_read_as_text_and_reasoning() {
+        let (chunks, end) = run(&[
+            r#"{"choices":[{"index":0,"delta":{"content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]},{"type":"text","text":"a"}]}}]}"#,
+            STOP,
+        ]);
+        assert_eq!(end, Ok(()));
+        let delta = &chunks[0].choices[0].delta;
+        assert_eq!((delta.content.as_deref(), delta.reasoning_content.as_deref()), (Some("a"), Some("hm")));
     }
 
     #[test]

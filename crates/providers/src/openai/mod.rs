@@ -1,6 +1,8 @@
 //! OpenAI, and the codec of its chat format, which is the unified one.
 
+mod azure;
 mod codec;
+mod embeddings;
 
 pub(crate) use codec::OpenAiChat;
 
@@ -8,7 +10,7 @@ use wire::Object;
 use wire::raw::RawObject;
 
 use crate::auth::Auth;
-use crate::codec::Refused;
+use crate::codec::{EmbeddingsCodec, Refused};
 use crate::fields::{Block, ConfigError, Field, base_url};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Splice, Target, Task};
 use crate::secret::SecretRef;
@@ -32,7 +34,7 @@ pub(crate) const REGISTRATION: Registration = Registration {
     config_field: "openai_config",
     tasks: &[Task::Chat, Task::Completions, Task::Embeddings],
     fields: FIELDS,
-    settings: &[Setting::base_url(&["OPENAI_BASE_URL"])],
+    settings: &[Setting::base_url(&["OPENAI_BASE_URL"]), azure::ENTRA_AUTHORITY],
     build,
 };
 
@@ -48,9 +50,7 @@ fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, Conf
     let block = Block::read(config, FIELDS)?;
     match block.text("openai_api_type")? {
         None | Some("openai") => {}
-        Some(kind @ ("azure" | "azuread")) => {
-            return Err(ConfigError::new("openai_api_type", format!("{kind:?} is not supported yet")));
-        }
+        Some(kind @ ("azure" | "azuread")) => return azure::build(&block, kind, defaults),
         Some(other) => {
             let reason = format!("{other:?} is none of openai, azure, azuread");
             return Err(ConfigError::new("openai_api_type", reason));
@@ -61,7 +61,7 @@ fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, Conf
         key: block.required_secret("openai_api_key")?,
         base: base_url("openai_api_base", base, &["/chat/completions"])?,
         organization: block.text("openai_organization")?.map(str::to_owned),
-        codec: OpenAiChat { edits: Edits::OpenAi },
+        codec: OpenAiChat { edits: Edits::OpenAi { stream_usage: true } },
     }))
 }
 
@@ -84,8 +84,9 @@ impl Provider for OpenAi {
 /// How much of a request a provider of this format lets us change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Edits {
-    /// Usage is asked for in streams, and parameters that newer models renamed are renamed.
-    OpenAi,
+    /// Parameters that newer models renamed are renamed, and usage is asked for in streams, where the
+    /// upstream knows how to be asked.
+    OpenAi { stream_usage: bool },
     /// The model alone.
     #[default]
     ModelOnly,
@@ -95,9 +96,7 @@ impl Splice for OpenAiChat {
     fn splice(&self, model: &str, task: Task, stream: bool, body: &mut RawObject<'_>) -> Result<(), Refused> {
         let invalid = |field: &'static str| move |e: serde_json::Error| Refused::new(field, e.to_string());
         body.set("model", model).map_err(invalid("model"))?;
-        if self.edits == Edits::ModelOnly {
-            return Ok(());
-        }
+        let Edits::OpenAi { stream_usage } = self.edits else { return Ok(()) };
         // An empty list is a 400 upstream, and means the same as none; so is a choice among none.
         if body.raw("tools").is_some_and(|raw| is_empty_list(raw.get())) {
             ["tools", "tool_choice", "parallel_tool_calls"].iter().for_each(|key| drop(body.remove(key)));
@@ -106,13 +105,19 @@ impl Splice for OpenAiChat {
             body.remove("max_completion_tokens");
             body.rename("max_tokens", "max_completion_tokens");
         }
-        if stream && task != Task::Embeddings {
+        if !stream_usage {
+            body.remove("stream_options");
+        } else if stream && task != Task::Embeddings {
             let mut options: Object =
                 body.get("stream_options").map_err(invalid("stream_options"))?.unwrap_or_default();
             options.insert("include_usage".to_owned(), true.into());
             body.set("stream_options", &options).map_err(invalid("stream_options"))?;
         }
         Ok(())
+    }
+
+    fn batches(&self) -> Option<(usize, &dyn EmbeddingsCodec)> {
+        (self.edits != Edits::ModelOnly).then_some((embeddings::MAX_INPUTS, &embeddings::OpenAiEmbeddings))
     }
 }
 
@@ -143,10 +148,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    const OPENAI: Edits = Edits::OpenAi { stream_usage: true };
+
     fn spliced(model: &str, stream: bool, body: Value) -> Value {
         let text = body.to_string();
         let mut raw = RawObject::parse(text.as_bytes()).unwrap();
-        OpenAiChat { edits: Edits::OpenAi }.splice(model, Task::Chat, stream, &mut raw).unwrap();
+        OpenAiChat { edits: OPENAI }.splice(model, Task::Chat, stream, &mut raw).unwrap();
         serde_json::from_slice(&raw.to_vec().unwrap()).unwrap()
     }
 
@@ -173,7 +180,7 @@ mod tests {
     fn an_empty_list_of_tools_goes_with_the_choice_among_them() {
         let body = r#"{"tools":[ ],"tool_choice":"auto","parallel_tool_calls":true,"x":[]}"#;
         let mut raw = RawObject::parse(body.as_bytes()).unwrap();
-        OpenAiChat { edits: Edits::OpenAi }.splice("m", Task::Chat, false, &mut raw).unwrap();
+        OpenAiChat { edits: OPENAI }.splice("m", Task::Chat, false, &mut raw).unwrap();
         assert_eq!(raw.to_vec().unwrap(), br#"{"x":[],"model":"m"}"#);
     }
 

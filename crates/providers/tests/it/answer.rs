@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use wire::chat::{ChatChunk, ChatResponse, Content};
+use wire::chat::{ChatChunk, ChatResponse, Content, Message};
 use wire::usage::Usage;
 
 #[derive(Debug, Default, PartialEq)]
@@ -41,7 +41,7 @@ impl Answer {
             model: reply.model.clone(),
             role: message.role.clone(),
             content: message.content.as_ref().map(Content::text).unwrap_or_default(),
-            reasoning: message.reasoning_content.clone().unwrap_or_default(),
+            reasoning: message.reasoning_content.clone().unwrap_or_else(|| summaries(message)),
             thinking: message.thinking_blocks.clone().unwrap_or_default(),
             calls: calls.collect(),
             finish: choice.finish_reason.clone(),
@@ -87,6 +87,13 @@ impl Answer {
         }
         assert!(!call.id.is_empty() && !call.name.is_empty(), "arguments before id and name: {delta:?}");
     }
+}
+
+/// The reasoning of a reply whose content is a list of parts, one of them for it.
+fn summaries(message: &Message) -> String {
+    let Some(Content::Parts(parts)) = &message.content else { return String::new() };
+    let summaries = parts.iter().filter_map(|part| part.extra.get("summary")?.as_array()).flatten();
+    summaries.filter_map(|summary| summary["text"].as_str()).collect()
 }
 
 /// The counts are there and add up.

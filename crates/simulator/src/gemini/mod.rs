@@ -3,6 +3,8 @@
 mod checks;
 mod embeddings;
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value, json};

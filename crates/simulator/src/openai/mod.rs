@@ -3,9 +3,11 @@
 mod chat;
 mod completions;
 mod embeddings;
+mod hosted;
 mod responses;
 
 pub(crate) use embeddings::vector;
+pub(crate) use hosted::{Azure, Databricks};
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
@@ -39,18 +41,23 @@ fn task(path: &str) -> Option<Task> {
     tasks.into_iter().find(|(suffix, _)| path.ends_with(suffix)).map(|(_, task)| task)
 }
 
+/// A bearer token that is not empty.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty());
+    let missing = "you didn't provide an api key: send it in the authorization header as a bearer token";
+    token.map(|_| ()).ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, missing))
+}
+
 impl Format for OpenAi {
     fn claims(&self, path: &str) -> bool {
         task(path).is_some()
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = given
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty());
-        let missing = "you didn't provide an api key: send it in the authorization header as a bearer token";
-        token.map(|_| ()).ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, missing))
+        bearer(headers)
     }
 
     fn reply(&self, call: &Call<'_>) -> Result<Reply, Refusal> {

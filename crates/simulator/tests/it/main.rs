@@ -11,4 +11,5 @@ mod cancellation;
 mod gemini;
 mod harness;
 mod openai;
+mod providers;
 mod scripts;

@@ -1,0 +1,37 @@
+//! Batches that one call of a provider does not take.
+
+use serde_json::{Value, json};
+
+use crate::client::invocations;
+use crate::world::{EMBEDDINGS, Entity, world};
+
+async fn check(provider: &'static str, count: usize, calls: usize) {
+    world(async |world| {
+        world.endpoint("v", EMBEDDINGS, false, &[Entity::new(provider, "m")]);
+        let inputs: Vec<String> = (0..count).map(|n| format!("text {n}")).collect();
+        let whole = world.post(&invocations("v"), &json!({"input": inputs})).await;
+        assert_eq!((whole.status, world.ledger.requests().len()), (200, calls), "{provider}");
+        let whole = whole.json();
+        let data = whole["data"].as_array().unwrap();
+        assert_eq!(data.len(), count);
+        assert!((0..).zip(data).all(|(at, one): (u64, &Value)| one["index"] == at));
+        // The vector of a text is the same in whichever call it went.
+        for at in [0, count / 2, count - 1] {
+            let single = world.post(&invocations("v"), &json!({"input": inputs[at]})).await.json();
+            assert_eq!(single["data"][0]["embedding"], data[at]["embedding"], "{provider}: {at}");
+        }
+        let usage = &whole["usage"];
+        assert!(usage["prompt_tokens"].as_u64() > Some(0) && usage["prompt_tokens"] == usage["total_tokens"]);
+        let packed = json!({"input": inputs, "encoding_format": "base64"});
+        let packed = world.post(&invocations("v"), &packed).await.json();
+        assert!(packed["data"][count - 1]["embedding"].is_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn they_are_split_and_put_together_in_order() {
+    check("openai", 2049, 2).await;
+    check("azure", 2048, 1).await;
+    check("cohere", 200, 3).await;
+}
