@@ -1,9 +1,11 @@
 //! Signed reasoning is good only where it was made: another provider, or another account, refuses the whole
 //! request for it. What an entity signs is marked with the entity on its way to the client; on its way back
-//! it is unmarked for that entity, and left out for any other. Text and tool calls stay.
+//! it is unmarked for that entity, and left out for any other. Text and tool calls stay. A signature may also
+//! stand in the id of a tool call ([`SIGNED_ID`]); for another entity the id is cut to what is before it.
 
 use std::borrow::Cow;
 
+use providers::SIGNED_ID;
 use serde_json::Value;
 use wire::chat::{ChatChunk, ChatRequest, ChatResponse, Message};
 use wire::error::ApiError;
@@ -16,13 +18,34 @@ const PREFIX: &str = "tg1-";
 const SEALED: [&str; 2] = ["signature", "data"];
 
 pub(crate) fn mark_response(response: &mut ChatResponse, mark: &str) {
-    let blocks = response.choices.iter_mut().filter_map(|c| c.message.thinking_blocks.as_mut());
-    blocks.flatten().for_each(|block| mark_block(block, mark));
+    for message in response.choices.iter_mut().map(|c| &mut c.message) {
+        message.thinking_blocks.iter_mut().flatten().for_each(|block| mark_block(block, mark));
+        message.tool_calls.iter_mut().flatten().for_each(|call| mark_id(&mut call.id, mark));
+    }
 }
 
 pub(crate) fn mark_chunk(chunk: &mut ChatChunk, mark: &str) {
-    let blocks = chunk.choices.iter_mut().filter_map(|c| c.delta.thinking_blocks.as_mut());
-    blocks.flatten().for_each(|block| mark_block(block, mark));
+    for delta in chunk.choices.iter_mut().map(|c| &mut c.delta) {
+        delta.thinking_blocks.iter_mut().flatten().for_each(|block| mark_block(block, mark));
+        let ids = delta.tool_calls.iter_mut().flatten().filter_map(|call| call.id.as_mut());
+        ids.for_each(|id| mark_id(id, mark));
+    }
+}
+
+/// Ids hold letters, digits, `-` and `_` alone: the mark stands before the signature, its length known.
+fn mark_id(id: &mut String, mark: &str) {
+    if let Some((plain, signature)) = id.split_once(SIGNED_ID) {
+        *id = format!("{plain}{SIGNED_ID}{mark}{signature}");
+    }
+}
+
+/// The id as the entity with this mark gave it, or without the signature of another.
+fn own_id(id: &mut String, mark: &str) {
+    let Some((plain, signature)) = id.split_once(SIGNED_ID) else { return };
+    *id = match signature.strip_prefix(mark).filter(|_| !mark.is_empty()) {
+        Some(own) => format!("{plain}{SIGNED_ID}{own}"),
+        None => plain.to_owned(),
+    };
 }
 
 fn mark_block(block: &mut Value, mark: &str) {
@@ -39,7 +62,9 @@ fn mark_block(block: &mut Value, mark: &str) {
 /// never marked, since that did not come through us.
 pub(crate) fn keep_own(request: &mut ChatRequest, mark: &str) {
     for message in &mut request.messages {
-        let Message { thinking_blocks, .. } = message;
+        let Message { thinking_blocks, tool_calls, tool_call_id, .. } = message;
+        tool_calls.iter_mut().flatten().for_each(|call| own_id(&mut call.id, mark));
+        tool_call_id.iter_mut().for_each(|id| own_id(id, mark));
         if let Some(blocks) = thinking_blocks {
             blocks.retain_mut(|block| is_own(block, mark));
             if blocks.is_empty() {
@@ -66,13 +91,19 @@ fn is_own(block: &mut Value, mark: &str) -> bool {
 /// bytes are touched only when there is any.
 pub(crate) fn without_foreign<'a>(body: &RawObject<'a>) -> Result<RawObject<'a>, ApiError> {
     let mut body = body.clone();
-    let marked = |raw: &str| memchr::memmem::find(raw.as_bytes(), PREFIX.as_bytes()).is_some();
+    let has = |raw: &str, text: &str| memchr::memmem::find(raw.as_bytes(), text.as_bytes()).is_some();
+    let marked = |raw: &str| has(raw, PREFIX) || has(raw, SIGNED_ID);
     if !body.raw("messages").is_some_and(|raw| marked(raw.get())) {
         return Ok(body);
     }
     let unreadable = |e: serde_json::Error| ApiError::bad_request(format!("messages: {e}"));
     let mut messages: Vec<Value> = body.get("messages").map_err(unreadable)?.unwrap_or_default();
     for message in messages.iter_mut().filter_map(Value::as_object_mut) {
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for id in calls.into_iter().flatten().filter_map(|call| call.get_mut("id")) {
+            unsigned(id);
+        }
+        message.get_mut("tool_call_id").into_iter().for_each(unsigned);
         let Some(blocks) = message.get_mut("thinking_blocks").and_then(Value::as_array_mut) else { continue };
         blocks.retain_mut(|block| is_own(block, ""));
         if blocks.is_empty() {
@@ -82,6 +113,12 @@ pub(crate) fn without_foreign<'a>(body: &RawObject<'a>) -> Result<RawObject<'a>,
     let raw = serde_json::value::to_raw_value(&messages).map_err(unreadable)?;
     body.set_raw(Cow::Borrowed("messages"), Cow::Owned(raw));
     Ok(body)
+}
+
+fn unsigned(id: &mut Value) {
+    if let Value::String(id) = id {
+        own_id(id, "");
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +152,30 @@ mod tests {
         assert_eq!(sent(&turn, "aa"), Some(blocks().as_array().unwrap().clone()));
         assert_eq!(sent(&turn, "bb"), None);
         assert_eq!(sent(&turn, "a"), None);
+    }
+
+    #[test]
+    fn a_signature_in_an_id_goes_to_its_entity_alone() {
+        let mut response: ChatResponse = serde_json::from_value(json!({"choices": [{"finish_reason": "tool_calls",
+            "message": {"role": "assistant", "tool_calls": [{"id": "call_1__thought__c2ln", "function": {"name": "f"}}]}}]}))
+        .unwrap();
+        mark_response(&mut response, "aa");
+        let turn = serde_json::to_value(&response.choices[0].message).unwrap();
+        let id = turn["tool_calls"][0]["id"].as_str().unwrap();
+        let messages = json!([turn, {"role": "tool", "tool_call_id": id, "content": "r"}]);
+        for (mark, expected) in [("aa", "call_1__thought__c2ln"), ("bb", "call_1")] {
+            let mut request: ChatRequest = serde_json::from_value(json!({ "messages": messages })).unwrap();
+            keep_own(&mut request, mark);
+            assert_eq!(request.messages[0].tool_calls.as_ref().unwrap()[0].id, expected);
+            assert_eq!(request.messages[1].tool_call_id.as_deref(), Some(expected));
+        }
+        let body = json!({ "messages": messages }).to_string();
+        let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap()).unwrap();
+        let kept: Value = serde_json::from_slice(&kept.to_vec().unwrap()).unwrap();
+        assert_eq!(
+            (&kept["messages"][0]["tool_calls"][0]["id"], &kept["messages"][1]["tool_call_id"]),
+            (&json!("call_1"), &json!("call_1"))
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod fields;
 pub mod names;
 pub mod provider;
 pub mod secret;
+mod unified;
 
 mod ai21labs;
 mod amazon_bedrock;
@@ -30,6 +31,7 @@ pub use codec::{
 pub use fields::{ConfigError, Field};
 pub use provider::{Codec, Framing, Provider, Registration, Setting, Splice, Target, Task};
 pub use secret::SecretRef;
+pub use unified::SIGNED_ID;
 
 /// Formats that more than one provider speaks, under the names of the formats.
 pub(crate) use anthropic::{Messages, claude};

@@ -6,7 +6,7 @@ use journal::Outcome;
 use serde_json::{Value, json};
 
 use crate::raw::{End, Play, Raw};
-use crate::world::{Entity, PROVIDERS, World, world};
+use crate::world::{Entity, PROVIDERS, World, textual, world};
 
 #[tokio::test]
 async fn a_cut_stream_is_an_error_and_no_clean_end() {
@@ -32,7 +32,7 @@ async fn a_cut_stream_is_an_error_and_no_clean_end() {
 /// The upstream closes in good order in the middle of its answer.
 #[tokio::test]
 async fn a_stream_that_ends_early_is_cut_too() {
-    for provider in PROVIDERS {
+    for provider in textual() {
         world(async |world| {
             world.chat("e", &[Entity::new(provider, "m;chunks=2;hang=none")]);
             let whole = world.ask("e", true).await;
@@ -115,7 +115,7 @@ async fn through(world: &World, provider: &'static str, play: Play) -> crate::cl
 
 #[tokio::test]
 async fn bytes_may_come_in_any_pieces_and_line_ends() {
-    for provider in PROVIDERS {
+    for provider in textual() {
         world(async |world| {
             let events = upstream_events(provider);
             let expected = through(world, provider, Play::stream(&events)).await;
@@ -263,7 +263,7 @@ async fn a_200_that_is_no_stream_is_502() {
 
 #[tokio::test]
 async fn unknown_events_and_keep_alives_are_harmless() {
-    for provider in PROVIDERS {
+    for provider in textual() {
         world(async |world| {
             let odd = "event: novelty\ndata: {\"type\":\"novelty\",\"x\":[1,{}]}\n\ndata:\n\ndata: {\"type\":\"ping\"}\n\n";
             let got = through(world, provider, Play::stream(&[upstream_events(provider).join(odd)])).await;
@@ -293,7 +293,7 @@ async fn the_last_usage_counts() {
 
 #[tokio::test]
 async fn one_event_of_ten_megabytes_passes_and_one_of_twenty_does_not() {
-    for provider in PROVIDERS {
+    for provider in textual() {
         world(async |world| {
             for (mebibytes, passes) in [(10, true), (20, false)] {
                 let long = "x".repeat(mebibytes << 20);

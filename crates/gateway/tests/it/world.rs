@@ -52,6 +52,11 @@ pub(crate) const PROVIDERS: [&str; 10] = [
     "google-cloud-vertex-ai",
 ];
 
+/// Those whose streams are lines of text; the others frame theirs in binary, which `frames.rs` is about.
+pub(crate) fn textual() -> impl Iterator<Item = &'static str> {
+    PROVIDERS.into_iter().filter(|provider| *provider != "amazon-bedrock")
+}
+
 /// The private key of the service accounts. It is of these tests alone.
 pub(crate) const ACCOUNT_KEY: &str = include_str!("service_account.pem");
 /// The secret of Entra ID that the simulator refuses, under the name `wrong`.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::tools::sent_name;
 use crate::codec::Refused;
 use crate::names::Names;
+use crate::unified::{arguments, data_url};
 
 /// The system prompt and the alternating turns.
 #[derive(Debug, Default)]
@@ -255,15 +256,7 @@ fn results_first(blocks: Vec<Value>) -> Vec<Value> {
 }
 
 fn tool_use(path: &str, call: &ToolCall, names: &mut Names) -> Result<Value, Refused> {
-    let arguments = call.function.arguments.trim();
-    let input = if arguments.is_empty() {
-        Value::Object(Object::new())
-    } else {
-        serde_json::from_str(arguments)
-            .ok()
-            .filter(Value::is_object)
-            .ok_or_else(|| Refused::new(format!("{path}.function.arguments"), "is no JSON object"))?
-    };
+    let input = arguments(path, call)?;
     let name = sent_name(names, &call.function.name);
     Ok(json!({"toolUse": {"toolUseId": sent_id(&call.id), "name": name, "input": input}}))
 }
@@ -345,11 +338,4 @@ fn document_format(media_type: &str, filename: &str) -> Option<&'static str> {
     let by_name = FORMATS.iter().find(|(format, _)| *format == extension && media_type.starts_with("text/"));
     let by_type = FORMATS.iter().find(|(_, kind)| *kind == media_type);
     by_name.or(by_type).map(|(format, _)| *format)
-}
-
-/// Media type and data of `data:<type>;base64,<data>`.
-fn data_url(url: &str) -> Option<(&str, &str)> {
-    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let media_type = head.strip_suffix(";base64")?.split(';').next()?;
-    Some((media_type, data))
 }

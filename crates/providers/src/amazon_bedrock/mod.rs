@@ -16,7 +16,7 @@ use ::wire::chat::{ChatRequest, ChatResponse};
 
 use crate::auth::{Auth, AwsCredentials, SigV4};
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
-use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::fields::{Block, ConfigError, Field, base_url, path_segment};
 use crate::nearest;
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use embeddings::Embeddings;
@@ -184,7 +184,8 @@ impl Provider for Bedrock {
             (Task::Chat | Task::Completions, true) => "converse-stream",
         };
         Target {
-            url: format!("{}/model/{}/{operation}", self.base, segment(model)),
+            // Ids hold colons, and ARNs slashes: one segment all the same.
+            url: format!("{}/model/{}/{operation}", self.base, path_segment(model)),
             headers: Vec::new(),
             auth: Auth::SigV4(SigV4 {
                 region: self.region.clone(),
@@ -202,18 +203,6 @@ impl Provider for Bedrock {
             Task::Chat | Task::Completions => (!embeds).then_some(Codec::Chat(&self.converse)),
         }
     }
-}
-
-/// A model's id as one segment of a path: ids hold colons, and ARNs slashes.
-fn segment(model: &str) -> String {
-    let mut out = String::with_capacity(model.len() + 8);
-    for byte in model.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// The codec of Converse, the format that Bedrock has for all models of text.

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use ::wire::chat::{ChatChunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
+use ::wire::chat::{ChatChunk, ChunkChoice, Delta};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::response::{Counts, error, exception_status, finish_reason, usage};
 use crate::codec::{ChatStream, Malformed, StreamFault};
+use crate::unified::{call_arguments, call_opened};
 
 #[derive(Debug, Default)]
 pub(super) struct ConverseStream {
@@ -136,29 +137,11 @@ fn push(delta: Delta, out: &mut Vec<ChatChunk>) {
     out.push(chunk(vec![ChunkChoice { delta, ..ChunkChoice::default() }]));
 }
 
-fn arguments(index: u64, text: String, out: &mut Vec<ChatChunk>) {
-    let function = FunctionDelta { arguments: Some(text), ..FunctionDelta::default() };
-    let call = ToolCallDelta { index, function: Some(function), ..ToolCallDelta::default() };
-    push(Delta { tool_calls: Some(vec![call]), ..Delta::default() }, out);
-}
-
 impl ConverseStream {
     fn open_tool(&mut self, block: u64, tool: ToolStart, out: &mut Vec<ChatChunk>) {
         let index = self.tools;
         self.tools += 1;
-        let function = FunctionDelta {
-            name: Some(tool.name),
-            arguments: Some(String::new()),
-            ..FunctionDelta::default()
-        };
-        let call = ToolCallDelta {
-            index,
-            id: Some(tool.tool_use_id),
-            kind: Some("function".to_owned()),
-            function: Some(function),
-            ..ToolCallDelta::default()
-        };
-        push(Delta { tool_calls: Some(vec![call]), ..Delta::default() }, out);
+        push(call_opened(index, tool.tool_use_id, tool.name), out);
         self.blocks.insert(block, Block::Tool { index, streamed: false });
     }
 
@@ -170,7 +153,7 @@ impl ConverseStream {
             (delta.tool_use.filter(|t| !t.input.is_empty()), self.blocks.get_mut(&block))
         {
             *streamed = true;
-            arguments(*index, input.input, out);
+            push(call_arguments(*index, input.input), out);
         }
         if let Some(thought) = delta.reasoning_content {
             self.think(block, thought, out);
@@ -195,7 +178,9 @@ impl ConverseStream {
     fn close(&mut self, block: u64, out: &mut Vec<ChatChunk>) {
         let block = match self.blocks.remove(&block) {
             // A call without arguments streams none; the client needs a JSON object all the same.
-            Some(Block::Tool { index, streamed: false }) => return arguments(index, "{}".to_owned(), out),
+            Some(Block::Tool { index, streamed: false }) => {
+                return push(call_arguments(index, "{}".to_owned()), out);
+            }
             Some(Block::Thought { redacted, .. }) if !redacted.is_empty() => {
                 json!({"type": "redacted_thinking", "data": redacted})
             }

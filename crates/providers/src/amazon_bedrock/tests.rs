@@ -3,7 +3,7 @@
 use ::wire::chat::ChatRequest;
 use serde_json::{Value, json};
 
-use super::{Converse, Maker, REGISTRATION, segment};
+use super::{Converse, Maker, REGISTRATION};
 use crate::codec::{ChatCodec, Encoded, Refused};
 use crate::provider::{Codec, Defaults, Provider, Task};
 
@@ -36,9 +36,12 @@ fn block(extra: Value) -> Value {
 
 #[test]
 fn a_model_is_one_segment_of_the_path() {
-    assert_eq!(segment("anthropic.claude-v2:1"), "anthropic.claude-v2%3A1");
-    let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.x";
-    assert_eq!(segment(arn), "arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x");
+    let provider = build(block(json!({"instance_profile_arn": "arn:aws:iam::1:role/p"}))).unwrap();
+    let url = provider.target("arn:aws:bedrock:us-east-1:1:inference-profile/us.x", Task::Chat, true).url;
+    assert_eq!(
+        url,
+        "https://bedrock-runtime.us-east-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x/converse-stream"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::tools::sent_name;
 use crate::codec::Refused;
 use crate::names::Names;
+use crate::unified::{arguments, data_url};
 
 /// The system prompt and the alternating turns.
 #[derive(Debug, Default)]
@@ -127,15 +128,7 @@ fn is_replayable(block: &Value) -> bool {
 }
 
 fn tool_use(path: &str, call: &ToolCall, names: &mut Names) -> Result<Value, Refused> {
-    let arguments = call.function.arguments.trim();
-    let input = if arguments.is_empty() {
-        Value::Object(Object::new())
-    } else {
-        serde_json::from_str(arguments)
-            .ok()
-            .filter(Value::is_object)
-            .ok_or_else(|| Refused::new(format!("{path}.function.arguments"), "is no JSON object"))?
-    };
+    let input = arguments(path, call)?;
     let name = sent_name(names, &call.function.name);
     Ok(json!({"type": "tool_use", "id": sent_id(&call.id), "name": name, "input": input}))
 }
@@ -238,11 +231,4 @@ fn signed_reasoning(part: &Part) -> Option<Value> {
     let summary = part.extra.get("summary")?.as_array()?.first()?;
     let signature = summary.get("signature")?.as_str().filter(|s| !s.is_empty())?;
     Some(json!({"type": "thinking", "thinking": summary["text"], "signature": signature}))
-}
-
-/// Media type and data of `data:<type>;base64,<data>`.
-fn data_url(url: &str) -> Option<(&str, &str)> {
-    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let media_type = head.strip_suffix(";base64")?.split(';').next()?;
-    Some((media_type, data))
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use ::wire::Object;
-use ::wire::chat::{ChatChunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
+use ::wire::chat::{ChatChunk, ChunkChoice, Delta};
 use serde_json::{Value, json};
 
 use super::response::{error, finish_reason, usage};
 use super::wire::{BlockDelta, MessageDelta, MessageReply, StreamEvent, UsageCounts, part};
 use crate::codec::{ChatStream, Malformed, StreamFault};
+use crate::unified::{call_arguments, call_opened};
 
 #[derive(Debug, Default)]
 pub(super) struct MessagesStream {
@@ -120,19 +121,7 @@ impl MessagesStream {
         let index = self.tools;
         self.tools += 1;
         let text = |key: &str| block[key].as_str().unwrap_or_default().to_owned();
-        let function = FunctionDelta {
-            name: Some(text("name")),
-            arguments: Some(String::new()),
-            ..FunctionDelta::default()
-        };
-        let call = ToolCallDelta {
-            index,
-            id: Some(text("id")),
-            kind: Some("function".to_owned()),
-            function: Some(function),
-            ..ToolCallDelta::default()
-        };
-        self.push(Delta { tool_calls: Some(vec![call]), ..Delta::default() }, out);
+        self.push(call_opened(index, text("id"), text("name")), out);
         Block::Tool { index, input: block["input"].take(), streamed: false }
     }
 
@@ -171,9 +160,7 @@ impl MessagesStream {
     }
 
     fn arguments(&self, index: u64, arguments: String, out: &mut Vec<ChatChunk>) {
-        let function = FunctionDelta { arguments: Some(arguments), ..FunctionDelta::default() };
-        let call = ToolCallDelta { index, function: Some(function), ..ToolCallDelta::default() };
-        self.push(Delta { tool_calls: Some(vec![call]), ..Delta::default() }, out);
+        self.push(call_arguments(index, arguments), out);
     }
 
     fn close(&mut self, index: u64, out: &mut Vec<ChatChunk>) {

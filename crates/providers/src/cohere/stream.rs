@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use ::wire::chat::{ChatChunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
+use ::wire::chat::{ChatChunk, ChunkChoice, Delta};
 use serde_json::Value;
 
 use super::response::{error, finish_reason, usage};
 use crate::codec::{ChatStream, Malformed, StreamFault};
+use crate::unified::{call_arguments, call_opened};
 
 #[derive(Debug, Default)]
 pub(super) struct EventStream {
@@ -108,28 +109,17 @@ impl EventStream {
         self.count += 1;
         let arguments = text(&call["function"]["arguments"]);
         self.calls.insert(index, Call { index: place, has_arguments: !arguments.is_empty() });
-        let function = FunctionDelta {
-            name: Some(text(&call["function"]["name"])),
-            arguments: Some(arguments),
-            ..FunctionDelta::default()
-        };
-        let delta = ToolCallDelta {
-            index: place,
-            id: Some(text(&call["id"])),
-            kind: Some("function".to_owned()),
-            function: Some(function),
-            ..ToolCallDelta::default()
-        };
-        self.push(Delta { tool_calls: Some(vec![delta]), ..Delta::default() }, out);
+        self.push(call_opened(place, text(&call["id"]), text(&call["function"]["name"])), out);
+        if !arguments.is_empty() {
+            self.push(call_arguments(place, arguments), out);
+        }
     }
 
     fn arguments(&mut self, index: u64, arguments: String, out: &mut Vec<ChatChunk>) {
         let Some(call) = self.calls.get_mut(&index).filter(|_| !arguments.is_empty()) else { return };
         call.has_arguments = true;
         let index = call.index;
-        let function = FunctionDelta { arguments: Some(arguments), ..FunctionDelta::default() };
-        let delta = ToolCallDelta { index, function: Some(function), ..ToolCallDelta::default() };
-        self.push(Delta { tool_calls: Some(vec![delta]), ..Delta::default() }, out);
+        self.push(call_arguments(index, arguments), out);
     }
 
     /// A call without arguments streams none; the client needs a JSON object all the same.

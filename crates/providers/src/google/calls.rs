@@ -7,9 +7,7 @@ use ::wire::chat::{FunctionCall, ToolCall};
 use serde_json::Value;
 
 use super::wire::Call;
-
-/// Stands between an id and the signature that it carries.
-const MARK: &str = "__thought__";
+use crate::unified::SIGNED_ID;
 
 /// Accepted in the place of a signature for a call that another model made; see "Thought signatures" in
 /// the documentation of the Gemini API.
@@ -29,7 +27,7 @@ pub(super) fn tool_call(call: Call, signature: Option<&str>, response_id: &str, 
         format!("call_{:016x}", hash.finish())
     });
     if let Some(signature) = signature {
-        id.push_str(MARK);
+        id.push_str(SIGNED_ID);
         // The URL-safe alphabet: other providers refuse ids with other characters.
         id.extend(signature.chars().filter(|c| *c != '=').map(|c| match c {
             '+' => '-',
@@ -47,7 +45,7 @@ pub(super) fn tool_call(call: Call, signature: Option<&str>, response_id: &str, 
 
 /// The id without its signature.
 pub(super) fn plain(id: &str) -> &str {
-    id.split_once(MARK).map_or(id, |(plain, _)| plain)
+    id.split_once(SIGNED_ID).map_or(id, |(plain, _)| plain)
 }
 
 /// The signature that came with the call: in its id, or where Google's own OpenAI-compatible API puts it.
@@ -56,7 +54,7 @@ pub(super) fn signature(call: &ToolCall) -> Option<String> {
     if let Some(told) = told.filter(|told| !told.is_empty()) {
         return Some(told.to_owned());
     }
-    let (_, carried) = call.id.split_once(MARK)?;
+    let (_, carried) = call.id.split_once(SIGNED_ID)?;
     let mut signature: String = carried
         .chars()
         .map(|c| match c {
@@ -81,7 +79,7 @@ mod tests {
             let call = tool_call(Call::default(), Some(sent), "r", 0);
             assert_eq!(signature(&call).as_deref(), Some(sent));
             assert!(call.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
-            assert!(!plain(&call.id).contains(MARK));
+            assert!(!plain(&call.id).contains(SIGNED_ID));
         }
     }
 

@@ -8,6 +8,7 @@ use super::media::parts;
 use super::{calls, tools};
 use crate::codec::Refused;
 use crate::names::Names;
+use crate::unified::arguments;
 
 /// The system instruction, as parts, and the turns.
 #[derive(Debug, Default)]
@@ -101,15 +102,7 @@ impl Conversation {
     }
 
     fn call(&self, path: &str, call: &ToolCall, name: &str) -> Result<Value, Refused> {
-        let arguments = call.function.arguments.trim();
-        let args = if arguments.is_empty() {
-            Value::Object(Object::new())
-        } else {
-            serde_json::from_str(arguments)
-                .ok()
-                .filter(Value::is_object)
-                .ok_or_else(|| Refused::new(format!("{path}.function.arguments"), "is no JSON object"))?
-        };
+        let args = arguments(path, call)?;
         let mut function = json!({"name": name, "args": args});
         if self.call_ids {
             function["id"] = calls::plain(&call.id).into();

@@ -4,6 +4,7 @@ use ::wire::chat::{Content, Message, Part};
 use serde_json::{Value, json};
 
 use crate::codec::Refused;
+use crate::unified::data_url;
 
 /// The parts of a message; empty text, which the API refuses, is left out.
 pub(super) fn parts(path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
@@ -103,13 +104,6 @@ fn media(path: &str, url: &str, told: Option<&str>, assumed: &str) -> Result<Val
 /// `image/jpg` is a common misspelling that the API refuses.
 fn normal(mime_type: &str) -> &str {
     if mime_type == "image/jpg" { "image/jpeg" } else { mime_type }
-}
-
-/// Media type and data of `data:<type>;base64,<data>`.
-fn data_url(url: &str) -> Option<(&str, &str)> {
-    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let media_type = head.strip_suffix(";base64")?.split(';').next()?;
-    Some((media_type, data))
 }
 
 /// What the ending of a name says.
