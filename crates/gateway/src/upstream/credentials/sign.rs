@@ -92,4 +92,34 @@ mod tests {
              SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature=c2027d274d16442006c1fe0bffeb2de5cf8f945c28db1291bf05c36597b737f3"
         );
     }
+
+    /// Made in the same way. The path is encoded twice in what is signed and never made canonical on the wire.
+    #[test]
+    fn botocore_makes_the_same_signature_for_every_model_id() {
+        let cases = [
+            (
+                "arn%3Aaws%3Abedrock%3Aus-west-2%3A123456789012%3Ainference-profile%2Fus.a.b-v1%3A0",
+                "9d46582742df94d8d6a6b7b840c947722191f41c3169148b578ebf0068362cef",
+            ),
+            ("a%20b%2Bc%25d", "40381ca2a0fe54354ed673673ffeb2e045966f624eca3920f067e2e4d8395a7f"),
+            ("..%2Fx~y", "15d8793c2f40401eb4f8a4b8c588efacd2ff9739a2a67c4346ffba292d05d070"),
+            ("m%C3%A9%2F%2Fz", "c7a9cd12747ab09fa6f807574a28a3aceff156658c51064e660d781649e50f23"),
+        ];
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        let (id, key) = (secret("AKIDEXAMPLE"), secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
+        let keys = AwsKeys::Given { access_key_id: id.clone(), secret_access_key: key.clone() };
+        let signing = Signing { region: "us-west-2".to_owned(), service: "bedrock", keys };
+        let body = br#"{"messages":[]}"#;
+        let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        for (model, expected) in cases {
+            let url = format!("https://bedrock-runtime.us-west-2.amazonaws.com/model/{model}/converse");
+            let mut request = Request::post(url)
+                .header("content-type", "application/json")
+                .body(Full::new(Bytes::from_static(body)))
+                .unwrap();
+            sign(&signing, Keys::new(&id, &key, None), now, &mut request, body).unwrap();
+            let header = request.headers()["authorization"].to_str().unwrap();
+            assert_eq!(header.rsplit_once("Signature=").unwrap().1, expected, "{model}");
+        }
+    }
 }
