@@ -24,16 +24,13 @@ pub(crate) struct Decoded {
 
 impl Decoded {
     /// Errors with the name of an encoding that is not understood.
-    pub(crate) fn of(response: Response<Incoming>) -> Result<Response<Self>, (Response<Incoming>, String)> {
+    pub(crate) fn of(response: Response<Incoming>) -> Result<Response<Self>, String> {
         let named = response.headers().get(CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("unreadable"));
         let inflater = match named.map(|name| name.trim().to_ascii_lowercase()).as_deref() {
             None | Some("" | "identity") => None,
             Some("gzip" | "x-gzip") => Some(Inflater::new(Coding::Gzip(MultiGzDecoder::new(Vec::new())))),
             Some("deflate") => Some(Inflater::new(Coding::Deflate(ZlibDecoder::new(Vec::new())))),
-            Some(other) => {
-                let other = other.to_owned();
-                return Err((response, other));
-            }
+            Some(other) => return Err(other.to_owned()),
         };
         Ok(response.map(|body| Self { body, inflater }))
     }

@@ -198,7 +198,7 @@ impl Asking<'_> {
     async fn refuse_errors(&self, response: Response<Incoming>) -> Result<Response<Decoded>, ServeError> {
         let status = response.status().as_u16();
         match status {
-            200..=299 => Decoded::of(response).map_err(|(_, encoding)| {
+            200..=299 => Decoded::of(response).map_err(|encoding| {
                 self.broken(format!(
                     "the answer is compressed with {encoding}, which was not asked for and is not known"
                 ))

@@ -34,10 +34,16 @@ pub(crate) enum End {
 
 pub(crate) struct Raw {
     pub(crate) url: String,
-    connections: Arc<AtomicUsize>,
-    requests: Arc<AtomicUsize>,
-    written: Arc<AtomicUsize>,
-    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    seen: Arc<Seen>,
+}
+
+/// What came and went.
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+    written: AtomicUsize,
+    bodies: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Play {
@@ -84,58 +90,51 @@ impl Raw {
     pub(crate) async fn with(world: &World, play: impl Fn(usize) -> Play + Send + Sync + 'static) -> Self {
         let listener = small_buffers();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let raw = Self {
-            url,
-            connections: Arc::default(),
-            requests: Arc::default(),
-            written: Arc::default(),
-            bodies: Arc::default(),
-        };
-        let (accepted, play, tasks) = (raw.connections.clone(), Arc::new(play), world.tasks.clone());
-        let counts = (raw.requests.clone(), raw.written.clone(), raw.bodies.clone());
+        let raw = Self { url, seen: Arc::default() };
+        let (seen, play, tasks) = (raw.seen.clone(), Arc::new(play), world.tasks.clone());
         world.tasks.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                accepted.fetch_add(1, Ordering::SeqCst);
-                let (counts, play) = (counts.clone(), play.clone());
+                seen.connections.fetch_add(1, Ordering::SeqCst);
+                let (seen, play) = (seen.clone(), play.clone());
                 // A peer that leaves early is part of many tests.
-                tasks.spawn(async move { drop(serve(socket, &counts, play.as_ref()).await) });
+                tasks.spawn(async move { drop(serve(socket, &seen, play.as_ref()).await) });
             }
         });
         raw
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+        self.seen.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
+        self.seen.requests.load(Ordering::SeqCst)
     }
 
     /// The bodies that came, in order.
     pub(crate) fn bodies(&self) -> Vec<Value> {
-        self.bodies.lock().iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
+        self.seen.bodies.lock().iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
     }
 
     /// Bytes that the kernel took.
     pub(crate) fn written(&self) -> usize {
-        self.written.load(Ordering::SeqCst)
+        self.seen.written.load(Ordering::SeqCst)
     }
 }
 
 async fn serve(
     mut socket: TcpStream,
-    (asked, written, bodies): &(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<Mutex<Vec<Vec<u8>>>>),
+    seen: &Seen,
     play: &(dyn Fn(usize) -> Play + Send + Sync),
 ) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     loop {
         let Some(body) = read_request(&mut socket).await? else { return Ok(()) };
-        bodies.lock().push(body);
-        let play = play(asked.fetch_add(1, Ordering::SeqCst));
+        seen.bodies.lock().push(body);
+        let play = play(seen.requests.fetch_add(1, Ordering::SeqCst));
         for piece in &play.pieces {
             socket.write_all(piece).await?;
-            written.fetch_add(piece.len(), Ordering::SeqCst);
+            seen.written.fetch_add(piece.len(), Ordering::SeqCst);
             if !play.pause.is_zero() {
                 tokio::time::sleep(play.pause).await;
             }

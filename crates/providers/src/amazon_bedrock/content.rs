@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use ::wire::Object;
 use ::wire::chat::{Content, Message, Part, ToolCall};
 use serde_json::{Value, json};
 

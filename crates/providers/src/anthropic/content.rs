@@ -1,6 +1,5 @@
 //! Messages and their parts: unified to content blocks.
 
-use ::wire::Object;
 use ::wire::chat::{Content, Message, Part, ToolCall};
 use serde_json::{Value, json};
 

@@ -1,6 +1,5 @@
 //! Messages to contents.
 
-use ::wire::Object;
 use ::wire::chat::{Content, Message, ToolCall};
 use serde_json::{Value, json};
 

@@ -137,7 +137,12 @@ mod tests {
         let mut table = String::from("| key | variable | default | meaning |\n| --- | --- | --- | --- |\n");
         for key in all() {
             let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
-            table += &format!("| `{}` | `{}` | {default} | {} |\n", key.path, variable(&key.path), key.doc);
+            let foreign: Vec<String> = key.foreign.iter().map(|name| format!("`{name}`")).collect();
+            let doc = match foreign.as_slice() {
+                [] => key.doc.to_owned(),
+                _ => format!("{}; unset, {} is read", key.doc, foreign.join(" or else ")),
+            };
+            table += &format!("| `{}` | `{}` | {default} | {doc} |\n", key.path, variable(&key.path));
         }
         let docs = include_str!("../../../../docs/configuration.md");
         assert!(docs.contains(&table), "docs/configuration.md must hold this table:\n{table}");
