@@ -122,8 +122,9 @@ class Server(Program):
     def __init__(self, folder, upstream, settings=None):
         port = free_port()
         self.data = Path(folder) / "data"
-        # The user's own TOLLGATE_ settings are not for the server under test.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+        # The user's own settings, those of the providers' tools that the server reads too, are not for the server under test.
+        foreign = ("TOLLGATE_", "OPENAI_", "AZURE_", "ANTHROPIC_", "CO_API_", "AI21_", "AWS_", "GOOGLE_")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         env |= {"TOLLGATE_SERVER__LISTEN": f"127.0.0.1:{port}", "TOLLGATE_SERVER__DATA": str(self.data),
                 "TOLLGATE_EGRESS__ALLOW": "127.0.0.1", "TOLLGATE_PROVIDERS__ANTHROPIC__BASE_URL": upstream,
                 "TOLLGATE_LOG__FORMAT": "json", **(settings or {})}

@@ -11,8 +11,8 @@ use wire::raw::RawObject;
 use crate::answer::check_usage;
 use crate::embeddings::{EMBEDDINGS, embedding_subjects};
 use crate::kit::{
-    CASES, ERRORS, STREAMS, Subject, chat_subjects, expect_file, expect_no_file, json, request, root,
-    significant, subjects, updates,
+    CASES, ERRORS, STREAMS, Subject, chat_subjects, expect_file, expect_no_file, expect_refusal, json,
+    request, root, significant, subjects, updates,
 };
 
 /// What goes upstream for a case.
@@ -63,8 +63,8 @@ fn requests() {
                     expect_file(&upstream, &body);
                     expect_no_file(&refused);
                 }
-                Err(Refused { field, reason }) => {
-                    expect_file(&refused, &json!({"field": field, "reason": reason}));
+                Err(error) => {
+                    expect_refusal(&refused, &error);
                     expect_no_file(&upstream);
                 }
             }

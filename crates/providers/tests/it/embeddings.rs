@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tollgate_providers::{Codec, EmbeddingsCodec, Refused, Reply, Task};
+use tollgate_providers::{Codec, EmbeddingsCodec, Reply, Task};
 use wire::embeddings::EmbeddingsRequest;
 
-use crate::kit::{Subject, embeddings_request, expect_file, expect_no_file, subjects};
+use crate::kit::{Subject, embeddings_request, expect_file, expect_no_file, expect_refusal, subjects};
 
 /// What every embeddings provider answers to, or refuses with a reason.
 pub(crate) const EMBEDDINGS: [&str; 5] = ["string", "batch", "dimensions", "tokens", "empty"];
@@ -48,8 +48,8 @@ fn requests() {
                     expect_file(&upstream, &Value::Array(bodies));
                     expect_no_file(&refused);
                 }
-                Err(Refused { field, reason }) => {
-                    expect_file(&refused, &json!({"field": field, "reason": reason}));
+                Err(error) => {
+                    expect_refusal(&refused, &error);
                     expect_no_file(&upstream);
                 }
             }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::Value;
 use tollgate_providers::provider::Defaults;
-use tollgate_providers::{ALL, ChatCodec, Codec, Framing, Provider, Registration, Splice, Task};
+use tollgate_providers::{ALL, ChatCodec, Codec, Framing, Provider, Refused, Registration, Splice, Task};
 use wire::sse::Event;
 use wire::{Object, eventstream, sse};
 
@@ -288,6 +288,16 @@ pub(crate) fn expect_file(path: &Path, actual: &Value) {
     }
     let expected = pretty(&json(&read(path)));
     assert!(actual == expected, "{}\n--- expected\n{expected}\n--- actual\n{actual}", path.display());
+}
+
+/// A refusal is compared with its file, which also says by which of the provider's own documents the case
+/// cannot be expressed; that is written by hand and kept.
+pub(crate) fn expect_refusal(path: &Path, refused: &Refused) {
+    let source = std::fs::read(path).ok().map(|file| json(&file)["source"].clone());
+    let source = source.unwrap_or_default();
+    assert!(updates() || source.as_str().is_some_and(|s| !s.is_empty()), "{}: no source", path.display());
+    let told = serde_json::json!({"field": refused.field, "reason": refused.reason, "source": source});
+    expect_file(path, &told);
 }
 
 /// Removes a file that a changed outcome has left behind, when files are being written.
