@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
-use providers::{Framing, Provider, SecretRef, Task};
+use providers::{Framing, NativeCall, Provider, SecretRef, Task};
 
 use crate::permit::Grant;
 
@@ -44,6 +44,16 @@ pub struct Entity {
     pub weight: u32,
     pub timeouts: Timeouts,
     /// Where unstreamed and streamed calls go.
+    pub unary: Destination,
+    pub streaming: Destination,
+    /// The calls of clients' own formats that it speaks itself.
+    pub native: Vec<NativeRoute>,
+}
+
+/// Where calls of a client's own format go.
+#[derive(Debug)]
+pub struct NativeRoute {
+    pub call: NativeCall,
     pub unary: Destination,
     pub streaming: Destination,
 }
@@ -82,5 +92,11 @@ pub struct MissingSecret(pub SecretRef);
 impl Entity {
     pub fn destination(&self, stream: bool) -> &Destination {
         if stream { &self.streaming } else { &self.unary }
+    }
+
+    /// Where `call` goes as it is; `None` where it must be translated.
+    pub fn native(&self, call: NativeCall, stream: bool) -> Option<&Destination> {
+        let route = self.native.iter().find(|route| route.call == call)?;
+        Some(if stream { &route.streaming } else { &route.unary })
     }
 }
