@@ -13,6 +13,7 @@ mod estimate;
 mod pipeline;
 mod probe;
 mod record;
+mod shape;
 mod stream;
 mod surface;
 mod upstream;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use journal::RecordSink;
 use policy::Live;
 
-pub use surface::{QueryRoute, router, routes};
+pub use surface::{Access, QueryRoute, router, routes};
 
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {

@@ -7,6 +7,7 @@
 mod configs;
 mod endpoints;
 mod identity;
+mod models;
 mod operation;
 mod queries;
 mod secrets;
@@ -34,6 +35,8 @@ pub(crate) const ROUTES: &[Route] = &[Route {
 const AREAS: &[Area] = &[
     endpoints::AREA,
     queries::AREA,
+    models::AREA,
+    models::PROBES,
     endpoints::PERMISSIONS,
     endpoints::REVISIONS,
     secrets::AREA,
@@ -88,9 +91,12 @@ fn paths() -> Value {
         add(route.method.as_str(), route.path, operation);
     }
     // What other crates serve.
-    for (area, needs) in
-        [(&queries::AREA, Needs::Endpoint(policy::Level::Query)), (&queries::HEALTH, Needs::Nobody)]
-    {
+    for (area, needs) in [
+        (&queries::AREA, Needs::Endpoint(policy::Level::Query)),
+        (&models::AREA, Needs::Principal),
+        (&models::PROBES, Needs::Nobody),
+        (&queries::HEALTH, Needs::Nobody),
+    ] {
         for operation in area.operations {
             add(operation.method, operation.path, written(area, operation, needs));
         }
@@ -119,6 +125,8 @@ fn path_parameters(path: &str) -> Map<String, Value> {
                 "name" => ("string", "the name of an endpoint"),
                 "entity" => ("string", "the name of a served entity"),
                 "number" => ("integer", "the number of a revision"),
+                "version" => ("string", "v1, v1beta or v1beta1"),
+                "call" => ("string", "<endpoint>:generateContent, :streamGenerateContent or :countTokens"),
                 _ => ("string", "an id"),
             };
             json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": kind}})
@@ -274,7 +282,7 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_a_route() {
-        let elsewhere = [queries::AREA.tag, queries::HEALTH.tag];
+        let elsewhere = [queries::AREA.tag, models::AREA.tag, models::PROBES.tag, queries::HEALTH.tag];
         for operation in AREAS.iter().filter(|a| !elsewhere.contains(&a.tag)).flat_map(|a| a.operations) {
             let mut routes = crate::routes();
             let found = routes.any(|r| r.method.as_str() == operation.method && r.path == operation.path);

@@ -10,6 +10,7 @@ use wire::usage::Usage;
 
 use super::Progress;
 use crate::dialect::DialectStream;
+use crate::error::ServeError;
 use crate::estimate::Lengths;
 
 pub(crate) struct Translated {
@@ -61,6 +62,10 @@ impl Translated {
         }
         self.client.finish(out)?;
         Ok(())
+    }
+
+    pub(super) fn fail(&mut self, error: &ServeError, out: &mut BytesMut) {
+        self.client.fail(error, out);
     }
 
     fn write(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {

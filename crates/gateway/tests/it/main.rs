@@ -20,4 +20,5 @@ mod pressure;
 mod provider_errors;
 mod refusals;
 mod streams;
+mod surfaces;
 mod timeouts;
