@@ -18,7 +18,9 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
-            open.count(*usage);
+            if let Some(usage) = usage {
+                open.count(*usage);
+            }
             ("application/json", whole(body, &mut open))
         }
         SuccessBody::Stream { upstream, ready } => (

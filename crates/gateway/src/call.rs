@@ -1,8 +1,9 @@
-//! One request of the unified surface, read and taken apart.
+//! One request, read and taken apart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use journal::RequestId;
 use policy::{Endpoint, Principal};
 use providers::Task;
@@ -13,7 +14,7 @@ use wire::Object;
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use crate::dialect::{self, Dialect};
+use crate::dialect::Dialect;
 
 /// What moves through the pipeline.
 pub(crate) struct Call<'a> {
@@ -25,8 +26,21 @@ pub(crate) struct Call<'a> {
     pub(crate) stream: bool,
     /// The format the client speaks.
     pub(crate) dialect: &'static dyn Dialect,
+    /// The caller's own, its credential among them: only those that a provider names go on.
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) query: Option<&'a str>,
     pub(crate) client_request_id: Option<String>,
     pub(crate) usage_context: BTreeMap<String, String>,
+}
+
+/// A request as it came.
+pub(crate) struct Asked<'a> {
+    pub(crate) dialect: &'static dyn Dialect,
+    /// Where it is not the body that says so.
+    pub(crate) streams: Option<bool>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) body: RawObject<'a>,
 }
 
 /// Fields that no upstream may see.
@@ -40,16 +54,23 @@ impl<'a> Call<'a> {
         request_id: RequestId,
         endpoint: Arc<Endpoint>,
         principal: Arc<Principal>,
-        mut body: RawObject<'a>,
+        asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
+        let Asked { dialect, streams, headers, query, mut body } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
                 "{field} is for custom models; this endpoint's task is {task}"
             )));
         }
-        check_input(&body, endpoint.task)?;
-        let stream: bool = field(&body, "stream")?.unwrap_or(false);
+        match dialect.passage() {
+            None => check_input(&body, endpoint.task)?,
+            Some(passage) => check_needs(&body, passage.needs)?,
+        }
+        let stream = match streams {
+            Some(streams) => streams,
+            None => field(&body, "stream")?.unwrap_or(false),
+        };
         if stream && endpoint.task == Task::Embeddings {
             return Err(ApiError::bad_request("stream: embeddings cannot be streamed"));
         }
@@ -57,8 +78,18 @@ impl<'a> Call<'a> {
         let usage_context = field(&body, "usage_context")?.unwrap_or_default();
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        let dialect = dialect::unified(endpoint.task);
-        Ok(Self { request_id, endpoint, principal, body, stream, dialect, client_request_id, usage_context })
+        Ok(Self {
+            request_id,
+            endpoint,
+            principal,
+            body,
+            stream,
+            dialect,
+            headers,
+            query,
+            client_request_id,
+            usage_context,
+        })
     }
 }
 
@@ -91,6 +122,14 @@ fn check_input(body: &RawObject<'_>, task: Task) -> Result<(), ApiError> {
         return Err(ApiError::bad_request("messages must be a list of at least one message"));
     }
     Ok(())
+}
+
+/// As [`check_input`], in a format that may have the input in several places.
+fn check_needs(body: &RawObject<'_>, needs: &[&str]) -> Result<(), ApiError> {
+    if needs.iter().any(|name| body.raw(name).is_some_and(|raw| raw.get() != "null")) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("{} is required", needs.first().unwrap_or(&"input"))))
 }
 
 /// `extra_params` of databricks-sdk is a map of strings; the provider wants the values they spell. They
@@ -145,5 +184,9 @@ mod tests {
         assert!(!check(r#"{"prompt":"x"}"#, Task::Chat));
         assert!(check(r#"{"input":"x"}"#, Task::Embeddings));
         assert!(!check(r#"{"messages":[{}]}"#, Task::Embeddings));
+        let needs =
+            |text: &str| check_needs(&RawObject::parse(text.as_bytes()).unwrap(), &["input", "prompt"]);
+        assert!(needs(r#"{"prompt":{}}"#).is_ok());
+        assert!(needs(r#"{"input":null}"#).unwrap_err().message.starts_with("input"));
     }
 }

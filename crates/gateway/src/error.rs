@@ -1,8 +1,6 @@
-//! Why a request was not served, and how that looks to the client. The shapes are CONTRACT §4.6's.
+//! Why a request was not served. How that looks to the client is in `shape.rs`.
 
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use providers::{Refused, UpstreamError};
 use serde_json::json;
 use std::sync::Arc;
@@ -16,7 +14,7 @@ pub(crate) enum ServeError {
     /// The upstream cannot express what was asked.
     Refused(Refused),
     /// The upstream answered with an error.
-    Upstream { at: At, error: Box<UpstreamError>, retry_after: Option<HeaderValue> },
+    Upstream { at: At, error: Box<UpstreamError>, retry_after: Option<u32> },
     /// The upstream was not reached, or broke off, or sent what its format does not allow.
     Broken { at: At, reason: String },
     /// The upstream took too long.
@@ -60,6 +58,22 @@ impl ServeError {
     pub(crate) fn upstream_status(&self) -> Option<u16> {
         match self {
             Self::Upstream { error, .. } => Some(error.status),
+            _ => None,
+        }
+    }
+
+    /// What the upstream said, if it answered with an error.
+    pub(crate) fn upstream_body(&self) -> Option<&serde_json::Value> {
+        match self {
+            Self::Upstream { error, .. } => Some(&error.body),
+            _ => None,
+        }
+    }
+
+    /// How long the upstream asks to wait, in seconds.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Upstream { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -108,21 +122,8 @@ impl From<ApiError> for ServeError {
     }
 }
 
-impl IntoResponse for ServeError {
-    fn into_response(self) -> Response {
-        let api = self.to_api();
-        let status = StatusCode::from_u16(api.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let mut response = (status, axum::Json(api.body())).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Self::Upstream { retry_after: Some(seconds), .. } = self {
-            response.headers_mut().insert(RETRY_AFTER, seconds);
-        }
-        response
-    }
-}
-
 /// `Retry-After` as whole seconds, the one form that every client reads; dates are dropped.
-pub(crate) fn retry_after(value: Option<&HeaderValue>) -> Option<HeaderValue> {
+pub(crate) fn retry_after(value: Option<&HeaderValue>) -> Option<u32> {
     let seconds = value?.to_str().ok()?.trim().parse::<f64>().ok()?;
     if !(0.0..=86_400.0).contains(&seconds) {
         return None;
@@ -130,7 +131,7 @@ pub(crate) fn retry_after(value: Option<&HeaderValue>) -> Option<HeaderValue> {
     // Bounded above, so that the cast is exact.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 86400")]
     let whole = (seconds.ceil() as u32).max(1);
-    Some(HeaderValue::from(whole))
+    Some(whole)
 }
 
 #[cfg(test)]
@@ -139,10 +140,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_whole_seconds() {
-        let read =
-            |text: &str| retry_after(Some(&text.parse().unwrap())).map(|v| v.to_str().unwrap().to_owned());
-        assert_eq!(read("20").as_deref(), Some("20"));
-        assert_eq!(read("0.2").as_deref(), Some("1"));
+        let read = |text: &str| retry_after(Some(&text.parse().unwrap()));
+        assert_eq!(read("20"), Some(20));
+        assert_eq!(read("0.2"), Some(1));
         assert_eq!(read("Wed, 21 Oct 2026 07:28:00 GMT"), None);
         assert_eq!(read("-5"), None);
         assert_eq!(retry_after(None), None);

@@ -20,7 +20,8 @@ pub(crate) struct Lengths {
 impl Lengths {
     /// Of a request whose answer is still to come.
     pub(crate) fn of_request(body: &RawObject<'_>) -> Self {
-        let fields = ["messages", "prompt", "input"];
+        let fields =
+            ["messages", "prompt", "input", "system", "instructions", "contents", "systemInstruction"];
         Self { prompt: fields.iter().filter_map(|name| body.raw(name)).map(characters).sum(), answer: 0 }
     }
 
@@ -47,7 +48,7 @@ pub(crate) fn characters_of<T: Serialize>(value: &T) -> u64 {
 /// Counted while it is read, so that a long prompt is not built up in memory only to be measured.
 struct Characters(u64);
 
-const TEXT_KEYS: [&str; 9] = [
+const TEXT_KEYS: [&str; 16] = [
     "content",
     "text",
     "message",
@@ -57,6 +58,13 @@ const TEXT_KEYS: [&str; 9] = [
     "arguments",
     "reasoning",
     "reasoning_content",
+    "thinking",
+    "output",
+    "summary",
+    "parts",
+    "candidates",
+    "args",
+    "response",
 ];
 
 impl<'de> Deserialize<'de> for Characters {

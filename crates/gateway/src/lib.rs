@@ -15,6 +15,7 @@ mod pipeline;
 mod probe;
 mod reasoning;
 mod record;
+mod shape;
 mod stream;
 mod surface;
 mod upstream;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use journal::RecordSink;
 use policy::Live;
 
-pub use surface::{QueryRoute, router, routes};
+pub use surface::{Access, QueryRoute, router, routes};
 
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {

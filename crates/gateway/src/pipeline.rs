@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Request};
+use axum::response::Response;
+use http::Request;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
 use journal::{Outcome, RequestId};
 use policy::identity::{self, Credential, Unknown};
 use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
@@ -18,45 +20,55 @@ use providers::Task;
 use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
 
-use crate::call::Call;
+use crate::call::{Asked, Call};
 use crate::error::ServeError;
 use crate::record::{Open, Waiting};
+use crate::surface::Surface;
 use crate::{Gateway, answer, body, clock, upstream};
 
-/// How a request names its endpoint and its task.
+/// What a path asks for.
 #[derive(Clone, Debug)]
-pub(crate) enum Addressing {
-    /// The endpoint is in the path; its own task decides.
-    Path(String),
-    /// The endpoint is the body's `model`; the path is of one task.
-    Model(Task),
+pub(crate) struct Ask {
+    pub(crate) surface: &'static Surface,
+    pub(crate) addressing: Addressing,
+    /// The task that the path is of; `None` where the endpoint's own decides.
+    pub(crate) task: Option<Task>,
+    /// Whether the answer is a stream, where it is the path that says so.
+    pub(crate) streams: Option<bool>,
 }
 
-pub(crate) async fn serve(gateway: Gateway, addressing: Addressing, request: Request<Body>) -> Response {
-    match run(&gateway, &addressing, request).await {
+/// How a request names its endpoint.
+#[derive(Clone, Debug)]
+pub(crate) enum Addressing {
+    Path(String),
+    /// In the body's `model`.
+    Model,
+}
+
+pub(crate) async fn serve(gateway: Gateway, ask: Ask, request: Request<Body>) -> Response {
+    match run(&gateway, &ask, request).await {
         Ok(response) => response,
-        Err(error) => error.into_response(),
+        Err(error) => ask.surface.shape.respond(&error),
     }
 }
 
-async fn run(
-    gateway: &Gateway,
-    addressing: &Addressing,
-    request: Request<Body>,
-) -> Result<Response, ServeError> {
+async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Response, ServeError> {
     let started = Instant::now();
     let (parts, request_body) = request.into_parts();
     let request_id = request_id(&parts.extensions);
     let snapshot = Arc::clone(&gateway.inner.live.load());
-    let principal = authenticate(&snapshot, &parts.headers)?;
+    let principal = authenticate(&snapshot, ask.surface, &parts)?;
     let config = &gateway.inner.config;
     let bytes = body::read(&parts.headers, request_body, config.max_body_bytes, config.body_timeout).await?;
-    let object = RawObject::parse(&bytes)
+    let body = RawObject::parse(&bytes)
         .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))?;
-    let endpoint = resolve(&snapshot, addressing, &object)?;
+    let endpoint = resolve(&snapshot, &ask.addressing, &body)?;
     permit_query(&principal, &endpoint)?;
-    check_task(addressing, &endpoint)?;
-    let call = Call::read(request_id, endpoint, principal, object)?;
+    check_task(ask.task, &endpoint)?;
+    let dialect = (ask.surface.dialect)(endpoint.task);
+    let (headers, query) = (&parts.headers, parts.uri.query());
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body };
+    let call = Call::read(request_id, endpoint, principal, asked)?;
     let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
     let mut waiting = Waiting::new(&mut open, &call.body);
     let answered = attempt_all(gateway, &call, waiting.open()).await;
@@ -80,8 +92,17 @@ fn request_id(extensions: &http::Extensions) -> RequestId {
     given.unwrap_or_else(|| RequestId(uuid::Uuid::now_v7().to_string().into()))
 }
 
-fn authenticate(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
-    let credential = Credential::find(headers, &[]);
+pub(crate) fn authenticate(
+    snapshot: &Snapshot,
+    surface: &Surface,
+    parts: &Parts,
+) -> Result<Arc<Principal>, ApiError> {
+    let credential = Credential::find(&parts.headers, surface.key_headers).or_else(|| {
+        let wanted = surface.key_parameter.filter(|_| !parts.headers.contains_key(AUTHORIZATION))?;
+        let mut query = form_urlencoded::parse(parts.uri.query()?.as_bytes());
+        let (_, key) = query.find(|(name, key)| name == wanted && !key.is_empty())?;
+        Some(Credential::new(&key))
+    });
     match identity::authenticate(snapshot, credential.as_ref(), clock::now_ms()) {
         Ok(principal) => Ok(principal),
         Err(Unknown::NoCredential) => Err(ApiError::new(
@@ -101,19 +122,19 @@ fn resolve(
 ) -> Result<Arc<Endpoint>, ApiError> {
     let name = match addressing {
         Addressing::Path(name) => name.clone(),
-        Addressing::Model(_) => model(body)?,
+        Addressing::Model => model(body)?,
     };
     snapshot.endpoints.get(&name).cloned().ok_or_else(|| no_such_endpoint(&name))
 }
 
 /// After the permission: what an endpoint serves is for those to know who may query it.
-fn check_task(addressing: &Addressing, endpoint: &Endpoint) -> Result<(), ApiError> {
-    match addressing {
-        Addressing::Model(asked) if *asked != endpoint.task => {
+fn check_task(asked: Option<Task>, endpoint: &Endpoint) -> Result<(), ApiError> {
+    match asked {
+        Some(asked) if asked != endpoint.task => {
             let (name, has, asked) = (&endpoint.name, endpoint.task.as_str(), asked.as_str());
             Err(ApiError::bad_request(format!("endpoint {name:?} serves {has}, this path is for {asked}")))
         }
-        Addressing::Model(_) | Addressing::Path(_) => Ok(()),
+        _ => Ok(()),
     }
 }
 

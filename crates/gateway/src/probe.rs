@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use journal::RequestId;
 use policy::runtime::{Probe, Probed, Probing};
 use policy::{Endpoint, Principal, PrincipalKind};
 use providers::Task;
 use wire::raw::RawObject;
 
-use crate::call::Call;
+use crate::call::{Asked, Call};
 use crate::error::ServeError;
-use crate::{Gateway, upstream};
+use crate::{Gateway, dialect, upstream};
 
 impl Probe for Gateway {
     fn probe(&self, endpoint: Arc<Endpoint>) -> Probing<'_> {
@@ -33,7 +34,10 @@ async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Opti
     };
     let object = RawObject::parse(body).ok()?;
     let id = RequestId(uuid::Uuid::now_v7().to_string().into());
-    let call = match Call::read(id, Arc::clone(endpoint), nobody(), object) {
+    let headers = HeaderMap::new();
+    let dialect = dialect::unified(endpoint.task);
+    let asked = Asked { dialect, streams: None, headers: &headers, query: None, body: object };
+    let call = match Call::read(id, Arc::clone(endpoint), nobody(), asked) {
         Ok(call) => call,
         Err(error) => return Some(error.message),
     };

@@ -11,6 +11,8 @@ use wire::chat::{ChatChunk, ChatRequest, ChatResponse, Message};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
+use crate::dialect::opaque;
+
 /// What every mark begins with: no provider's signature does.
 const PREFIX: &str = "tg1-";
 
@@ -76,6 +78,9 @@ pub(crate) fn keep_own(request: &mut ChatRequest, mark: &str) {
 
 /// Takes the mark off; false for a block that another entity made.
 fn is_own(block: &mut Value, mark: &str) -> bool {
+    if !block.is_object() {
+        return true;
+    }
     for field in SEALED {
         let Some(Value::String(text)) = block.get_mut(field) else { continue };
         let Some(marked) = text.strip_prefix(PREFIX) else { continue };
@@ -87,38 +92,59 @@ fn is_own(block: &mut Value, mark: &str) -> bool {
     true
 }
 
-/// The body for an entity that speaks the unified format and signs nothing: without what others signed. The
-/// bytes are touched only when there is any.
-pub(crate) fn without_foreign<'a>(body: &RawObject<'a>) -> Result<RawObject<'a>, ApiError> {
+/// Where a client's format keeps the conversation.
+const CONVERSATIONS: [&str; 3] = ["messages", "input", "contents"];
+/// The fields that name a call.
+const IDS: [&str; 4] = ["id", "tool_call_id", "tool_use_id", "call_id"];
+
+/// The body that passes as it comes to the entity with this mark: without what others signed. The bytes are
+/// touched only when there is any.
+pub(crate) fn without_foreign<'a>(body: &RawObject<'a>, mark: &str) -> Result<RawObject<'a>, ApiError> {
     let mut body = body.clone();
-    let has = |raw: &str, text: &str| memchr::memmem::find(raw.as_bytes(), text.as_bytes()).is_some();
-    let marked = |raw: &str| has(raw, PREFIX) || has(raw, SIGNED_ID);
-    if !body.raw("messages").is_some_and(|raw| marked(raw.get())) {
-        return Ok(body);
-    }
-    let unreadable = |e: serde_json::Error| ApiError::bad_request(format!("messages: {e}"));
-    let mut messages: Vec<Value> = body.get("messages").map_err(unreadable)?.unwrap_or_default();
-    for message in messages.iter_mut().filter_map(Value::as_object_mut) {
-        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-        for id in calls.into_iter().flatten().filter_map(|call| call.get_mut("id")) {
-            unsigned(id);
+    for field in CONVERSATIONS {
+        if !body.raw(field).is_some_and(|raw| is_marked(raw.get())) {
+            continue;
         }
-        message.get_mut("tool_call_id").into_iter().for_each(unsigned);
-        let Some(blocks) = message.get_mut("thinking_blocks").and_then(Value::as_array_mut) else { continue };
-        blocks.retain_mut(|block| is_own(block, ""));
-        if blocks.is_empty() {
-            message.shift_remove("thinking_blocks");
-        }
+        let unreadable = |e: serde_json::Error| ApiError::bad_request(format!("{field}: {e}"));
+        let mut conversation: Value = body.get(field).map_err(unreadable)?.unwrap_or_default();
+        clean(&mut conversation, mark);
+        let raw = serde_json::value::to_raw_value(&conversation).map_err(unreadable)?;
+        body.set_raw(Cow::Borrowed(field), Cow::Owned(raw));
     }
-    let raw = serde_json::value::to_raw_value(&messages).map_err(unreadable)?;
-    body.set_raw(Cow::Borrowed("messages"), Cow::Owned(raw));
     Ok(body)
 }
 
-fn unsigned(id: &mut Value) {
-    if let Value::String(id) = id {
-        own_id(id, "");
+fn is_marked(raw: &str) -> bool {
+    [PREFIX, SIGNED_ID, opaque::PREFIX]
+        .iter()
+        .any(|text| memchr::memmem::find(raw.as_bytes(), text.as_bytes()).is_some())
+}
+
+/// As deep as serde reads it.
+fn clean(value: &mut Value, mark: &str) {
+    match value {
+        Value::Array(items) => {
+            items.retain_mut(|item| !is_ours_sealed(item) && is_own(item, mark));
+            items.iter_mut().for_each(|item| clean(item, mark));
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                match value {
+                    Value::String(id) if IDS.contains(&name.as_str()) => own_id(id, mark),
+                    other => clean(other, mark),
+                }
+            }
+            fields.retain(|name, value| {
+                name != "thinking_blocks" || value.as_array().is_none_or(|b| !b.is_empty())
+            });
+        }
+        _ => {}
     }
+}
+
+/// Reasoning that we sealed for a client: what is in it is for an entity that is translated.
+fn is_ours_sealed(item: &Value) -> bool {
+    item.get("encrypted_content").and_then(Value::as_str).is_some_and(|text| text.starts_with(opaque::PREFIX))
 }
 
 #[cfg(test)]
@@ -170,7 +196,7 @@ mod tests {
             assert_eq!(request.messages[1].tool_call_id.as_deref(), Some(expected));
         }
         let body = json!({ "messages": messages }).to_string();
-        let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap()).unwrap();
+        let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap(), "cc").unwrap();
         let kept: Value = serde_json::from_slice(&kept.to_vec().unwrap()).unwrap();
         assert_eq!(
             (&kept["messages"][0]["tool_calls"][0]["id"], &kept["messages"][1]["tool_call_id"]),
@@ -188,11 +214,17 @@ mod tests {
     fn a_body_that_passes_loses_only_what_others_signed() {
         let turn = answered("aa");
         let body = json!({"model": "m", "x": 1.50, "messages": [{"role": "user", "content": "q", "odd": 2e-3}, turn]}).to_string();
-        let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap()).unwrap();
+        let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap(), "cc").unwrap();
         let kept: Value = serde_json::from_slice(&kept.to_vec().unwrap()).unwrap();
         assert_eq!(kept["messages"][1], json!({"role": "assistant", "content": "a"}));
+        let native = json!({"input": [{"type": "reasoning", "encrypted_content": "dG9sbGdhdGUuW10="},
+            {"type": "reasoning", "encrypted_content": "gAAAAAB"}, {"type": "function_call", "call_id": "c__thought__aax"}]})
+        .to_string();
+        let kept = without_foreign(&RawObject::parse(native.as_bytes()).unwrap(), "cc").unwrap();
+        let expected = json!([{"type": "reasoning", "encrypted_content": "gAAAAAB"}, {"type": "function_call", "call_id": "c"}]);
+        assert_eq!(kept.get::<Value>("input").unwrap(), Some(expected));
         let plain = br#"{"messages":[ {"role":"user","thinking_blocks":[{"signature":"x"}]} ]}"#;
-        let same = without_foreign(&RawObject::parse(plain).unwrap()).unwrap();
+        let same = without_foreign(&RawObject::parse(plain).unwrap(), "cc").unwrap();
         assert_eq!(
             same.to_vec().unwrap(),
             br#"{"messages":[ {"role":"user","thinking_blocks":[{"signature":"x"}]} ]}"#

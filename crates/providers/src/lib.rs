@@ -8,6 +8,7 @@ pub mod auth;
 pub mod codec;
 pub mod fields;
 pub mod names;
+pub mod native;
 pub mod provider;
 pub mod secret;
 mod unified;
@@ -29,6 +30,7 @@ pub use codec::{
     UpstreamError,
 };
 pub use fields::{ConfigError, Field};
+pub use native::{Native, NativeCall, NativeCodec};
 pub use provider::{Codec, Framing, Provider, Registration, Setting, Splice, Target, Task};
 pub use secret::SecretRef;
 pub use unified::SIGNED_ID;

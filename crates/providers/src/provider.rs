@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use wire::Object;
+use wire::chat::ChatRequest;
 use wire::raw::RawObject;
 
 use crate::auth::Auth;
 use crate::codec::{ChatCodec, EmbeddingsCodec, Refused};
 use crate::fields::{ConfigError, Field};
+use crate::native::{Native, NativeCall};
 
 /// What an endpoint does. The names on the wire are `llm/v1/…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +71,12 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// How `task` is said to `model`; `None` when the provider does not serve it with that model.
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>>;
+
+    /// How `call`, which is in a client's own format, is passed on to `model`; `None` where the provider
+    /// does not speak that format, and the call is translated.
+    fn native(&self, _model: &str, _call: NativeCall, _stream: bool) -> Option<Native<'_>> {
+        None
+    }
 }
 
 /// In which way a provider is spoken to.
@@ -85,6 +93,12 @@ pub enum Codec<'a> {
 /// Same format in and out: only what must change is changed, nothing is dropped or re-ordered.
 pub trait Splice: ChatCodec {
     fn splice(&self, model: &str, task: Task, stream: bool, body: &mut RawObject<'_>) -> Result<(), Refused>;
+
+    /// A request that was translated from another client's format, made acceptable: what of the unified
+    /// format is beyond the upstream's own is put in other words, left out where it is a hint, or refused.
+    fn adopt(&self, _model: &str, request: ChatRequest) -> Result<ChatRequest, Refused> {
+        Ok(request)
+    }
 
     /// Most inputs that one call for embeddings takes, and the codec that splits what is more; `None` where
     /// the caller's body is not to be taken apart.

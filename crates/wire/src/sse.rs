@@ -176,6 +176,31 @@ pub fn write_json<T: Serialize>(out: &mut BytesMut, value: &T) -> Result<(), ser
     Ok(())
 }
 
+/// As [`write_data`], of an event that has a name. Names without end of line only: those of a [`Parser`] are.
+pub fn write_event(out: &mut BytesMut, name: &str, data: &[u8]) {
+    write_name(out, name);
+    write_data(out, data);
+}
+
+/// As [`write_json`], of an event that has a name.
+pub fn write_event_json<T: Serialize>(
+    out: &mut BytesMut,
+    name: &str,
+    value: &T,
+) -> Result<(), serde_json::Error> {
+    let start = out.len();
+    write_name(out, name);
+    write_json(out, value).inspect_err(|_| out.truncate(start))
+}
+
+fn write_name(out: &mut BytesMut, name: &str) {
+    if !name.is_empty() {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\n");
+    }
+}
+
 /// The terminator of the OpenAI formats.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -230,6 +255,16 @@ mod tests {
         let mut out = BytesMut::new();
         write_data(&mut out, b"a\n\nevent: x");
         assert_eq!(events(&[&out]), [(String::new(), "a\n\nevent: x".to_owned())]);
+    }
+
+    #[test]
+    fn a_named_event_is_read_as_it_was_written() {
+        let mut out = BytesMut::new();
+        write_event(&mut out, "a", b"{}");
+        write_event_json(&mut out, "b", &1).unwrap();
+        write_event(&mut out, "", b"x");
+        let expected = [("a", "{}"), ("b", "1"), ("", "x")];
+        assert_eq!(events(&[&out]), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 
     proptest! {

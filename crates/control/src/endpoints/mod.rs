@@ -4,6 +4,7 @@ mod ai_gateway;
 mod change;
 mod create;
 mod export;
+mod models;
 pub(crate) mod permissions;
 mod read;
 mod refused;
@@ -121,7 +122,25 @@ pub(crate) const ROUTES: &[Route] = &[
         method: Method::GET,
         path: "/api/2.0/serving-endpoints:foundation-models",
         needs: Needs::Principal,
-        handler: |call| Box::pin(read::foundation_models(call)),
+        handler: |call| Box::pin(models::foundation_models(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.1/unity-catalog/models",
+        needs: Needs::Principal,
+        handler: |call| Box::pin(models::registered(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/2.1/unity-catalog/model-services",
+        needs: Needs::Principal,
+        handler: |call| Box::pin(models::services(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/ai-gateway/v2/endpoints",
+        needs: Needs::Principal,
+        handler: |call| Box::pin(models::gateway_endpoints(call)),
     },
     Route {
         method: Method::POST,

@@ -26,8 +26,3 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
     }
     Reply::json(&json!({"endpoints": endpoints}))
 }
-
-/// Databricks' own models; there are none here, and clients want the list.
-pub(super) async fn foundation_models(_call: Call) -> Result<Reply, Failure> {
-    Reply::json(&json!({"endpoints": []}))
-}

@@ -140,9 +140,30 @@ const OPERATIONS: &[Operation] = &[
         "GET",
         "/api/2.0/serving-endpoints:foundation-models",
         "listFoundationModels",
-        "The models that are hosted here: none",
+        "The endpoints that the caller may query, as Databricks lists its own models",
     )
-    .gives("EndpointList"),
+    .gives("FoundationModels"),
+    Operation::new(
+        "GET",
+        "/api/2.1/unity-catalog/models",
+        "listRegisteredModels",
+        "The endpoints that the caller may query, as Unity Catalog lists models",
+    )
+    .gives("RegisteredModels"),
+    Operation::new(
+        "GET",
+        "/api/2.1/unity-catalog/model-services",
+        "listModelServices",
+        "The model services of Unity Catalog: none",
+    )
+    .gives("ModelServices"),
+    Operation::new(
+        "GET",
+        "/api/ai-gateway/v2/endpoints",
+        "listGatewayEndpoints",
+        "The endpoints of the second AI Gateway: none, all are serving endpoints",
+    )
+    .gives("FoundationModels"),
     Operation::new(
         "POST",
         "/api/2.0/external-function",
@@ -228,6 +249,18 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("EndpointDetailed", detailed()),
         ("Endpoint", listed()),
         ("EndpointList", object(&["endpoints"], [("endpoints", list(schema("Endpoint")))])),
+        ("FoundationModels", object(&["endpoints"], [("endpoints", list(json!({"type": "object"})))])),
+        (
+            "RegisteredModels",
+            object(
+                &["registered_models"],
+                [(
+                    "registered_models",
+                    list(object(&["name", "full_name"], [("name", text("")), ("full_name", text(""))])),
+                )],
+            ),
+        ),
+        ("ModelServices", object(&["model_services"], [("model_services", list(json!({"type": "object"})))])),
         ("State", state()),
         ("Tag", object(&["key"], [("key", text("")), ("value", text("empty where absent"))])),
         ("Tags", object(&["tags"], [("tags", list(schema("Tag")))])),

@@ -7,6 +7,7 @@
 mod configs;
 mod endpoints;
 mod identity;
+mod models;
 mod operation;
 mod queries;
 mod secrets;
@@ -35,6 +36,8 @@ pub(crate) const ROUTES: &[Route] = &[Route {
 const AREAS: &[Area] = &[
     endpoints::AREA,
     queries::AREA,
+    models::AREA,
+    models::PROBES,
     endpoints::PERMISSIONS,
     endpoints::REVISIONS,
     secrets::AREA,
@@ -94,9 +97,12 @@ fn paths() -> Value {
         add(route.method.as_str(), path, operation);
     }
     // What other crates serve.
-    for (area, needs) in
-        [(&queries::AREA, Needs::Endpoint(policy::Level::Query)), (&queries::HEALTH, Needs::Nobody)]
-    {
+    for (area, needs) in [
+        (&queries::AREA, Needs::Endpoint(policy::Level::Query)),
+        (&models::AREA, Needs::Principal),
+        (&models::PROBES, Needs::Nobody),
+        (&queries::HEALTH, Needs::Nobody),
+    ] {
         for operation in area.operations {
             add(operation.method, operation.path, written(area, operation, needs));
         }
@@ -128,6 +134,8 @@ fn path_parameters(path: &str) -> Map<String, Value> {
                 "entity" => ("string", "the name of a served entity"),
                 "number" => ("integer", "the number of a revision"),
                 "path" => ("string", "an absolute path, without its first slash"),
+                "version" => ("string", "v1, v1beta or v1beta1"),
+                "call" => ("string", "<endpoint>:generateContent, :streamGenerateContent or :countTokens"),
                 _ => ("string", "an id"),
             };
             json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": kind}})
@@ -290,7 +298,7 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_a_route() {
-        let elsewhere = [queries::AREA.tag, queries::HEALTH.tag];
+        let elsewhere = [queries::AREA.tag, models::AREA.tag, models::PROBES.tag, queries::HEALTH.tag];
         for operation in AREAS.iter().filter(|a| !elsewhere.contains(&a.tag)).flat_map(|a| a.operations) {
             let found = crate::routes().any(|route| is_of(operation, route));
             assert!(found, "no route is {} {}", operation.method, operation.path);

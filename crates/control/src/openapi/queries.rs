@@ -38,6 +38,35 @@ const fn embeddings(path: &'static str, id: &'static str) -> Operation {
         .gives("Embeddings")
 }
 
+const fn messages(path: &'static str, id: &'static str) -> Operation {
+    Operation::new("POST", path, id, "A message in the Messages format; the endpoint is the body's model")
+        .takes("MessagesByModel")
+        .answers(200, Answer::Model("MessagesAnswer"))
+}
+
+const fn count(path: &'static str, id: &'static str) -> Operation {
+    Operation::new("POST", path, id, "How many tokens a message in the Messages format has")
+        .takes("MessagesByModel")
+        .gives("CountedTokens")
+}
+
+const fn responses(path: &'static str, id: &'static str) -> Operation {
+    Operation::new(
+        "POST",
+        path,
+        id,
+        "A response in OpenAI's Responses format; the endpoint is the body's model",
+    )
+    .takes("ResponsesByModel")
+    .answers(200, Answer::Model("ResponsesAnswer"))
+}
+
+const fn generate(path: &'static str, id: &'static str) -> Operation {
+    Operation::new("POST", path, id, "Content, streamed or not, or a count of tokens, in Gemini's format")
+        .takes("Contents")
+        .answers(200, Answer::Model("Candidates"))
+}
+
 const OPERATIONS: &[Operation] = &[
     Operation::new(
         "POST",
@@ -56,6 +85,30 @@ const OPERATIONS: &[Operation] = &[
     chat("/mlflow/v1/chat/completions", "chatOfMlflow"),
     completions("/mlflow/v1/completions", "completeOfMlflow"),
     embeddings("/mlflow/v1/embeddings", "embedOfMlflow"),
+    chat("/ai-gateway/openai/v1/chat/completions", "chatOfOpenAiGateway"),
+    completions("/ai-gateway/openai/v1/completions", "completeOfOpenAiGateway"),
+    embeddings("/ai-gateway/openai/v1/embeddings", "embedOfOpenAiGateway"),
+    chat("/openai/v1/chat/completions", "chatOfOpenAi"),
+    completions("/openai/v1/completions", "completeOfOpenAi"),
+    embeddings("/openai/v1/embeddings", "embedOfOpenAi"),
+    chat("/ai-gateway/cursor/v1/chat/completions", "chatOfCursorGateway"),
+    chat("/cursor/v1/chat/completions", "chatOfCursor"),
+    messages("/ai-gateway/anthropic/v1/messages", "messageOfGateway"),
+    count("/ai-gateway/anthropic/v1/messages/count_tokens", "countTokensOfGateway"),
+    messages("/anthropic/v1/messages", "message"),
+    count("/anthropic/v1/messages/count_tokens", "countTokens"),
+    messages("/serving-endpoints/anthropic/v1/messages", "messageOfServing"),
+    count("/serving-endpoints/anthropic/v1/messages/count_tokens", "countTokensOfServing"),
+    responses("/serving-endpoints/responses", "respondOfServing"),
+    responses("/ai-gateway/openai/v1/responses", "respondOfOpenAiGateway"),
+    responses("/openai/v1/responses", "respond"),
+    responses("/ai-gateway/codex/v1/responses", "respondOfCodexGateway"),
+    responses("/codex/v1/responses", "respondOfCodex"),
+    responses("/ai-gateway/mlflow/v1/responses", "respondOfGateway"),
+    responses("/mlflow/v1/responses", "respondOfMlflow"),
+    generate("/ai-gateway/gemini/{version}/models/{call}", "generateOfGateway"),
+    generate("/gemini/{version}/models/{call}", "generate"),
+    generate("/serving-endpoints/gemini/{version}/models/{call}", "generateOfServing"),
 ];
 
 const HEALTH_OPERATIONS: &[Operation] = &[
@@ -76,6 +129,28 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("Completions", completions_answer()),
         ("Embeddings", embeddings_answer()),
         ("Usage", usage()),
+        ("MessagesByModel", by_model("messages", "max_tokens and all other fields of the format")),
+        ("MessagesAnswer", answer("content")),
+        (
+            "CountedTokens",
+            object(
+                &["input_tokens"],
+                [
+                    ("input_tokens", integer("")),
+                    (
+                        "estimated",
+                        boolean("there when the provider does not count and the number is an estimate"),
+                    ),
+                ],
+            ),
+        ),
+        ("ResponsesByModel", by_model("input", "a text or a list of items")),
+        ("ResponsesAnswer", answer("output")),
+        (
+            "Contents",
+            json!({"type": "object", "required": ["contents"], "properties": {"contents": {"type": "array"}}}),
+        ),
+        ("Candidates", json!({"type": "object", "description": "candidates, or a count"})),
     ];
     for (name, by_model, request) in [
         ("ChatRequest", "ChatByModel", chat_request()),
@@ -87,6 +162,22 @@ fn schemas() -> Vec<(&'static str, Value)> {
         out.push((by_model, json!({"allOf": [schema(name), model]})));
     }
     out
+}
+
+/// A request in another vendor's format, whose documentation has the rest.
+fn by_model(field: &'static str, description: &str) -> Value {
+    object(&["model", field], [("model", text("the name of the endpoint")), (field, anything(description))])
+}
+
+fn answer(field: &'static str) -> Value {
+    object(
+        &["id", field],
+        [
+            ("id", text("")),
+            ("model", text("as the provider calls it")),
+            (field, list(json!({"type": "object"}))),
+        ],
+    )
 }
 
 /// The fields that every task takes, in `request`. Others go to the provider as they are.

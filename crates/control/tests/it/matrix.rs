@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use gateway::{Gateway, GatewayConfig};
+use gateway::{Access, Gateway, GatewayConfig};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use journal::audit::{AuditRecord, AuditSink};
@@ -157,7 +157,11 @@ fn rows() -> Vec<Row> {
     let gateway = gateway::routes().map(|route| Row {
         method: route.method.clone(),
         path: route.path,
-        needs: Needs::Endpoint(Level::Query),
+        needs: match route.access {
+            Access::Query => Needs::Endpoint(Level::Query),
+            Access::Token => Needs::Principal,
+            Access::Nothing => Needs::Nobody,
+        },
         endpoint: route.task.map_or("chat", name_of),
     });
     control.chain(gateway).collect()
@@ -280,6 +284,8 @@ impl World {
         let filled = [
             ("{name}", row.endpoint),
             ("{entity}", "m"),
+            ("{version}", "v1beta"),
+            ("{call}", "chat:generateContent"),
             ("{number}", "1"),
             ("{id}", id),
             ("{token_id}", id),
@@ -290,7 +296,13 @@ impl World {
     }
 
     fn call(&self, row: &Row, kind: Kind) -> Request<Body> {
-        let path = format!("{}?scope=s&key=k&principal=Viewer&path=/Users/Manager", self.path(row));
+        // In queries of the data plane a key may be a token.
+        let query = if row.path.starts_with("/api/") {
+            "?scope=s&key=k&principal=Viewer&path=/Users/Manager"
+        } else {
+            ""
+        };
+        let path = format!("{}{query}", self.path(row));
         request(&row.method, &path, kind, &body(row))
     }
 }

@@ -45,7 +45,7 @@ impl Dialect for UnifiedCompletions {
         Ok(request)
     }
 
-    fn reply(&self, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
+    fn reply(&self, _body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
         let ChatResponse { id, created, model, choices, usage, extra, .. } = reply;
         let choice = |choice: wire::chat::Choice| CompletionChoice {
             text: choice.message.content.as_ref().map(Content::text).unwrap_or_default(),
@@ -57,12 +57,8 @@ impl Dialect for UnifiedCompletions {
         serde_json::to_vec(&completion(id, created, model, choices, usage, extra))
     }
 
-    fn stream(&self) -> Box<dyn DialectStream> {
+    fn stream(&self, _body: &RawObject<'_>) -> Box<dyn DialectStream> {
         Box::new(Texts)
-    }
-
-    fn error_event(&self, error: &ServeError, out: &mut BytesMut) {
-        error_event(error, out);
     }
 
     fn terminator(&self) -> &'static [u8] {
@@ -126,6 +122,10 @@ impl DialectStream for Texts {
             return Ok(());
         }
         sse::write_json(out, &completion(id, created, model, choices, usage, extra))
+    }
+
+    fn fail(&mut self, error: &ServeError, out: &mut BytesMut) {
+        error_event(error, out);
     }
 }
 

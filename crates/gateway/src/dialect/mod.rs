@@ -1,28 +1,52 @@
 //! The formats that clients speak, each over the unified chat format: a request becomes a chat request, a
-//! chat answer the client's answer. One file per format.
+//! chat answer the client's answer. One file or folder per format.
 
+mod blocks;
 mod chat;
 mod completions;
+mod generate;
+mod messages;
+pub(crate) mod opaque;
+mod responses;
 
 use bytes::BytesMut;
-use providers::Task;
+use providers::{NativeCall, Task};
+use serde_json::Value;
 use wire::chat::{ChatChunk, ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
+use wire::usage::Usage;
 
 use crate::error::ServeError;
+
+pub(crate) use chat::{asks_for_usage, error_event as unified_error_event};
+pub(crate) use generate::{CountContent, GenerateContent};
+pub(crate) use messages::{CountMessages, Messages};
+pub(crate) use responses::Responses;
 
 /// A client's format.
 pub(crate) trait Dialect: Send + Sync {
     /// Reads the client's request, its body without our own fields.
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError>;
-    /// The answer as one JSON document.
-    fn reply(&self, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error>;
-    fn stream(&self) -> Box<dyn DialectStream>;
-    /// What stands in the stream in place of the rest, when it fails.
-    fn error_event(&self, error: &ServeError, out: &mut BytesMut);
-    /// What ends a complete stream.
-    fn terminator(&self) -> &'static [u8];
+    /// The answer to the request `body` as one JSON document.
+    fn reply(&self, body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error>;
+    fn stream(&self, body: &RawObject<'_>) -> Box<dyn DialectStream>;
+    /// What ends a complete stream, where that is the same for all.
+    fn terminator(&self) -> &'static [u8] {
+        b""
+    }
+    /// Whether a stream has its usage although nobody asked for it.
+    fn tells_usage(&self) -> bool {
+        true
+    }
+    /// How it passes through to those who speak it; `None` for the unified format, which has ways of its own.
+    fn passage(&self) -> Option<&'static Passage> {
+        None
+    }
+    /// The answer where only the length of the prompt is asked for, in tokens that were estimated.
+    fn counted(&self, _tokens: u64) -> Option<Value> {
+        None
+    }
 }
 
 /// The state of one streamed answer to a client.
@@ -32,14 +56,66 @@ pub(crate) trait DialectStream: Send {
     fn finish(&mut self, _out: &mut BytesMut) -> Result<(), serde_json::Error> {
         Ok(())
     }
+    /// What stands in the stream in place of the rest, when it fails.
+    fn fail(&mut self, error: &ServeError, out: &mut BytesMut);
+}
+
+/// What there is to know of a format that passes through unread.
+pub(crate) struct Passage {
+    pub(crate) call: NativeCall,
+    /// Fields of a request of which one must be there, the usual one first.
+    pub(crate) needs: &'static [&'static str],
+    /// The usage in a whole answer.
+    pub(crate) usage: fn(&Value) -> Option<Usage>,
+    pub(crate) watch: fn() -> Box<dyn Watch>,
+}
+
+/// Looks at the events of a stream that passes through.
+pub(crate) trait Watch: Send {
+    /// What `data`, an event's, means. `name` is empty where the event has none.
+    fn see(&mut self, name: &str, data: &Value) -> Seen;
+    fn usage(&self) -> Option<Usage>;
+    /// Whether a stream that ends here is complete.
+    fn is_complete(&self) -> bool;
+    /// What stands in the stream in place of the rest, when it fails.
+    fn fail(&mut self, error: &ServeError, out: &mut BytesMut);
+}
+
+/// What an event means.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// It passes on; `text` is how many characters the model wrote in it.
+    More { text: u64 },
+    /// It passes on, and nothing that matters follows.
+    End,
+    /// An error, as a body that a codec reads.
+    Error(Value),
+}
+
+impl Seen {
+    const NOTHING: Self = Self::More { text: 0 };
 }
 
 /// The format of the unified surface for a task. Embeddings are never said through chat.
 pub(crate) fn unified(task: Task) -> &'static dyn Dialect {
     match task {
-        Task::Chat | Task::Embeddings => &chat::UnifiedChat,
+        Task::Chat | Task::Embeddings => &chat::UnifiedChat { usage: true },
         Task::Completions => &completions::UnifiedCompletions,
     }
+}
+
+/// The same where OpenAI's own habits hold: usage in a stream is for those who ask for it.
+pub(crate) fn openai(task: Task) -> &'static dyn Dialect {
+    match task {
+        Task::Chat | Task::Embeddings => &chat::UnifiedChat { usage: false },
+        Task::Completions => &completions::UnifiedCompletions,
+    }
+}
+
+/// Writes `value`, which was built here, as an event of its name.
+fn write(out: &mut BytesMut, name: &str, value: &Value) {
+    // Writing JSON into memory fails for no value that is JSON already.
+    let _ = wire::sse::write_event_json(out, name, value);
 }
 
 fn read<T: serde::de::DeserializeOwned>(body: &RawObject<'_>, what: &str) -> Result<T, ApiError> {

@@ -50,7 +50,7 @@ impl ClientBody {
 
     /// The status is long sent: the error goes into the stream, and no terminator follows.
     fn fail(&mut self, error: &ServeError) {
-        self.dialect.error_event(error, &mut self.out);
+        self.upstream.fail(error, &mut self.out);
         self.end(Outcome::Failed);
     }
 }

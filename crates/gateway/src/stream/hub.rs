@@ -23,6 +23,8 @@ pub(crate) struct Hub {
     open: BTreeSet<u64>,
     finished: bool,
     ended: bool,
+    /// Whether the client is told what was used.
+    tells_usage: bool,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Head>,
 }
@@ -115,6 +117,11 @@ impl<'a> Peek<'a> {
         }
     }
 
+    /// The chunk that the upstream was asked for besides.
+    fn is_only_usage(&self) -> bool {
+        self.usage.is_some() && self.choices.as_ref().is_some_and(Vec::is_empty)
+    }
+
     fn of(rough: Rough<'a>) -> Self {
         fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
             serde_json::from_str(raw?.get()).ok()
@@ -139,7 +146,7 @@ impl DeltaPeek<'_> {
 }
 
 impl Hub {
-    pub(super) fn new(lengths: Lengths, read_error: ReadError) -> Self {
+    pub(super) fn new(lengths: Lengths, read_error: ReadError, tells_usage: bool) -> Self {
         Self {
             read_error,
             lengths,
@@ -147,6 +154,7 @@ impl Hub {
             open: BTreeSet::new(),
             finished: false,
             ended: false,
+            tells_usage,
             head: None,
         }
     }
@@ -167,10 +175,13 @@ impl Hub {
             return Err(StreamFault::Upstream((self.read_error)(&event.data)));
         }
         // Valid JSON of a shape that we do not know travels on.
+        let only_usage = peek.as_ref().is_some_and(Peek::is_only_usage);
         if let Some(peek) = peek {
             self.watch(peek);
         }
-        sse::write_data(out, &event.data);
+        if self.tells_usage || !only_usage {
+            sse::write_data(out, &event.data);
+        }
         Ok(Progress::More)
     }
 
@@ -204,7 +215,7 @@ impl Hub {
         if !complete {
             return Err(Malformed("the stream ended before a finish reason".to_owned()).into());
         }
-        if self.usage.is_none() {
+        if self.usage.is_none() && self.tells_usage {
             let head = self.head.take().unwrap_or_default();
             let usage = self.lengths.usage();
             sse::write_json(out, &UsageChunk { head: &head, choices: [], usage: &usage })?;
@@ -227,7 +238,8 @@ mod tests {
     use serde_json::Value;
 
     fn hub(prompt: u64) -> Hub {
-        Hub::new(Lengths { prompt, answer: 0 }, Box::new(|data| UpstreamError::read(429, data, |_| None)))
+        let read_error = Box::new(|data: &[u8]| UpstreamError::read(429, data, |_| None));
+        Hub::new(Lengths { prompt, answer: 0 }, read_error, true)
     }
 
     fn event(data: &str) -> Event {

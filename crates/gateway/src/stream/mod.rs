@@ -3,6 +3,7 @@
 mod client;
 mod frames;
 mod hub;
+mod passed;
 mod translated;
 mod upstream;
 
@@ -12,9 +13,12 @@ use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
 
 pub(crate) use client::ClientBody;
+pub(crate) use passed::Passed;
 pub(crate) use translated::{Origin, Translated};
 pub(crate) use upstream::Upstream;
 
+use crate::dialect::unified_error_event;
+use crate::error::ServeError;
 use crate::estimate::Lengths;
 use hub::Hub;
 
@@ -24,6 +28,8 @@ pub(crate) enum Relay {
     Hub(Hub),
     /// The upstream speaks another format.
     Translated(Translated),
+    /// The upstream speaks the client's own format.
+    Passed(Passed),
 }
 
 /// Reads an error that came inside a stream.
@@ -39,9 +45,9 @@ pub(crate) enum Progress {
 
 impl Relay {
     /// `lengths` is for the estimate when the upstream gives no usage; `read_error` reads an error object
-    /// of the upstream's dialect.
-    pub(crate) fn hub(lengths: Lengths, read_error: ReadError) -> Self {
-        Self::Hub(Hub::new(lengths, read_error))
+    /// of the upstream's dialect; `tells_usage` is whether the client is told what was used.
+    pub(crate) fn hub(lengths: Lengths, read_error: ReadError, tells_usage: bool) -> Self {
+        Self::Hub(Hub::new(lengths, read_error, tells_usage))
     }
 
     pub(crate) fn translated(translated: Translated) -> Self {
@@ -52,6 +58,7 @@ impl Relay {
         match self {
             Self::Hub(hub) => hub.event(event, out),
             Self::Translated(translated) => translated.event(event, out),
+            Self::Passed(passed) => passed.event(event, out),
         }
     }
 
@@ -60,6 +67,16 @@ impl Relay {
         match self {
             Self::Hub(hub) => hub.finish(out),
             Self::Translated(translated) => translated.finish(out),
+            Self::Passed(passed) => passed.finish(),
+        }
+    }
+
+    /// The status is long sent: the error goes into the stream.
+    fn fail(&mut self, error: &ServeError, out: &mut BytesMut) {
+        match self {
+            Self::Hub(_) => unified_error_event(error, out),
+            Self::Translated(translated) => translated.fail(error, out),
+            Self::Passed(passed) => passed.fail(error, out),
         }
     }
 
@@ -68,6 +85,7 @@ impl Relay {
         match self {
             Self::Hub(hub) => hub.usage(),
             Self::Translated(translated) => translated.usage(),
+            Self::Passed(passed) => passed.usage(),
         }
     }
 }

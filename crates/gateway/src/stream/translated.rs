@@ -12,6 +12,7 @@ use wire::usage::Usage;
 
 use super::Progress;
 use crate::dialect::DialectStream;
+use crate::error::ServeError;
 use crate::estimate::Lengths;
 use crate::reasoning;
 
@@ -66,6 +67,10 @@ impl Translated {
         }
         self.client.finish(out)?;
         Ok(())
+    }
+
+    pub(super) fn fail(&mut self, error: &ServeError, out: &mut BytesMut) {
+        self.client.fail(error, out);
     }
 
     fn write(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {

@@ -168,6 +168,11 @@ impl Upstream {
         self.relay.usage()
     }
 
+    /// Puts `error` into the stream in place of the rest.
+    pub(crate) fn fail(&mut self, error: &ServeError, out: &mut BytesMut) {
+        self.relay.fail(error, out);
+    }
+
     fn broken(&self, reason: String) -> ServeError {
         ServeError::Broken { at: self.at.clone(), reason }
     }

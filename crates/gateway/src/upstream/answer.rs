@@ -6,6 +6,7 @@ use http::header::CONTENT_TYPE;
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
 use providers::{ChatCodec, Embedded, EmbeddingsCodec, Reply};
+use serde_json::Value;
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 use wire::raw::RawObject;
@@ -15,6 +16,7 @@ use super::request::Format;
 use super::{Asking, SuccessBody, embeddings, upstream_id};
 use crate::call::Call;
 use crate::decoded::Decoded;
+use crate::dialect::Passage;
 use crate::error::ServeError;
 use crate::estimate::{Lengths, characters, characters_of};
 use crate::reasoning;
@@ -27,6 +29,7 @@ pub(super) async fn whole(
     let bytes = asking.read(response.into_body()).await?;
     match &asking.prepared.format {
         Format::Chat { codec, names } => translated(asking, *codec, names, id, &bytes),
+        Format::Native { passage, .. } => native(asking, passage, bytes),
         Format::Unified(_) | Format::Embeddings { .. } => passed(asking, is_json, bytes),
     }
 }
@@ -45,7 +48,25 @@ fn passed(asking: &Asking<'_>, is_json: bool, bytes: Bytes) -> Result<SuccessBod
     // A usage that cannot be read is a missing one.
     let answer = || object.raw("choices").map_or(0, characters);
     let usage = usage.map_or_else(|| estimated(asking.call, answer()), reported);
-    Ok(SuccessBody::Whole { usage, body: bytes })
+    Ok(SuccessBody::Whole { usage: Some(usage), body: bytes })
+}
+
+/// The client's own format: its bytes go on.
+fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<SuccessBody, ServeError> {
+    let body: Value = serde_json::from_slice(&bytes).map_err(|e| malformed(asking, e.to_string()))?;
+    if !body.is_object() {
+        return Err(malformed(asking, "it is no JSON object".to_owned()));
+    }
+    let is_error = body["type"] == "error" || (body["error"].is_object() && body.get("output").is_none());
+    if is_error {
+        let error = Box::new(asking.prepared.format.error(0, &bytes));
+        return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
+    }
+    // What only counts uses nothing.
+    let counts = asking.call.dialect.counted(0).is_some();
+    let usage = (passage.usage)(&body);
+    let usage = usage.map_or_else(|| estimated(asking.call, characters_of(&body)), reported);
+    Ok(SuccessBody::Whole { usage: (!counts).then_some(usage), body: bytes })
 }
 
 fn translated(
@@ -70,8 +91,12 @@ fn translated(
     }
     let usage = response.usage.clone();
     let usage = usage.map_or_else(|| estimated(asking.call, characters_of(&response.choices)), reported);
-    let body = asking.call.dialect.reply(response).map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(SuccessBody::Whole { usage, body: body.into() })
+    let body = asking
+        .call
+        .dialect
+        .reply(&asking.call.body, response)
+        .map_err(|e| ApiError::internal(e.to_string()))?;
+    Ok(SuccessBody::Whole { usage: Some(usage), body: body.into() })
 }
 
 /// One part of a request for embeddings.
@@ -98,7 +123,7 @@ pub(super) fn merged(
     // The format has its usage always; where it is an estimate, the record says so.
     response.usage.get_or_insert_with(|| embeddings::usage(usage.usage.prompt_tokens));
     let body = serde_json::to_vec(&response).map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(SuccessBody::Whole { usage, body: body.into() })
+    Ok(SuccessBody::Whole { usage: Some(usage), body: body.into() })
 }
 
 fn malformed(asking: &Asking<'_>, reason: String) -> ServeError {

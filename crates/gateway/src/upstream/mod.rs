@@ -20,14 +20,15 @@ use journal::CountedUsage;
 use policy::{Endpoint, Entity};
 use providers::{Codec, EmbeddingsCodec, UpstreamError};
 use wire::embeddings::EmbeddingsRequest;
+use wire::error::ApiError;
 
 use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
 use crate::decoded::Decoded;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, asks_for_usage};
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
-use crate::stream::{Origin, Relay, Translated, Upstream};
+use crate::stream::{Origin, Passed, Relay, Translated, Upstream};
 use crate::{Gateway, clock};
 use request::{Format, Prepared};
 
@@ -62,25 +63,51 @@ pub(crate) struct Success {
 pub(crate) enum SuccessBody {
     Whole {
         body: Bytes,
-        usage: Box<CountedUsage>,
+        /// `None` where nothing was used, as in counting.
+        usage: Option<Box<CountedUsage>>,
     },
     /// Its first event has been seen; `ready` is what it gave for the client.
-    Stream {
-        upstream: Box<Upstream>,
-        ready: BytesMut,
-    },
+    Stream { upstream: Box<Upstream>, ready: BytesMut },
 }
 
 pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<Success, ServeError> {
     let entity = &call.endpoint.entities[at];
-    let prepared = request::prepare(call, entity)?;
-    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity) };
-    let body = match (call.stream, asking.prepared.bodies.as_slice()) {
-        (true, [body, ..]) => asking.stream(at, body).await?,
-        _ => asking.whole().await?,
+    let only_counts = call.dialect.counted(0).is_some();
+    let speaks =
+        || call.dialect.passage().is_some_and(|passage| entity.native(passage.call, false).is_some());
+    let body = if only_counts && !speaks() {
+        counted(call)?
+    } else {
+        match ask(gateway, call, at).await {
+            // It speaks the format and has no such route.
+            Err(error) if only_counts && matches!(error.upstream_status(), Some(404 | 405 | 501)) => {
+                counted(call)?
+            }
+            asked => asked?,
+        }
     };
     let endpoint = Arc::clone(&call.endpoint);
     Ok(Success { status: 200, endpoint, entity: at, dialect: call.dialect, body })
+}
+
+async fn ask(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<SuccessBody, ServeError> {
+    let entity = &call.endpoint.entities[at];
+    let prepared = request::prepare(call, entity)?;
+    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity) };
+    match (call.stream, asking.prepared.bodies.as_slice()) {
+        (true, [body, ..]) => asking.stream(at, body).await,
+        _ => asking.whole().await,
+    }
+}
+
+/// The length of the prompt, estimated, for those who do not count.
+fn counted(call: &Call<'_>) -> Result<SuccessBody, ServeError> {
+    // What cannot be read has no length.
+    call.dialect.request(&call.body)?;
+    let tokens = Lengths::of_request(&call.body).usage().prompt_tokens;
+    let answer = call.dialect.counted(tokens);
+    let body = serde_json::to_vec(&answer).map_err(|e| ApiError::internal(e.to_string()))?;
+    Ok(SuccessBody::Whole { body: body.into(), usage: None })
 }
 
 /// One attempt under way.
@@ -242,10 +269,23 @@ impl Asking<'_> {
                 codec.stream(),
                 names.clone(),
                 self.origin(id),
-                self.call.dialect.stream(),
+                self.call.dialect.stream(&self.call.body),
                 lengths,
             )),
+            Format::Native { passage, .. } => {
+                let (endpoint, call) = (Arc::clone(&self.call.endpoint), passage.call);
+                let read_error = move |data: &[u8]| {
+                    let entity = &endpoint.entities[at];
+                    match entity.provider.native(&entity.model, call, true) {
+                        Some(native) => native.codec.failure(0, data),
+                        None => UpstreamError::read(502, data, |_| None),
+                    }
+                };
+                Relay::Passed(Passed::new((passage.watch)(), lengths, Box::new(read_error)))
+            }
             Format::Unified(_) | Format::Embeddings { .. } => {
+                let dialect = self.call.dialect;
+                let tells_usage = dialect.tells_usage() || asks_for_usage(&self.call.body);
                 let (endpoint, task) = (Arc::clone(&self.call.endpoint), self.call.endpoint.task);
                 Relay::hub(
                     lengths,
@@ -256,6 +296,7 @@ impl Asking<'_> {
                             _ => UpstreamError::read(502, data, |_| None),
                         }
                     }),
+                    tells_usage,
                 )
             }
         }

@@ -1,25 +1,31 @@
 //! The requests for one entity: its format, its address, its credentials.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::Full;
 use policy::Entity;
 use policy::endpoint::Destination;
 use providers::names::Names;
-use providers::{ChatCodec, Codec, EmbeddingsCodec, Splice, Task, UpstreamError};
+use providers::{ChatCodec, Codec, EmbeddingsCodec, NativeCodec, Splice, Task, UpstreamError};
+use wire::chat::ChatRequest;
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
 use super::defaults;
 use crate::call::Call;
+use crate::dialect::Passage;
 use crate::error::ServeError;
 use crate::reasoning;
 
 /// Ready to be authorised and sent.
 pub(super) struct Prepared<'a> {
     pub(super) destination: &'a Destination,
-    headers: &'a HeaderMap,
+    /// Where it differs from the destination's.
+    uri: Option<Uri>,
+    headers: Cow<'a, HeaderMap>,
     /// One, but where embeddings are asked for in parts.
     pub(super) bodies: Vec<Bytes>,
     stream: bool,
@@ -39,6 +45,11 @@ pub(super) enum Format<'a> {
         codec: &'a dyn EmbeddingsCodec,
         request: EmbeddingsRequest,
     },
+    /// The client's own format: it passes as it comes.
+    Native {
+        codec: &'a dyn NativeCodec,
+        passage: &'static Passage,
+    },
 }
 
 impl Format<'_> {
@@ -48,20 +59,66 @@ impl Format<'_> {
             Self::Unified(codec) => codec.error(status, body),
             Self::Chat { codec, .. } => codec.error(status, body),
             Self::Embeddings { codec, .. } => codec.error(status, body),
+            Self::Native { codec, .. } => codec.failure(status, body),
         }
     }
 }
 
 pub(super) fn prepare<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<Prepared<'a>, ServeError> {
+    if let Some(prepared) = passed(call, entity)? {
+        return Ok(prepared);
+    }
     let destination = entity.destination(call.stream);
-    let headers = destination.headers.as_ref().map_err(|missing| {
+    let headers = Cow::Borrowed(headers(destination, entity)?);
+    let (bodies, format) = encode(call, entity)?;
+    Ok(Prepared { destination, uri: None, headers, bodies, stream: call.stream, format })
+}
+
+fn headers<'a>(destination: &'a Destination, entity: &Entity) -> Result<&'a HeaderMap, ServeError> {
+    destination.headers.as_ref().map_err(|missing| {
         let (secret, name) = (&missing.0, &entity.name);
         ApiError::invalid(format!(
             "the secret {secret} of served entity {name} does not exist: put it, or update the endpoint"
         ))
-    })?;
-    let (bodies, format) = encode(call, entity)?;
-    Ok(Prepared { destination, headers, bodies, stream: call.stream, format })
+        .into()
+    })
+}
+
+/// The client's own bytes, where the entity speaks the client's format: `None` where it does not.
+fn passed<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<Option<Prepared<'a>>, ServeError> {
+    let Some(passage) = call.dialect.passage() else { return Ok(None) };
+    let Some(destination) = entity.native(passage.call, call.stream) else { return Ok(None) };
+    let Some(native) = entity.provider.native(&entity.model, passage.call, call.stream) else {
+        return Ok(None);
+    };
+    let mut headers = headers(destination, entity)?.clone();
+    for name in native.headers {
+        if let Some(value) = call.headers.get(*name) {
+            headers.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    let uri = with_query(&destination.uri, call.query, native.query);
+    let mut body = reasoning::without_foreign(&call.body, &entity.mark)?;
+    native.codec.pass(&entity.model, &mut body).map_err(ServeError::Refused)?;
+    let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
+    let format = Format::Native { codec: native.codec, passage };
+    let (bodies, headers) = (vec![body.into()], Cow::Owned(headers));
+    Ok(Some(Prepared { destination, uri, headers, bodies, stream: call.stream, format }))
+}
+
+/// `uri` with those parameters of the caller's query that go on; `None` where there are none.
+fn with_query(uri: &Uri, query: Option<&str>, names: &[&str]) -> Option<Uri> {
+    let given = form_urlencoded::parse(query?.as_bytes()).filter(|(name, _)| names.contains(&name.as_ref()));
+    let mut added = form_urlencoded::Serializer::new(String::new());
+    added.extend_pairs(given);
+    let added = added.finish();
+    if added.is_empty() {
+        return None;
+    }
+    let own = uri.query().map_or_else(String::new, |own| format!("{own}&"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = format!("{}?{own}{added}", uri.path()).parse().ok();
+    Uri::from_parts(parts).ok()
 }
 
 fn encode<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<(Vec<Bytes>, Format<'a>), ServeError> {
@@ -71,17 +128,36 @@ fn encode<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<(Vec<Bytes>, Format
         ApiError::bad_request(format!("provider {provider} does not serve {task} with this model"))
     })?;
     match codec {
-        Codec::Splice(splice) => spliced(call, entity, splice),
-        Codec::Chat(codec) => {
-            let request = call.dialect.request(&call.body)?;
-            let mut request = defaults::filled(request, &entity.default_params)
-                .map_err(|e| ApiError::internal(e.to_string()))?;
-            reasoning::keep_own(&mut request, &entity.mark);
-            let encoded = codec.encode(&entity.model, &request).map_err(ServeError::Refused)?;
-            Ok((vec![json(&encoded.body)?], Format::Chat { codec, names: encoded.names }))
+        Codec::Splice(splice) if call.dialect.passage().is_none() => spliced(call, entity, splice),
+        Codec::Splice(splice) => {
+            let request = splice.adopt(&entity.model, unified(call, entity)?).map_err(ServeError::Refused)?;
+            translated(&request, entity, splice)
         }
+        Codec::Chat(codec) => translated(&unified(call, entity)?, entity, codec),
         Codec::Embeddings(codec) => embeddings(call, entity, codec),
     }
+}
+
+fn translated<'a>(
+    request: &ChatRequest,
+    entity: &'a Entity,
+    codec: &'a dyn ChatCodec,
+) -> Result<(Vec<Bytes>, Format<'a>), ServeError> {
+    let encoded = codec.encode(&entity.model, request).map_err(ServeError::Refused)?;
+    Ok((vec![json(&encoded.body)?], Format::Chat { codec, names: encoded.names }))
+}
+
+/// The client's request in the unified format, as the entity may see it.
+fn unified(call: &Call<'_>, entity: &Entity) -> Result<ChatRequest, ServeError> {
+    let request = call.dialect.request(&call.body)?;
+    let mut request =
+        defaults::filled(request, &entity.default_params).map_err(|e| ApiError::internal(e.to_string()))?;
+    reasoning::keep_own(&mut request, &entity.mark);
+    if call.stream {
+        // Where it is the path that says so.
+        request.stream = Some(true);
+    }
+    Ok(request)
 }
 
 fn spliced<'a>(
@@ -96,7 +172,7 @@ fn spliced<'a>(
     {
         return embeddings(call, entity, codec);
     }
-    let mut body = reasoning::without_foreign(&call.body)?;
+    let mut body = reasoning::without_foreign(&call.body, &entity.mark)?;
     defaults::fill(&mut body, &entity.default_params);
     splice.splice(&entity.model, task, call.stream, &mut body).map_err(ServeError::Refused)?;
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
@@ -126,13 +202,14 @@ fn json(body: &serde_json::Value) -> Result<Bytes, ApiError> {
 }
 
 impl Prepared<'_> {
-    /// Only what we decided goes out: none of the caller's headers does.
+    /// Only what we decided goes out: of the caller's headers those that belong to a format that passes through.
     pub(super) fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, ApiError> {
-        let mut request = Request::post(self.destination.uri.clone())
+        let uri = self.uri.as_ref().unwrap_or(&self.destination.uri);
+        let mut request = Request::post(uri.clone())
             .body(Full::new(body))
             .map_err(|e| ApiError::internal(e.to_string()))?;
         let headers = request.headers_mut();
-        headers.clone_from(self.headers);
+        headers.clone_from(&self.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let accept = match (self.stream, self.destination.framing) {
             (false, _) => "application/json",
@@ -143,5 +220,20 @@ impl Prepared<'_> {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_named_parameters_go_on() {
+        let with = |uri: &str, query: &str| {
+            with_query(&uri.parse().unwrap(), Some(query), &["beta"]).map(|uri| uri.to_string())
+        };
+        assert_eq!(with("http://h/a", "beta=true&key=secret").as_deref(), Some("http://h/a?beta=true"));
+        assert_eq!(with("http://h/a?v=1", "beta=a%26b").as_deref(), Some("http://h/a?v=1&beta=a%26b"));
+        assert_eq!(with("http://h/a", "key=secret"), None);
     }
 }

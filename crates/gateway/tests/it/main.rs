@@ -27,5 +27,6 @@ mod provider_errors;
 mod reasoning;
 mod refusals;
 mod streams;
+mod surfaces;
 mod timeouts;
 mod tokens;

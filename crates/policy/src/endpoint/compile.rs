@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Uri};
-use providers::{Provider, SecretRef, Target};
+use providers::{NativeCall, Provider, SecretRef, Target, Task};
 use secrecy::SecretString;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -13,7 +13,7 @@ use wire::endpoint::{EndpointConfig, ServedEntity};
 
 use super::credentials::{Credentials, Unauthorized, authorize};
 use super::normalize::Invalid;
-use super::{DefaultParams, Defaults, Destination, Endpoint, Entity, Timeouts};
+use super::{DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
 use crate::permit::Grant;
 
 /// What an endpoint is beside its config.
@@ -73,25 +73,25 @@ fn entity(
     weight: u32,
     defaults: &Defaults,
     secret: &dyn Fn(&SecretRef) -> Option<SecretString>,
-) -> Result<(Entity, providers::Task), Invalid> {
+) -> Result<(Entity, Task), Invalid> {
     let invalid = |field: &str, reason: String| Invalid { path: format!("{path}.{field}"), reason };
     let model =
         served.external_model.as_ref().ok_or_else(|| invalid("external_model", "is required".into()))?;
     let registration = providers::find(&model.provider)
         .ok_or_else(|| invalid("external_model.provider", "is unknown".into()))?;
-    let task = providers::Task::parse(&model.task)
-        .ok_or_else(|| invalid("external_model.task", "is unknown".into()))?;
+    let task = Task::parse(&model.task).ok_or_else(|| invalid("external_model.task", "is unknown".into()))?;
     let field = registration.config_field;
     let block = model.config.get(field).and_then(Value::as_object);
     let block = block.ok_or_else(|| invalid(&format!("external_model.{field}"), "is required".into()))?;
     let provider_defaults = defaults.providers.get(registration.name).cloned().unwrap_or_default();
     let provider = (registration.build)(block, &provider_defaults)
         .map_err(|e| invalid(&format!("external_model.{field}.{}", e.field), e.reason))?;
-    let aim = |stream: bool, provider: &dyn Provider| {
-        destination(provider.target(&model.name, task, stream), secret)
-            .map_err(|reason| invalid(&format!("external_model.{field}"), reason))
+    let aim = |target: Target| {
+        destination(target, secret).map_err(|reason| invalid(&format!("external_model.{field}"), reason))
     };
-    let (unary, streaming) = (aim(false, provider.as_ref())?, aim(true, provider.as_ref())?);
+    let unary = aim(provider.target(&model.name, task, false))?;
+    let streaming = aim(provider.target(&model.name, task, true))?;
+    let native = natives(provider.as_ref(), &model.name, task, &aim)?;
     let entity = Entity {
         name: served.name.as_deref().unwrap_or_default().into(),
         model: model.name.clone(),
@@ -103,6 +103,7 @@ fn entity(
         default_params: DefaultParams::new(model.default_params.as_ref()),
         unary,
         streaming,
+        native,
     };
     Ok((entity, task))
 }
@@ -117,6 +118,26 @@ fn mark(provider: &str, model: &str, target: &Target) -> Arc<str> {
     }
     let digest = hash.finalize();
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+/// Clients' own formats are chat, whatever else a provider serves.
+fn natives(
+    provider: &dyn Provider,
+    model: &str,
+    task: Task,
+    aim: &dyn Fn(Target) -> Result<Destination, Invalid>,
+) -> Result<Vec<NativeRoute>, Invalid> {
+    if task != Task::Chat {
+        return Ok(Vec::new());
+    }
+    let mut routes = Vec::new();
+    for call in NativeCall::ALL {
+        let target = |stream: bool| Some(provider.native(model, call, stream)?.target);
+        if let (Some(unary), Some(streaming)) = (target(false), target(true)) {
+            routes.push(NativeRoute { call, unary: aim(unary)?, streaming: aim(streaming)? });
+        }
+    }
+    Ok(routes)
 }
 
 fn timeouts(served: &ServedEntity, defaults: Timeouts) -> Timeouts {

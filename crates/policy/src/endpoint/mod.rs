@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
-use providers::{Framing, Provider, SecretRef, Task};
+use providers::{Framing, NativeCall, Provider, SecretRef, Task};
 
 use crate::permit::Grant;
 
@@ -52,6 +52,16 @@ pub struct Entity {
     /// Where unstreamed and streamed calls go.
     pub unary: Destination,
     pub streaming: Destination,
+    /// The calls of clients' own formats that it speaks itself.
+    pub native: Vec<NativeRoute>,
+}
+
+/// Where calls of a client's own format go.
+#[derive(Debug)]
+pub struct NativeRoute {
+    pub call: NativeCall,
+    pub unary: Destination,
+    pub streaming: Destination,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,5 +98,11 @@ pub struct MissingSecret(pub SecretRef);
 impl Entity {
     pub fn destination(&self, stream: bool) -> &Destination {
         if stream { &self.streaming } else { &self.unary }
+    }
+
+    /// Where `call` goes as it is; `None` where it must be translated.
+    pub fn native(&self, call: NativeCall, stream: bool) -> Option<&Destination> {
+        let route = self.native.iter().find(|route| route.call == call)?;
+        Some(if stream { &route.streaming } else { &route.unary })
     }
 }

@@ -16,11 +16,15 @@ use ::wire::chat::{ChatRequest, ChatResponse};
 use crate::auth::Auth;
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
 use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::native::{Native, NativeCall, NativeCodec};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use crate::secret::SecretRef;
 
 const DEFAULT_BASE: &str = "https://api.anthropic.com";
 const VERSION: &str = "2023-06-01";
+
+/// Headers of a client that say which version of the format it speaks.
+const FORWARDED: &[&str] = &["anthropic-beta", "anthropic-version"];
 
 const FIELDS: &[Field] = &[Field::secret("anthropic_api_key"), Field::extension("anthropic_api_base")];
 
@@ -61,6 +65,16 @@ impl Provider for Anthropic {
     fn codec(&self, _model: &str, task: Task) -> Option<Codec<'_>> {
         (task == Task::Chat).then_some(Codec::Chat(&Messages))
     }
+
+    fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
+        let mut target = self.target(model, Task::Chat, stream);
+        match call {
+            NativeCall::Messages => {}
+            NativeCall::CountMessages => target.url.push_str("/count_tokens"),
+            _ => return None,
+        }
+        Some(Native { target, codec: &Messages, headers: FORWARDED, query: &["beta"] })
+    }
 }
 
 /// The codec of the Messages format.
@@ -81,6 +95,12 @@ impl ChatCodec for Messages {
     }
 
     fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
+        response::error(status, body)
+    }
+}
+
+impl NativeCodec for Messages {
+    fn failure(&self, status: u16, body: &[u8]) -> UpstreamError {
         response::error(status, body)
     }
 }

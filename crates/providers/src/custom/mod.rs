@@ -2,8 +2,10 @@
 
 use wire::Object;
 
+use crate::Messages;
 use crate::auth::Auth;
 use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::native::{Native, NativeCall};
 use crate::openai::{Edits, OpenAiChat};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Target, Task};
 
@@ -62,6 +64,25 @@ impl Provider for Custom {
 
     fn codec(&self, _model: &str, _task: Task) -> Option<Codec<'_>> {
         Some(Codec::Splice(&self.codec))
+    }
+
+    /// A URL that is the whole route of a format is spoken to in that format.
+    fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
+        let (path, _) = self.url.split_at(self.url.find('?').unwrap_or(self.url.len()));
+        let path = path.trim_end_matches('/');
+        let target = self.target(model, Task::Chat, stream);
+        match call {
+            NativeCall::Responses if path.ends_with("/responses") => {
+                Some(Native { target, codec: &self.codec, headers: &[], query: &[] })
+            }
+            NativeCall::Messages if path.ends_with("/messages") => Some(Native {
+                target,
+                codec: &Messages,
+                headers: &["anthropic-beta", "anthropic-version"],
+                query: &["beta"],
+            }),
+            _ => None,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use wire::raw::RawObject;
 use super::Edits;
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, StreamFault, UpstreamError};
 use crate::names::Names;
+use crate::native::NativeCodec;
 use crate::provider::{Splice, Task};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +44,12 @@ impl ChatCodec for OpenAiChat {
             error.status = status_of(&error.body);
         }
         error
+    }
+}
+
+impl NativeCodec for OpenAiChat {
+    fn failure(&self, status: u16, body: &[u8]) -> UpstreamError {
+        self.error(status, body)
     }
 }
 

@@ -3,15 +3,18 @@
 mod azure;
 mod codec;
 mod embeddings;
+mod portable;
 
 pub(crate) use codec::OpenAiChat;
 
 use wire::Object;
+use wire::chat::ChatRequest;
 use wire::raw::RawObject;
 
 use crate::auth::Auth;
 use crate::codec::{EmbeddingsCodec, Refused};
 use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::native::{Native, NativeCall};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Splice, Target, Task};
 use crate::secret::SecretRef;
 
@@ -79,6 +82,15 @@ impl Provider for OpenAi {
     fn codec(&self, _model: &str, _task: Task) -> Option<Codec<'_>> {
         Some(Codec::Splice(&self.codec))
     }
+
+    fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
+        let target = self.target(model, Task::Chat, stream);
+        let url = match call {
+            NativeCall::Responses => format!("{}/responses", self.base),
+            _ => return None,
+        };
+        Some(Native { target: Target { url, ..target }, codec: &self.codec, headers: &[], query: &[] })
+    }
 }
 
 /// How much of a request a provider of this format lets us change.
@@ -93,6 +105,10 @@ pub(crate) enum Edits {
 }
 
 impl Splice for OpenAiChat {
+    fn adopt(&self, model: &str, request: ChatRequest) -> Result<ChatRequest, Refused> {
+        portable::portable(request, model, self.edits)
+    }
+
     fn splice(&self, model: &str, task: Task, stream: bool, body: &mut RawObject<'_>) -> Result<(), Refused> {
         let invalid = |field: &'static str| move |e: serde_json::Error| Refused::new(field, e.to_string());
         body.set("model", model).map_err(invalid("model"))?;

@@ -52,6 +52,16 @@ fn providers_are_named_in_their_folders_only() {
     );
 }
 
+/// Where the paths of clients are written down: which vendor's format a path is of is a fact of the wire.
+const CLIENT_PATHS: &[&str] =
+    &["crates/gateway/src/surface/", "crates/control/src/openapi/", "crates/control/src/endpoints/models.rs"];
+
+/// Whether a string is the path of a request, or its end as a list of formats has it: `anthropic/v1/messages`.
+fn is_request_path(text: &str) -> bool {
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "/-_.{}".contains(c);
+    text.contains('/') && text.chars().all(is_path)
+}
+
 fn violations(source: &Source) -> Vec<String> {
     let path = source.path.as_str();
     let unaware = source.is_in(UNAWARE) || (source.is_in(&["tollgate"]) && !path.contains("/src/demo/"));
@@ -66,6 +76,8 @@ fn violations(source: &Source) -> Vec<String> {
     let in_a_folder = registry && path.split('/').count() > 4;
     let strings = source.scanned.strings.iter().map(|(line, text)| (*line, text.as_str()));
     let strings = strings.filter(|_| !in_a_folder);
+    let has_client_paths = CLIENT_PATHS.iter().any(|beginning| path.starts_with(beginning));
+    let strings = strings.filter(|(_, text)| !(has_client_paths && is_request_path(text)));
     let named = source.scanned.words().chain(strings).filter(|(_, word)| {
         let word = word.to_lowercase();
         PROVIDERS.iter().any(|name| is_foreign(name) && names(&word, name))
@@ -95,6 +107,19 @@ fn a_named_provider_is_found() {
         ["crates/providers/src/lib.rs", "crates/simulator/src/a.rs", "crates/tollgate/src/demo/seed.rs"]
     {
         assert_eq!(found(path, text), 0, "{path}");
+    }
+}
+
+#[test]
+fn a_client_s_path_may_name_a_vendor_and_nothing_else_there_may() {
+    let found = |path: &str, text: &str| {
+        violations(&Source { path: path.to_owned(), scanned: super::scan::Scanned::new(text) }).len()
+    };
+    let path = "let a = \"/ai-gateway/anthropic/v1/messages\"; let b = \"anthropic/v1/messages\";";
+    assert_eq!(found("crates/gateway/src/surface/messages.rs", path), 0);
+    assert_eq!(found("crates/gateway/src/dialect/messages.rs", path), 2);
+    for other in ["let a = \"anthropic\";", "let a = \"see /anthropic/v1 there\";", "struct Anthropic;"] {
+        assert_eq!(found("crates/gateway/src/surface/messages.rs", other), 1, "{other}");
     }
 }
 

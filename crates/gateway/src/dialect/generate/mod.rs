@@ -1,0 +1,72 @@
+//! The `generateContent` format as clients speak it: TRANSLATION §2, §3 and §10, read backwards.
+
+mod reply;
+mod request;
+mod stream;
+mod watch;
+
+use providers::NativeCall;
+use serde_json::{Value, json};
+use wire::chat::{ChatRequest, ChatResponse};
+use wire::error::ApiError;
+use wire::raw::RawObject;
+
+use super::{Dialect, DialectStream, Passage};
+
+/// Contents in, candidates out.
+pub(crate) struct GenerateContent;
+
+impl Dialect for GenerateContent {
+    fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
+        request::read(body)
+    }
+
+    fn reply(&self, _body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
+        reply::write(reply)
+    }
+
+    fn stream(&self, _body: &RawObject<'_>) -> Box<dyn DialectStream> {
+        Box::<stream::Events>::default()
+    }
+
+    fn passage(&self) -> Option<&'static Passage> {
+        static PASSAGE: Passage = Passage {
+            call: NativeCall::GenerateContent,
+            needs: &["contents", "generateContentRequest"],
+            usage: watch::usage,
+            watch: watch::new,
+        };
+        Some(&PASSAGE)
+    }
+}
+
+/// How many tokens contents have.
+pub(crate) struct CountContent;
+
+impl Dialect for CountContent {
+    fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
+        request::read(body)
+    }
+
+    fn reply(&self, body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
+        GenerateContent.reply(body, reply)
+    }
+
+    fn stream(&self, body: &RawObject<'_>) -> Box<dyn DialectStream> {
+        GenerateContent.stream(body)
+    }
+
+    fn passage(&self) -> Option<&'static Passage> {
+        static PASSAGE: Passage = Passage {
+            call: NativeCall::CountContent,
+            needs: &["contents", "generateContentRequest"],
+            usage: |_| None,
+            watch: watch::new,
+        };
+        Some(&PASSAGE)
+    }
+
+    fn counted(&self, tokens: u64) -> Option<Value> {
+        Some(json!({"totalTokens": tokens, "estimated": true}))
+    }
+}

@@ -1,0 +1,104 @@
+//! A client's own format in and out: every event goes on as it came, watched for usage, errors and the end.
+
+use bytes::BytesMut;
+use journal::{CountedUsage, Provenance};
+use providers::{Malformed, StreamFault};
+use serde_json::Value;
+use wire::sse::{self, Event};
+
+use super::{Progress, ReadError};
+use crate::dialect::{Seen, Watch};
+use crate::error::ServeError;
+use crate::estimate::Lengths;
+
+pub(crate) struct Passed {
+    watch: Box<dyn Watch>,
+    read_error: ReadError,
+    lengths: Lengths,
+}
+
+impl Passed {
+    pub(crate) fn new(watch: Box<dyn Watch>, lengths: Lengths, read_error: ReadError) -> Self {
+        Self { watch, read_error, lengths }
+    }
+
+    pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
+        let text =
+            str::from_utf8(&event.data).map_err(|e| Malformed(format!("an event is not UTF-8: {e}")))?;
+        // What is no JSON is none of the events that we know, and travels on.
+        let seen = serde_json::from_str::<Value>(text).map(|data| self.watch.see(&event.name, &data));
+        match seen {
+            Ok(Seen::Error(body)) => {
+                let body = serde_json::to_vec(&body)?;
+                return Err(StreamFault::Upstream((self.read_error)(&body)));
+            }
+            Ok(Seen::More { text }) => self.lengths.answer += text,
+            Ok(Seen::End) | Err(_) => {}
+        }
+        sse::write_event(out, &event.name, &event.data);
+        Ok(if seen.is_ok_and(|seen| seen == Seen::End) { Progress::Ended } else { Progress::More })
+    }
+
+    pub(super) fn finish(&self) -> Result<(), StreamFault> {
+        if self.watch.is_complete() {
+            return Ok(());
+        }
+        Err(Malformed("the stream ended before its last event".to_owned()).into())
+    }
+
+    pub(super) fn fail(&mut self, error: &ServeError, out: &mut BytesMut) {
+        self.watch.fail(error, out);
+    }
+
+    pub(super) fn usage(&self) -> CountedUsage {
+        match self.watch.usage() {
+            Some(usage) => CountedUsage { usage, provenance: Provenance::Provider },
+            None => self.lengths.counted(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{Dialect, Messages};
+    use providers::UpstreamError;
+
+    fn passed() -> Passed {
+        let watch = (Messages.passage().unwrap().watch)();
+        Passed::new(watch, Lengths::default(), Box::new(|data| UpstreamError::read(529, data, |_| None)))
+    }
+
+    fn event(name: &str, data: &'static str) -> Event {
+        Event { name: name.to_owned(), data: data.into() }
+    }
+
+    #[test]
+    fn events_that_we_do_not_know_go_on_unchanged() {
+        let (mut passed, mut out) = (passed(), BytesMut::new());
+        passed
+            .event(&event("message_start", r#"{"type":"message_start",  "message":{}}"#), &mut out)
+            .unwrap();
+        passed.event(&event("hologram", "no json"), &mut out).unwrap();
+        passed
+            .event(&event("", r#"{"type":"content_block_start","content_block":{"type":"x"}}"#), &mut out)
+            .unwrap();
+        assert!(passed.finish().is_err());
+        let end = passed.event(&event("message_stop", r#"{"type":"message_stop"}"#), &mut out).unwrap();
+        assert_eq!(end, Progress::Ended);
+        assert!(passed.finish().is_ok());
+        let expected = "event: message_start\ndata: {\"type\":\"message_start\",  \"message\":{}}\n\n\
+            event: hologram\ndata: no json\n\ndata: {\"type\":\"content_block_start\",\"content_block\":{\"type\":\"x\"}}\n\n\
+            event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+        assert_eq!(str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_error_is_not_passed_but_told() {
+        let mut out = BytesMut::new();
+        let fault = passed()
+            .event(&event("error", r#"{"type":"error","error":{"type":"overloaded_error"}}"#), &mut out);
+        assert!(matches!(fault, Err(StreamFault::Upstream(error)) if error.status == 529));
+        assert!(out.is_empty());
+    }
+}
