@@ -94,6 +94,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const OPENAI: Edits = Edits::OpenAi { stream_usage: true };
+
     fn sent(model: &str, edits: Edits, request: Value) -> Value {
         let request: ChatRequest = serde_json::from_value(request).unwrap();
         serde_json::to_value(portable(request, model, edits).unwrap()).unwrap()
@@ -111,12 +113,9 @@ mod tests {
         let messages = json!([{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"},
             {"role": "tool", "tool_call_id": "c", "content": "no"}]);
         let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+        assert_eq!(sent("gpt-4o", OPENAI, request.clone()), json!({"messages": messages, "tools": tools}));
         assert_eq!(
-            sent("gpt-4o", Edits::OpenAi, request.clone()),
-            json!({"messages": messages, "tools": tools})
-        );
-        assert_eq!(
-            sent("gpt-5", Edits::OpenAi, request.clone()),
+            sent("gpt-5", OPENAI, request.clone()),
             json!({"messages": messages, "tools": tools, "reasoning_effort": "high"})
         );
         let kept = sent("m", Edits::ModelOnly, request);
@@ -137,6 +136,6 @@ mod tests {
     fn only_tools_that_nobody_here_runs_are_refused() {
         let request: ChatRequest =
             serde_json::from_value(json!({"messages": [], "tools": [{"type": "web_search_1"}]})).unwrap();
-        assert_eq!(portable(request, "m", Edits::OpenAi).unwrap_err().field, "tools");
+        assert_eq!(portable(request, "m", OPENAI).unwrap_err().field, "tools");
     }
 }
