@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Maker, response};
 use crate::codec::{Embedded, EmbeddingsCodec, Malformed, Refused, Reply, UpstreamError};
 
-/// Texts that one call to a model of Cohere takes.
-const COHERE_BATCH: usize = 96;
+/// Texts that one call to an Embed model takes.
+const EMBED_BATCH: usize = 96;
 /// Where a call's tokens are counted that counts none in its body.
 const TOKEN_HEADER: &str = "x-amzn-bedrock-input-token-count";
 
@@ -23,8 +23,10 @@ pub(super) enum Format {
     TitanV1,
     /// One text a call, a size of choice.
     Titan,
-    Cohere,
-    CohereV4,
+    /// Several texts a call, one size.
+    Embed,
+    /// The same with a size of choice.
+    EmbedV4,
     Nova,
 }
 
@@ -38,15 +40,15 @@ impl Embeddings {
             return None;
         }
         match () {
-            () if model.contains("cohere.embed-v4") => Some(Format::CohereV4),
-            () if model.contains("cohere.embed") => Some(Format::Cohere),
+            () if model.contains("cohere.embed-v4") => Some(Format::EmbedV4),
+            () if model.contains("cohere.embed") => Some(Format::Embed),
             () if model.contains("nova") && model.contains("embed") => Some(Format::Nova),
             () if model.contains("titan-embed-text-v2") || model.contains("titan-embed-image") => {
                 Some(Format::Titan)
             }
             () if model.contains("titan-embed") => Some(Format::TitanV1),
-            () if model.contains("embed") && self.maker == Maker::Cohere => Some(Format::Cohere),
-            () if model.contains("embed") && self.maker == Maker::Amazon => Some(Format::Titan),
+            () if model.contains("embed") && self.maker.0 == "cohere" => Some(Format::Embed),
+            () if model.contains("embed") && self.maker.0 == "amazon" => Some(Format::Titan),
             () => None,
         }
     }
@@ -58,7 +60,7 @@ impl EmbeddingsCodec for Embeddings {
         let format = self.format(model).ok_or_else(|| {
             Refused::new("model", format!("{model:?} is no model of embeddings that is known here"))
         })?;
-        let fixed = matches!(format, Format::TitanV1 | Format::Cohere);
+        let fixed = matches!(format, Format::TitanV1 | Format::Embed);
         if request.dimensions.is_some() && fixed {
             return Err(Refused::new("dimensions", format!("{model:?} has vectors of one size")));
         }
@@ -66,8 +68,8 @@ impl EmbeddingsCodec for Embeddings {
             Format::TitanV1 => texts.iter().map(|text| json!({ "inputText": text })).collect(),
             Format::Titan => texts.iter().map(|text| titan(model, text, request)).collect(),
             Format::Nova => texts.iter().map(|text| nova(text, request)).collect(),
-            Format::Cohere | Format::CohereV4 => {
-                texts.chunks(COHERE_BATCH).map(|part| cohere(format, part, request)).collect()
+            Format::Embed | Format::EmbedV4 => {
+                texts.chunks(EMBED_BATCH).map(|part| embed(format, part, request)).collect()
             }
         })
     }
@@ -124,13 +126,13 @@ fn titan(model: &str, text: &str, request: &EmbeddingsRequest) -> Value {
     body
 }
 
-fn cohere(format: Format, texts: &[String], request: &EmbeddingsRequest) -> Value {
+fn embed(format: Format, texts: &[String], request: &EmbeddingsRequest) -> Value {
     let kind = own(request, "input_type").cloned().unwrap_or_else(|| "search_document".into());
     let mut body = json!({"texts": texts, "input_type": kind});
     if let Some(truncate) = own(request, "truncate") {
         body["truncate"] = truncate.clone();
     }
-    if format == Format::CohereV4 {
+    if format == Format::EmbedV4 {
         body["embedding_types"] = json!(["float"]);
         if let Some(size) = request.dimensions {
             body["output_dimension"] = size.into();
@@ -156,7 +158,7 @@ struct Answer {
     input_text_token_count: Option<u64>,
 }
 
-/// `embeddings` of Cohere, plain or by type, and of Nova.
+/// `embeddings` of an Embed model, plain or by type, and of Nova.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Vectors {

@@ -54,31 +54,19 @@ pub(crate) const REGISTRATION: Registration = Registration {
     build,
 };
 
-/// Who made the models: the values of `bedrock_provider`.
+/// Who made the models: one of the values of `bedrock_provider`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Maker {
-    Anthropic,
-    Cohere,
-    Ai21,
-    Amazon,
-}
+pub(super) struct Maker(&'static str);
+
+const MAKERS: [&str; 4] = ["anthropic", "cohere", "ai21labs", "amazon"];
 
 impl Maker {
-    const ALL: [(&str, Self); 4] = [
-        ("anthropic", Self::Anthropic),
-        ("cohere", Self::Cohere),
-        ("ai21labs", Self::Ai21),
-        ("amazon", Self::Amazon),
-    ];
-
     fn read(text: &str) -> Result<Self, ConfigError> {
-        let lower = text.to_lowercase();
-        let found = Self::ALL.iter().find(|(name, _)| *name == lower);
-        found.map(|(_, maker)| *maker).ok_or_else(|| {
-            let known = || Self::ALL.iter().map(|(name, _)| *name);
-            let hint = match nearest(text, known()) {
+        let found = MAKERS.iter().find(|name| name.eq_ignore_ascii_case(text));
+        found.map(|name| Self(name)).ok_or_else(|| {
+            let hint = match nearest(text, MAKERS) {
                 Some(near) => format!("did you mean {near:?}?"),
-                None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
+                None => format!("known are {}", MAKERS.join(", ")),
             };
             ConfigError::new("bedrock_provider", format!("unknown provider {text:?}, {hint}"))
         })
@@ -217,9 +205,7 @@ impl Converse {
     fn family(self, model: &str) -> Family {
         let names_none = model.starts_with("arn:") && !model.contains("foundation-model/");
         match () {
-            () if model.contains("claude") || (names_none && self.maker == Maker::Anthropic) => {
-                Family::Claude
-            }
+            () if model.contains("claude") || (names_none && self.maker.0 == "anthropic") => Family::Claude,
             () if model.contains("nova-2") => Family::Nova2,
             () if model.contains("gpt-oss") => Family::GptOss,
             () => Family::Other,

@@ -11,7 +11,7 @@ const CLAUDE: &str = "us.anthropic.claude-3-7-sonnet-20250219-v1:0";
 
 fn encode(model: &str, body: Value) -> Result<Encoded, Refused> {
     let request: ChatRequest = serde_json::from_value(body).unwrap();
-    Converse { maker: Maker::Anthropic }.encode(model, &request)
+    Converse { maker: Maker("anthropic") }.encode(model, &request)
 }
 
 fn sent(body: Value) -> Value {
@@ -220,7 +220,7 @@ fn long_names_and_ids_are_made_to_fit() {
 
 #[test]
 fn faults_of_the_service_let_another_entity_try() {
-    let codec = Converse { maker: Maker::Anthropic };
+    let codec = Converse { maker: Maker("anthropic") };
     assert_eq!(codec.error(408, br#"{"message":"m"}"#).status, 504);
     assert_eq!(codec.error(424, br#"{"message":"m"}"#).status, 502);
     assert_eq!(codec.error(400, br#"{"__type":"ValidationException","Message":"m"}"#).message, "m");

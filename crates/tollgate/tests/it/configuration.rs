@@ -70,16 +70,18 @@ async fn check_shows_values_with_their_origin() {
         world.write("tollgate.toml", "[server]\nlisten = \"127.0.0.1:1234\"\n[egress]\nallow = [\"::1\"]\n");
     let variables = [
         ("TOLLGATE_SERVER__DRAIN_SECONDS", "7"),
-        // Kubernetes makes such variables; and providers' own ones may point at us.
+        // Kubernetes makes such variables.
         ("TOLLGATE_PORT", "tcp://10.0.0.1:80"),
-        ("ANTHROPIC_BASE_URL", "http://never.example"),
+        // The providers' own tools read such; whoever sets one here is to see it.
+        ("ANTHROPIC_BASE_URL", "http://last.example"),
     ];
     let expected = [
         ("server.listen", "127.0.0.1:1234", file.as_str()),
         ("server.drain_seconds", "7", "TOLLGATE_SERVER__DRAIN_SECONDS"),
         ("server.max_connections", "10000", "default"),
         ("egress.allow", "::1", file.as_str()),
-        ("providers.anthropic.base_url", "", "default"),
+        ("providers.anthropic.base_url", "http://last.example", "ANTHROPIC_BASE_URL"),
+        ("providers.cohere.base_url", "", "default"),
     ];
     let done = world.run(&["check", "--config", &file, "-o", "json"], &variables).await;
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
@@ -93,7 +95,6 @@ async fn check_shows_values_with_their_origin() {
     assert_eq!(lines[0], ["key", "value", "origin"]);
     assert_eq!(lines.len(), rows.len() + 1);
     assert!(lines.contains(&vec!["server.listen", "127.0.0.1:1234", &file]), "{lines:?}");
-    assert!(!done.stdout.contains("never.example"), "{done:?}");
     assert!(!world.data().exists(), "check changes nothing");
 }
 
