@@ -74,6 +74,7 @@ fn problem(error: impl Display) -> (StatusCode, Json<Problem>) {
 async fn reset(State(shared): State<Arc<Shared>>) -> Json<Done> {
     shared.ledger.reset();
     shared.scripts.clear();
+    shared.recordings.clear();
     Json(Done { ok: true })
 }
 

@@ -17,6 +17,7 @@ use crate::frames::{Frame, FrameWriter, Kind};
 use crate::google_token::Exchanges;
 use crate::ledger::{Arrival, Ledger, Track};
 use crate::pace::{Ending, Pace, PacedBody, Playlist};
+use crate::recording::{Recording, Recordings};
 use crate::script::{Hang, SCRIPT_HEADER, Script, Scripts};
 use crate::{clock, format_of, unclaimed};
 
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) exchanges: Arc<Exchanges>,
+    pub(crate) recordings: Arc<Recordings>,
 }
 
 /// A request that has been read.
@@ -118,7 +120,13 @@ async fn perform(
         return Ok(sending);
     }
     let call = Call { path: &asked.path, model, body, script: &script };
-    let (play, content_type) = match format.reply(&call)? {
+    // The request is judged as ever, also where the answer is a recording.
+    let reply = format.reply(&call)?;
+    if let Some(Recording { status, content_type, body }) = shared.recordings.get(model) {
+        let play = whole(body.to_vec(), &script);
+        return Ok(Sending { status, content_type, play, retry_after: script.retry_after });
+    }
+    let (play, content_type) = match reply {
         Reply::Whole(body) => (whole(body, &script), "application/json"),
         Reply::Stream(frames) => (stream(format, frames, &script)?, format.stream_type()),
     };

@@ -18,6 +18,7 @@ mod google_token;
 mod ledger;
 mod openai;
 mod pace;
+mod recording;
 mod script;
 mod serve;
 
@@ -33,6 +34,7 @@ use crate::format::Format;
 
 pub use crate::google_token::Exchanges;
 pub use crate::ledger::{Ledger, Record, State, Summary};
+pub use crate::recording::{Recording, Recordings};
 pub use crate::script::{Hang, SCRIPT_HEADER, Script, ScriptError, Scripts};
 
 /// Every wire format that is spoken.
@@ -93,6 +95,11 @@ impl Simulator {
     /// The tokens of Google that were asked for; these requests are not in the ledger.
     pub fn exchanges(&self) -> Arc<Exchanges> {
         self.shared.exchanges.clone()
+    }
+
+    /// The answers that are played as they were recorded, to be changed while the simulator serves.
+    pub fn recordings(&self) -> Arc<Recordings> {
+        self.shared.recordings.clone()
     }
 
     /// The posted scripts, to be changed while the simulator serves.

@@ -19,6 +19,7 @@ mod default_params;
 mod embeddings;
 mod entra;
 mod fallback;
+mod fixtures;
 mod frames;
 mod fuzz;
 mod leaks;

@@ -20,7 +20,7 @@ use policy::permit::{Grant, Grantee};
 use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
 use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
-use simulator::{Exchanges, Ledger, Record, Simulator, State};
+use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,7 @@ pub(crate) struct World {
     pub(crate) simulator: String,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) exchanges: Arc<Exchanges>,
+    pub(crate) recordings: Arc<Recordings>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
     live: Arc<Live>,
@@ -253,6 +254,7 @@ impl World {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let upstream = Simulator::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let (simulator, ledger, exchanges) = (upstream.url(), upstream.ledger(), upstream.exchanges());
+        let recordings = upstream.recordings();
         tasks.spawn(upstream.serve(shutdown.clone()));
         let live = Arc::new(Live::default());
         live.publish(Snapshot { tokens: Arc::new(tokens()), ..Snapshot::default() });
@@ -264,7 +266,7 @@ impl World {
         let listener = small_buffers();
         let gateway = listener.local_addr().unwrap();
         tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
-        Self { gateway, simulator, ledger, exchanges, records, tasks, live, shutdown }
+        Self { gateway, simulator, ledger, exchanges, recordings, records, tasks, live, shutdown }
     }
 
     /// Publishes an endpoint of chat.
