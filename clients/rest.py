@@ -354,6 +354,25 @@ def plaintext():
     delete(f"{ENDPOINTS}/{name}").ok()
 
 
+@check("default parameters are checked, echoed, kept by an update that sends them, and reach the provider where the caller sent none")
+def default_params():
+    name, wanted = f"{PREFIX}-defaults", {"max_tokens": 7, "temperature": 0.25}
+    entity = openai_entity()
+    entity["external_model"]["default_params"] = wanted
+    make_endpoint(name, entity)
+    shown = get(f"{ENDPOINTS}/{name}").ok()["config"]["served_entities"][0]["external_model"]["default_params"]
+    assert shown == wanted, shown
+    ask(name, temperature=1).ok()
+    sent = last_upstream_request("echo")["body"]
+    assert (sent["max_tokens"], sent["temperature"]) == (7, 1), sent
+    put(f"{ENDPOINTS}/{name}/config", {"served_entities": [entity]}).ok()
+    assert get(f"{ENDPOINTS}/{name}").ok()["config"]["served_entities"][0]["external_model"]["default_params"] == wanted
+    entity["external_model"]["default_params"] = {"temprature": 1}
+    message = put(f"{ENDPOINTS}/{name}/config", {"served_entities": [entity]}).refused(400, "INVALID_PARAMETER_VALUE")
+    assert "default_params" in message and "temperature" in message, message
+    delete(f"{ENDPOINTS}/{name}").ok()
+
+
 @check("delete answers {} once, then 404; the name is free again")
 def deleted():
     assert delete(ONE).ok() == {}
