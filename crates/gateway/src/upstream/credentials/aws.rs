@@ -75,7 +75,7 @@ impl Chain {
         match role_arn {
             Some(role) if !wanted.clone().any(|arn| holder.arn.as_ref() == Some(arn)) => {
                 let get = sts.assume(&self.client, role, holder.keys);
-                let got = self.roles.get(role_id(signing), &sts.url, get).await;
+                let got = self.roles.get(role_id(signing), &sts.source(role), get).await;
                 // The machine's own keys may be at fault: the next call asks for them anew.
                 got.inspect_err(|_| self.machine.discard(machine_id(&sts), |_| true))
             }

@@ -34,6 +34,11 @@ impl Sts {
         Self { url: format!("{}/", url.trim_end_matches('/')), region }
     }
 
+    /// What is said of the call when it fails.
+    pub(super) fn source(&self, role: &str) -> String {
+        format!("the role {role} cannot be assumed: {}", self.url)
+    }
+
     pub(super) async fn assume(
         &self,
         client: &egress::Client,
@@ -83,7 +88,7 @@ impl Sts {
         role: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Kept<Keys>, Failed> {
-        let source = format!("the role {role} cannot be assumed: {}", self.url);
+        let source = self.source(role);
         let (status, body) = exchange::send(client, &source, request).await?;
         let answer = Zeroizing::new(String::from_utf8_lossy(&body).into_owned());
         if !status.is_success() {
