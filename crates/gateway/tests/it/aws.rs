@@ -75,6 +75,7 @@ impl Fake {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the fake has a clock of its own")]
 fn iso(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let time = aws_smithy_types::DateTime::from_secs(i64::try_from(now).unwrap() + seconds);
