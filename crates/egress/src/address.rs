@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
     rules: Vec<Rule>,
+    only: Option<Vec<IpAddr>>,
 }
 
 /// One entry of `egress.allow`.
@@ -68,16 +69,25 @@ impl AddressPolicy {
     /// `localhost:9000`, or a whole `http://host:port`.
     pub fn new<S: AsRef<str>>(entries: &[S]) -> Result<Self, BadRule> {
         let rules = entries.iter().map(|e| Rule::parse(e.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self { rules })
+        Ok(Self { rules, only: None })
+    }
+
+    /// Exactly these addresses, link-local ones too, and no public one: for what the machine itself is told,
+    /// never for upstreams.
+    pub fn only(addresses: &[IpAddr]) -> Self {
+        Self { rules: Vec::new(), only: Some(addresses.to_vec()) }
     }
 
     /// Whether `address`, to which `host` resolved, may be connected to on `port`.
     pub fn check(&self, host: &str, address: IpAddr, port: u16) -> Result<(), Denied> {
         let address = canonical(address);
-        let allowed = match Class::of(address) {
-            Class::Public => true,
-            Class::LinkLocal | Class::Unusable => false,
-            Class::Loopback | Class::Private => self.rules.iter().any(|r| r.allows(host, address, port)),
+        let allowed = match (&self.only, Class::of(address)) {
+            (Some(only), _) => only.contains(&address),
+            (None, Class::Public) => true,
+            (None, Class::LinkLocal | Class::Unusable) => false,
+            (None, Class::Loopback | Class::Private) => {
+                self.rules.iter().any(|r| r.allows(host, address, port))
+            }
         };
         if allowed { Ok(()) } else { Err(Denied { host: host.to_owned(), address }) }
     }
@@ -286,6 +296,17 @@ mod tests {
     fn no_rule_opens_link_local() {
         assert!(!allowed(&["0.0.0.0/0", "169.254.169.254", "evil"], "evil", "169.254.169.254", 80));
         assert!(!allowed(&["::/0"], "x", "fe80::1", 80));
+    }
+
+    #[test]
+    fn a_closed_list_opens_its_addresses_and_nothing_else() {
+        let metadata: IpAddr = "169.254.169.254".parse().unwrap();
+        let policy = AddressPolicy::only(&[metadata]);
+        assert!(policy.check("h", metadata, 80).is_ok());
+        for closed in ["169.254.170.2", "127.0.0.1", "8.8.8.8", "10.0.0.1", "fe80::1"] {
+            assert!(policy.check("h", closed.parse().unwrap(), 80).is_err(), "{closed}");
+        }
+        assert!(AddressPolicy::default().check("h", metadata, 80).is_err());
     }
 
     #[test]

@@ -102,6 +102,14 @@ impl Client {
         Ok(Self { inner: Arc::new(Inner { config, policy, tls, pools: RwLock::default() }) })
     }
 
+    /// A client of its own, with connections of its own, under another policy.
+    #[must_use]
+    pub fn with_policy(&self, policy: AddressPolicy) -> Self {
+        let config = ClientConfig { policy: policy.clone(), ..self.inner.config.clone() };
+        let (policy, tls) = (Arc::new(policy), self.inner.tls.clone());
+        Self { inner: Arc::new(Inner { config, policy, tls, pools: RwLock::default() }) }
+    }
+
     /// Sends one request; `connect_limit` bounds the connection, TLS apart, when a new one is needed.
     pub async fn send(
         &self,

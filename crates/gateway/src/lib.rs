@@ -27,6 +27,7 @@ use journal::RecordSink;
 use policy::Live;
 
 pub use surface::{Access, QueryRoute, router, routes};
+pub use upstream::AwsEnvironment;
 
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -34,11 +35,17 @@ pub struct GatewayConfig {
     pub max_body_bytes: usize,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
+    /// Where the machine's own credentials come from.
+    pub aws: AwsEnvironment,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
-        Self { max_body_bytes: 16 << 20, body_timeout: Duration::from_secs(30) }
+        Self {
+            max_body_bytes: 16 << 20,
+            body_timeout: Duration::from_secs(30),
+            aws: AwsEnvironment::default(),
+        }
     }
 }
 
@@ -51,7 +58,7 @@ pub struct Gateway {
 struct Inner {
     live: Arc<Live>,
     client: egress::Client,
-    tokens: upstream::Tokens,
+    keeper: upstream::Keeper,
     sink: Arc<dyn RecordSink>,
     config: GatewayConfig,
 }
@@ -63,7 +70,8 @@ impl Gateway {
         sink: Arc<dyn RecordSink>,
         config: GatewayConfig,
     ) -> Self {
-        Self { inner: Arc::new(Inner { live, client, tokens: upstream::Tokens::default(), sink, config }) }
+        let keeper = upstream::Keeper::new(&client, config.aws.clone());
+        Self { inner: Arc::new(Inner { live, client, keeper, sink, config }) }
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use egress::Failure;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use journal::CountedUsage;
@@ -32,7 +32,8 @@ use crate::stream::{Origin, Passed, Relay, Translated, Upstream};
 use crate::{Gateway, clock};
 use request::{Format, Prepared};
 
-pub(crate) use credentials::Tokens;
+pub use credentials::AwsEnvironment;
+pub(crate) use credentials::Keeper;
 
 /// Longest unstreamed answer that is taken from an upstream.
 const MAX_ANSWER: usize = 64 << 20;
@@ -171,11 +172,11 @@ impl Asking<'_> {
     async fn send(&self, body: &Bytes) -> Result<Response<Decoded>, ServeError> {
         let (request, authorization) = self.authorized(body).await?;
         let response = self.send_once(request).await?;
-        let refused = authorization.filter(|_| response.status() == StatusCode::UNAUTHORIZED);
         let credentials = &self.prepared.destination.credentials;
-        let tokens = &self.gateway.inner.tokens;
-        let response = match refused {
-            Some(refused) if credentials::discard(tokens, credentials, &refused) => {
+        let keeper = &self.gateway.inner.keeper;
+        let told = (response.status(), response.headers());
+        let response = match authorization {
+            Some(sent) if credentials::discard(keeper, credentials, &sent, told) => {
                 let (request, _) = self.authorized(body).await?;
                 self.send_once(request).await?
             }
@@ -191,7 +192,7 @@ impl Asking<'_> {
         let mut request = self.prepared.request(body.clone())?;
         let inner = &self.gateway.inner;
         let credentials = &self.prepared.destination.credentials;
-        credentials::authorize(&inner.tokens, &inner.client, credentials, &mut request, body)
+        credentials::authorize(&inner.keeper, credentials, &mut request, body)
             .await
             .map_err(|failed| self.unauthorized(failed))?;
         let authorization = request.headers().get(AUTHORIZATION).cloned();

@@ -11,6 +11,7 @@ mod client;
 mod raw;
 mod world;
 
+mod aws;
 mod cancellation;
 mod chat;
 mod compressed;

@@ -182,7 +182,11 @@ async fn many_keys_are_read_in_a_moment() {
 }
 
 fn small() -> Setup {
-    let config = GatewayConfig { max_body_bytes: 10_000, body_timeout: Duration::from_millis(300) };
+    let config = GatewayConfig {
+        max_body_bytes: 10_000,
+        body_timeout: Duration::from_millis(300),
+        ..GatewayConfig::default()
+    };
     Setup { config, ..Setup::default() }
 }
 

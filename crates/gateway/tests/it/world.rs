@@ -73,6 +73,7 @@ pub(crate) struct World {
     pub(crate) recordings: Arc<Recordings>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
+    sts_endpoint: String,
     live: Arc<Live>,
     shutdown: CancellationToken,
 }
@@ -119,11 +120,13 @@ impl Recorder {
 pub(crate) struct Setup {
     pub(crate) config: GatewayConfig,
     pub(crate) allow: Vec<&'static str>,
+    /// Of AWS; none: the simulator, which is none.
+    pub(crate) sts_endpoint: Option<String>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"] }
+        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None }
     }
 }
 
@@ -206,6 +209,11 @@ impl Entity {
                 json!({"aws_access_key_id": secret, "aws_secret_access_key": secret, "aws_region": "us-east-1",
                     "bedrock_provider": "amazon", "bedrock_runtime_endpoint": base}),
             ),
+            "amazon-bedrock-profile" => (
+                "amazon_bedrock_config",
+                json!({"instance_profile_arn": "arn:aws:iam::1:instance-profile/p", "aws_region": "us-east-1",
+                    "bedrock_provider": "amazon", "bedrock_runtime_endpoint": base}),
+            ),
             "google" => ("google_config", json!({"google_api_key": secret, "google_api_base": base})),
             "google-cloud-vertex-ai" => {
                 let secret = if self.secret == "key" { "{{secrets/s/account}}".into() } else { secret };
@@ -226,7 +234,10 @@ impl Entity {
             ),
             other => panic!("unknown provider {other}"),
         };
-        let provider = if self.provider.starts_with("azure") { "openai" } else { self.provider };
+        let provider = match self.provider {
+            "azure" | "azure-entra" => "openai",
+            other => other.trim_end_matches("-profile"),
+        };
         let mut entity = json!({"name": self.name, "external_model": {
             "name": self.model, "provider": provider, "task": task, field: block}});
         if !self.default_params.is_null() {
@@ -266,7 +277,19 @@ impl World {
         let listener = small_buffers();
         let gateway = listener.local_addr().unwrap();
         tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
-        Self { gateway, simulator, ledger, exchanges, recordings, records, tasks, live, shutdown }
+        let sts_endpoint = setup.sts_endpoint.unwrap_or_else(|| simulator.clone());
+        Self {
+            gateway,
+            simulator,
+            ledger,
+            exchanges,
+            recordings,
+            records,
+            tasks,
+            sts_endpoint,
+            live,
+            shutdown,
+        }
     }
 
     /// Publishes an endpoint of chat.
@@ -282,7 +305,12 @@ impl World {
         let entities: Vec<Value> = entities.iter().map(|e| e.json(task, &self.simulator)).collect();
         let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
         let authority = [("entra_authority".to_owned(), self.simulator.clone())];
-        let providers = [("openai".to_owned(), ProviderDefaults::new(authority))].into();
+        let sts = [("sts_endpoint".to_owned(), self.sts_endpoint.clone())];
+        let providers = [
+            ("openai".to_owned(), ProviderDefaults::new(authority)),
+            ("amazon-bedrock".to_owned(), ProviderDefaults::new(sts)),
+        ]
+        .into();
         let defaults = Defaults { providers, ..Defaults::default() };
         let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
         let grant = |user: &str, level| Grant { to: Grantee::User(user.into()), level };

@@ -1,6 +1,7 @@
 //! Configuration: defaults, then `tollgate.toml`, then `TOLLGATE_*` variables. Typed; an unknown key is
 //! refused with the nearest known name. This is the only place that reads the environment.
 
+mod aws;
 mod custody;
 mod keys;
 mod resolve;
@@ -17,6 +18,7 @@ use policy::endpoint::{Defaults, Timeouts};
 use policy::federation::Rules;
 use providers::provider::Defaults as ProviderDefaults;
 
+pub(crate) use aws::aws_of_process;
 pub(crate) use custody::{KeysConfig, VaultConfig};
 pub(crate) use resolve::{Environment, Login, MasterKeyTexts, Resolved};
 

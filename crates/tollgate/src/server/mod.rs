@@ -148,7 +148,11 @@ fn client(config: &Config) -> anyhow::Result<egress::Client> {
 
 fn gateway(config: &Config, live: Arc<Live>, runtime: Arc<LastMinute>) -> anyhow::Result<Gateway> {
     let client = client(config)?;
-    let limits = GatewayConfig { max_body_bytes: config.server.max_body_bytes, ..GatewayConfig::default() };
+    let limits = GatewayConfig {
+        max_body_bytes: config.server.max_body_bytes,
+        aws: crate::config::aws_of_process(),
+        ..GatewayConfig::default()
+    };
     Ok(Gateway::new(live, client, Arc::new(MetricsSink::new(runtime)), limits))
 }
 

@@ -1,18 +1,39 @@
 //! What a request is authorised with when it is made: tokens that are got and kept, signatures.
 
+mod aws;
+mod cache;
+mod exchange;
 mod sign;
 mod token;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use policy::endpoint::Credentials;
 use policy::endpoint::credentials::AwsKeys;
+use secrecy::ExposeSecret;
 
 use crate::clock;
 
-pub(crate) use token::Tokens;
+pub use aws::AwsEnvironment;
+
+/// What is kept of all that was got, and how more is got.
+pub(crate) struct Keeper {
+    client: egress::Client,
+    tokens: cache::Cache<HeaderValue>,
+    chain: aws::Chain,
+}
+
+impl Keeper {
+    pub(crate) fn new(client: &egress::Client, environment: AwsEnvironment) -> Self {
+        Self {
+            client: client.clone(),
+            tokens: cache::Cache::default(),
+            chain: aws::Chain::new(environment, client),
+        }
+    }
+}
 
 /// Why a request cannot be authorised.
 #[derive(Debug)]
@@ -25,10 +46,19 @@ pub(crate) enum Failed {
     TimedOut(String),
 }
 
+impl Failed {
+    fn context(self, what: &str) -> Self {
+        match self {
+            Self::Refused(reason) => Self::Refused(format!("{what}: {reason}")),
+            Self::Unreachable(reason) => Self::Unreachable(format!("{what}: {reason}")),
+            Self::TimedOut(reason) => Self::TimedOut(format!("{what}: {reason}")),
+        }
+    }
+}
+
 /// Completes `request`, whose body is `body`.
 pub(crate) async fn authorize(
-    tokens: &Tokens,
-    client: &egress::Client,
+    keeper: &Keeper,
     credentials: &Credentials,
     request: &mut Request<Full<Bytes>>,
     body: &[u8],
@@ -36,28 +66,44 @@ pub(crate) async fn authorize(
     match credentials {
         Credentials::InPlace => Ok(()),
         Credentials::Token(grant) => {
-            let value = tokens.bearer(client, grant).await?;
+            let value = token::bearer(&keeper.tokens, &keeper.client, grant).await?;
             request.headers_mut().insert(AUTHORIZATION, value);
             Ok(())
         }
         Credentials::Signature(signing) => {
             let keys = match &signing.keys {
                 AwsKeys::Given { access_key_id, secret_access_key } => {
-                    sign::Keys::new(access_key_id, secret_access_key, None)
+                    sign::Keys::new(access_key_id.expose_secret(), secret_access_key.expose_secret(), None)
                 }
-                AwsKeys::Chain { .. } => {
-                    return Err(Failed::Refused("no credentials of the machine are configured".to_owned()));
-                }
+                AwsKeys::Chain { .. } => keeper.chain.keys(signing).await?,
             };
-            sign::sign(signing, keys, clock::now(), request, body).map_err(Failed::Refused)
+            let scope = sign::Scope { region: &signing.region, service: signing.service };
+            sign::sign(scope, keys, clock::now(), request, body).map_err(Failed::Refused)
         }
     }
 }
 
-/// The upstream refused a token: the next call gets a new one. Tells whether that may help.
-pub(crate) fn discard(tokens: &Tokens, credentials: &Credentials, refused: &HeaderValue) -> bool {
+/// The upstream refused what was got, `authorization`: the next call gets it anew. Tells whether that may help.
+pub(crate) fn discard(
+    keeper: &Keeper,
+    credentials: &Credentials,
+    authorization: &HeaderValue,
+    (status, headers): (StatusCode, &HeaderMap),
+) -> bool {
     match credentials {
-        Credentials::Token(grant) => tokens.discard(grant, refused),
-        Credentials::InPlace | Credentials::Signature(_) => false,
+        Credentials::Token(grant) if status == StatusCode::UNAUTHORIZED => {
+            keeper.tokens.discard(grant.id, |token| token == authorization);
+            true
+        }
+        Credentials::Signature(signing) if matches!(signing.keys, AwsKeys::Chain { .. }) => {
+            let kind = headers.get("x-amzn-errortype").and_then(|kind| kind.to_str().ok());
+            let expired =
+                status == StatusCode::FORBIDDEN && kind.is_some_and(|kind| kind.starts_with("ExpiredToken"));
+            if expired {
+                keeper.chain.discard(signing, authorization);
+            }
+            expired
+        }
+        _ => false,
     }
 }

@@ -8,28 +8,34 @@ use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use policy::endpoint::credentials::Signing;
-use secrecy::{ExposeSecret, SecretString};
 
-/// The keys of one signature.
+/// The keys of a signature.
+#[derive(Clone)]
 pub(super) struct Keys(Credentials);
 
 impl Keys {
-    pub(super) fn new(id: &SecretString, secret: &SecretString, session: Option<&SecretString>) -> Self {
-        Self(Credentials::new(
-            id.expose_secret(),
-            secret.expose_secret(),
-            session.map(|token| token.expose_secret().to_owned()),
-            None,
-            "tollgate",
-        ))
+    pub(super) fn new(id: &str, secret: &str, session: Option<&str>) -> Self {
+        Self(Credentials::new(id, secret, session.map(str::to_owned), None, "tollgate"))
     }
+
+    /// Whether they made the signature of this `Authorization` header.
+    pub(super) fn signed(&self, authorization: &str) -> bool {
+        let credential = authorization.split_once("Credential=").map_or("", |(_, rest)| rest);
+        credential.split('/').next() == Some(self.0.access_key_id())
+    }
+}
+
+/// What a signature is good for.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) region: &'a str,
+    pub(super) service: &'a str,
 }
 
 /// Adds the headers of the signature. The path is encoded once more for it, which is the library's default
 /// and what every service but S3 wants.
 pub(super) fn sign(
-    signing: &Signing,
+    scope: Scope<'_>,
     keys: Keys,
     now: SystemTime,
     request: &mut Request<Full<Bytes>>,
@@ -39,8 +45,8 @@ pub(super) fn sign(
     let identity = keys.0.into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
-        .region(&signing.region)
-        .name(signing.service)
+        .region(scope.region)
+        .name(scope.service)
         .time(now)
         .settings(SigningSettings::default())
         .build()
@@ -65,16 +71,13 @@ pub(super) fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::endpoint::credentials::AwsKeys;
     use std::time::{Duration, UNIX_EPOCH};
 
     /// Made with botocore's own signer (`botocore.auth.SigV4Auth`) from the same request, keys and time.
     #[test]
     fn botocore_makes_the_same_signature() {
-        let secret = |text: &str| SecretString::from(text.to_owned());
-        let (id, key) = (secret("AKIDEXAMPLE"), secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
-        let keys = AwsKeys::Given { access_key_id: id.clone(), secret_access_key: key.clone() };
-        let signing = Signing { region: "us-west-2".to_owned(), service: "bedrock", keys };
+        let (id, key) = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+        let scope = Scope { region: "us-west-2", service: "bedrock" };
         let body = br#"{"messages":[]}"#;
         let mut request =
             Request::post("https://bedrock-runtime.us-west-2.amazonaws.com/model/a.b-v1%3A0/converse")
@@ -82,7 +85,7 @@ mod tests {
                 .body(Full::new(Bytes::from_static(body)))
                 .unwrap();
         let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-        sign(&signing, Keys::new(&id, &key, Some(&secret("session"))), now, &mut request, body).unwrap();
+        sign(scope, Keys::new(id, key, Some("session")), now, &mut request, body).unwrap();
         let header = |name: &str| request.headers()[name].to_str().unwrap();
         assert_eq!(header("x-amz-date"), "20260921T141320Z");
         assert_eq!(header("x-amz-security-token"), "session");
@@ -105,10 +108,8 @@ mod tests {
             ("..%2Fx~y", "15d8793c2f40401eb4f8a4b8c588efacd2ff9739a2a67c4346ffba292d05d070"),
             ("m%C3%A9%2F%2Fz", "c7a9cd12747ab09fa6f807574a28a3aceff156658c51064e660d781649e50f23"),
         ];
-        let secret = |text: &str| SecretString::from(text.to_owned());
-        let (id, key) = (secret("AKIDEXAMPLE"), secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
-        let keys = AwsKeys::Given { access_key_id: id.clone(), secret_access_key: key.clone() };
-        let signing = Signing { region: "us-west-2".to_owned(), service: "bedrock", keys };
+        let (id, key) = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+        let scope = Scope { region: "us-west-2", service: "bedrock" };
         let body = br#"{"messages":[]}"#;
         let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         for (model, expected) in cases {
@@ -117,7 +118,7 @@ mod tests {
                 .header("content-type", "application/json")
                 .body(Full::new(Bytes::from_static(body)))
                 .unwrap();
-            sign(&signing, Keys::new(&id, &key, None), now, &mut request, body).unwrap();
+            sign(scope, Keys::new(id, key, None), now, &mut request, body).unwrap();
             let header = request.headers()["authorization"].to_str().unwrap();
             assert_eq!(header.rsplit_once("Signature=").unwrap().1, expected, "{model}");
         }
