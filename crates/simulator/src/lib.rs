@@ -18,6 +18,7 @@ mod google_token;
 mod ledger;
 mod openai;
 mod pace;
+mod plan;
 mod script;
 mod serve;
 
@@ -33,6 +34,7 @@ use crate::format::Format;
 
 pub use crate::google_token::Exchanges;
 pub use crate::ledger::{Ledger, Record, State, Summary};
+pub use crate::plan::Plan;
 pub use crate::script::{Hang, SCRIPT_HEADER, Script, ScriptError, Scripts};
 
 /// Every wire format that is spoken.
