@@ -6,39 +6,13 @@ The simulator plays the model by a plan: read a file, edit it, run a command, sa
 import os
 import subprocess
 from pathlib import Path
-from urllib.parse import quote
 
+from agent_plans import DONE, ENTITIES, PLANS, post_plan
 from client_pages import page_has
 from harness import *
+from recorder import Recorder
 
 AGENT_SECONDS = 60
-DONE = "the note is edited"
-AWS = {"aws_access_key_id_plaintext": "AKIDEXAMPLE", "aws_secret_access_key_plaintext": PROVIDER_KEY, "aws_region": "us-east-1"}
-ENTITIES = {
-    "anthropic": anthropic_entity,
-    "openai": openai_entity,
-    "google": google_entity,
-    "bedrock": lambda model, name: {"name": name, "external_model": {"name": model, "provider": "amazon-bedrock", "task": "llm/v1/chat",
-        "amazon_bedrock_config": {**AWS, "bedrock_provider": "amazon", "bedrock_runtime_endpoint": UPSTREAM}}},
-    "cohere": lambda model, name: {"name": name, "external_model": {"name": model, "provider": "cohere", "task": "llm/v1/chat",
-        "cohere_config": {"cohere_api_key_plaintext": PROVIDER_KEY, "cohere_api_base": UPSTREAM}}},
-}
-
-
-def claude_plan(note):
-    return [
-        {"tool": "Read", "arguments": {"file_path": str(note)}},
-        {"tool": "Edit", "arguments": {"file_path": str(note), "old_string": "one", "new_string": "two"}},
-        {"tool": "Bash", "arguments": {"command": f"cp {note} {note}.copy", "description": "copy the note"}},
-        {"text": DONE},
-    ]
-
-
-def codex_plan(note):
-    run = lambda command: {"tool": "exec_command", "arguments": {"cmd": command}}
-    return [run(f"cat {note}"), run(f"sed -i s/one/two/ {note}"), run(f"cp {note} {note}.copy"), {"text": DONE}]
-
-
 def run_agent(argv, settings, home):
     """An agent in a HOME of its own that sends nothing to anyone but the server."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -72,24 +46,34 @@ def codex(endpoint, home, host):
     assert DONE in out, out[-600:]
 
 
-def task(agent, plan, kind, host=HOST):
+def task(agent, kind, host=HOST):
     """Runs the agent on an endpoint of that kind; the files must show that it did what it was told."""
     name, model = f"{PREFIX}-{agent.__name__}-{kind}", f"{agent.__name__}-on-{kind}"
     home = Path(os.environ["TMPDIR"]) / name
     (home / "project").mkdir(parents=True)
     note = home / "project" / "note.txt"
     note.write_text("one\n")
-    call("POST", "/_script", {"model": model, "script": "plan=" + quote(json.dumps(plan(note)))}, base=UPSTREAM, token=None).ok()
+    post_plan(model, PLANS[agent.__name__](note))
     make_endpoint(name, ENTITIES[kind](model, name="coder"))
     agent(name, home, host)
     copy = Path(f"{note}.copy")
     assert note.read_text() == "two\n", f"the file was not edited: {note.read_text()!r}"
     assert copy.exists() and copy.read_text() == "two\n", "the command was not run"
+    return home
 
 
-if __name__ == "__main__":
-    make_scope()
-    for agent, plan in ((claude, claude_plan), (codex, codex_plan)):
-        for kind in ENTITIES:
-            check(f"{agent.__name__} on {kind}: reads a file, edits it, runs a command")(lambda: task(agent, plan, kind))
-    finish()
+def record(agent, kind):
+    """The task once more on the agent's own format, its calls written down for the suite `agent_calls`."""
+    with Recorder(HOST) as recorder:
+        home = task(agent, kind, recorder.url)
+    recorder.write(agent.__name__, home, f"{PREFIX}-{agent.__name__}-{kind}")
+
+
+make_scope()
+for agent, own in ((claude, "anthropic"), (codex, "openai")):
+    if os.environ.get("RECORD"):
+        check(f"{agent.__name__}: its calls are recorded")(lambda: record(agent, own))
+        continue
+    for kind in ENTITIES:
+        check(f"{agent.__name__} on {kind}: reads a file, edits it, runs a command")(lambda: task(agent, kind))
+finish()
