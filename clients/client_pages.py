@@ -1,4 +1,4 @@
-"""The pages of docs/clients: each set-up line on one of them is a line that a suite runs, and the suite says so here."""
+"""The pages of docs/clients: their set-up lines are run by the suites, or are those that the suites use."""
 from pathlib import Path
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "clients"
@@ -11,3 +11,18 @@ def page_has(page, *lines, host, endpoint="", token=""):
         for value, word in ((host, "https://HOST"), (token, "TOKEN"), (endpoint, "ENDPOINT")):
             line = line.replace(value, word) if value else line
         assert line in shown, f"docs/clients/{page}.md does not show the line {line!r}"
+
+
+def code_of(page, *, host, token, endpoint):
+    """The indented lines of the page, the words replaced."""
+    code = [line.strip() for line in (PAGES / f"{page}.md").read_text().splitlines() if line.startswith("    ")]
+    assert code, f"docs/clients/{page}.md has no code"
+    return [line.replace("https://HOST", host).replace("TOKEN", token).replace("ENDPOINT", endpoint) for line in code]
+
+
+def run_page(page, **words):
+    """Runs the Python of the page; gives what its last line gives."""
+    *lines, last = code_of(page, **words)
+    names = {}
+    exec("\n".join(lines), names)
+    return eval(last, names)
