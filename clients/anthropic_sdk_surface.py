@@ -5,6 +5,7 @@ import asyncio
 import anthropic
 from anthropic import Anthropic, AsyncAnthropic
 
+from client_pages import run_page
 from harness import *
 
 print("anthropic", anthropic.__version__)
@@ -113,6 +114,12 @@ def refusals():
     assert error.body["error"]["type"] == "not_found_error", error.body
     error = raises(anthropic.PermissionDeniedError, lambda: client_at(BASES[0], auth_token="bad").messages.create(model=OWN, max_tokens=5, messages=USER))
     assert error.body["error"]["type"] == "permission_error", error.body
+
+
+@check("docs/clients: the lines for Anthropic's SDKs")
+def pages():
+    make_endpoint(f"{PREFIX}-page", anthropic_entity(name="echo"))
+    assert run_page("anthropic", host=HOST, token=TOKEN, endpoint=f"{PREFIX}-page").content[0].text == "echo: hello"
 
 
 finish()

@@ -13,6 +13,7 @@ from databricks.sdk.service.serving import (ChatMessage, ChatMessageRole, Endpoi
                                             EndpointStateReady, EndpointTag, AnthropicConfig, ExternalModel, ExternalModelProvider,
                                             OpenAiConfig, Route, ServedEntityInput, ServingEndpointDetailedPermissionLevel, TrafficConfig)
 
+from client_pages import run_page
 from harness import *
 
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -183,6 +184,12 @@ def deleted():
     raises(NotFound, lambda: client.serving_endpoints.get(NAME))
     raises(NotFound, query)
     raises(NotFound, lambda: client.serving_endpoints.delete(NAME))
+
+
+@check("docs/clients: the lines for databricks-sdk")
+def pages():
+    make_endpoint(f"{PREFIX}-page", openai_entity(name="echo"))
+    assert run_page("databricks-sdk", host=HOST, token=TOKEN, endpoint=f"{PREFIX}-page").choices[0].message.content == "echo: hello"
 
 
 finish()

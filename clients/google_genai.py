@@ -9,6 +9,7 @@ from google import genai
 from google.auth.credentials import Credentials
 from google.genai import errors, types
 
+from client_pages import page_has, run_page
 from harness import *
 
 print("google-genai", genai.__version__)
@@ -110,5 +111,18 @@ for name, client in CLIENTS.items():
         async def all_of_them():
             return await asyncio.gather(*(one(number) for number in range(20)))
         assert asyncio.run(all_of_them()) == [f"echo: n {number}" for number in range(20)]
+
+@check("docs/clients: the lines for google-genai and Gemini CLI, through the server")
+def pages():
+    make_scope()
+    make_endpoint(f"{PREFIX}-page", openai_entity(name="echo"))
+    assert run_page("google-genai", host=HOST, token=TOKEN, endpoint=f"{PREFIX}-page").text == "echo: hello"
+    base = f"{HOST}/ai-gateway/gemini"
+    page_has("gemini-cli", f"export GOOGLE_GEMINI_BASE_URL={base}", "export GEMINI_API_KEY_AUTH_MECHANISM=bearer", host=HOST)
+    asked = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+    streamed = post(f"/ai-gateway/gemini/v1beta/models/{PREFIX}-page:streamGenerateContent?alt=sse", asked)
+    said = [part["text"] for chunk in streamed.text.split("\n") if chunk for part in json.loads(chunk.removeprefix("data: "))["candidates"][0]["content"]["parts"]]
+    assert "".join(said) == "echo: hello", streamed.text
+
 
 finish()

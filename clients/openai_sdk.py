@@ -6,6 +6,7 @@ import json
 import openai
 from openai import AsyncOpenAI, OpenAI
 
+from client_pages import page_has, run_page
 from harness import *
 
 print("openai", openai.__version__)
@@ -129,6 +130,16 @@ def retried():
     model = "echo;status=429;retry_after=1"
     error_of(model, openai.RateLimitError, retries=2)
     assert len([request for request in ledger() if request["model"] == model]) == 3
+
+
+@check("docs/clients: the lines for OpenAI's SDKs, and Cursor's base")
+def pages():
+    make_endpoint(f"{PREFIX}-page", openai_entity(name="echo"))
+    assert run_page("openai", host=HOST, token=TOKEN, endpoint=f"{PREFIX}-page").output_text == "echo: hello"
+    cursor = f"{HOST}/ai-gateway/cursor/v1"
+    page_has("cursor", cursor, host=HOST)
+    answer = OpenAI(api_key=TOKEN, base_url=cursor, max_retries=0).chat.completions.create(model=f"{PREFIX}-page", messages=USER)
+    assert answer.choices[0].message.content == "echo: hello there", answer
 
 
 finish()

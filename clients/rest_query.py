@@ -3,9 +3,13 @@
 import concurrent.futures
 import http.client
 import json
+import shlex
+import shutil
+import subprocess
 import time
 from urllib.parse import urlsplit
 
+from client_pages import code_of
 from harness import *
 from processes import free_port
 
@@ -325,6 +329,15 @@ def slow_sender():
     assert time.monotonic() - started < 2
     for link in links:
         link.close()
+
+
+@check("docs/clients: the line for curl")
+def pages():
+    [line] = code_of("curl", host=HOST, token=TOKEN, endpoint=CHAT)
+    words = shlex.split(line)
+    if shutil.which(words[0]):
+        said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL).stdout
+        assert json.loads(said)["choices"][0]["message"]["content"] == "echo: hello", said
 
 
 finish()

@@ -4,13 +4,13 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, text_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 use crate::openai::bearer;
 
 const ID: &str = "msg_simulated";
-const TOOL_USE_ID: &str = "toolu_1";
+const TOOL_USE: &str = "toolu_";
 
 /// Anthropic Messages.
 pub(crate) struct Anthropic;
@@ -120,7 +120,7 @@ struct DeltaUsage {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block<'a> {
     Text { text: &'a str },
-    ToolUse { id: &'a str, name: &'a str, input: Value },
+    ToolUse { id: String, name: &'a str, input: Value },
 }
 
 #[derive(Serialize)]
@@ -188,11 +188,13 @@ fn prompt<'a>(body: &'a Value, messages: &'a [Value]) -> Prompt<'a> {
     };
     let last_user = messages.iter().filter(is_user).rfind(spoken);
     let system = body.get("system").map_or(0, chars_of);
-    let has_result = messages.iter().any(|message| has_tool_result(content(message)));
+    let results = messages.iter().map(|message| tool_results(content(message)).count()).sum();
     Prompt {
         chars: system + messages.iter().map(|message| chars_with_results(content(message))).sum::<usize>(),
         last_user: last_user.map(|message| text_of(content(message)).into_owned()).unwrap_or_default(),
-        tool: tool(body, has_result),
+        results,
+        offered: names_of(body.get("tools"), "/name"),
+        tool: tool(body, results > 0),
         json: json_shape(body),
     }
 }
@@ -263,9 +265,9 @@ fn message<'a>(
 fn block(said: &Said) -> Result<Block<'_>, serde_json::Error> {
     Ok(match said {
         Said::Text(text) => Block::Text { text: &text.whole },
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
             let input = serde_json::from_str(&arguments.whole)?;
-            Block::ToolUse { id: TOOL_USE_ID, name, input }
+            Block::ToolUse { id: said.call_id(TOOL_USE), name, input }
         }
     })
 }
@@ -288,9 +290,9 @@ fn stream(call: &Call<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Er
 fn content(writer: &mut FrameWriter, said: &Said) -> Result<(), serde_json::Error> {
     let (content_block, text) = match said {
         Said::Text(text) => (Block::Text { text: "" }, text),
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
             let input = Value::Object(serde_json::Map::new());
-            (Block::ToolUse { id: TOOL_USE_ID, name, input }, arguments)
+            (Block::ToolUse { id: said.call_id(TOOL_USE), name, input }, arguments)
         }
     };
     let start = Event::ContentBlockStart { index: 0, content_block };

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, text_of, tokens_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
-const TOOL_USE_ID: &str = "tooluse_1";
+const TOOL_USE: &str = "tooluse_";
 
 /// Amazon Bedrock's runtime.
 pub(crate) struct Bedrock;
@@ -170,12 +170,15 @@ fn prompt<'a>(body: &'a Value, messages: &'a [Value]) -> Prompt<'a> {
         message["role"] == "user" && (!has_result(message) || !text_of(&message["content"]).is_empty())
     };
     let last_user = messages.iter().rfind(spoken);
-    let results = messages.iter().flat_map(results_of).map(|r| chars_of(&r["content"])).sum::<usize>();
+    let answered = messages.iter().flat_map(results_of).map(|r| chars_of(&r["content"])).sum::<usize>();
     let said = messages.iter().map(|m| chars_of(&m["content"])).sum::<usize>();
+    let results = messages.iter().flat_map(results_of).count();
     Prompt {
-        chars: body.get("system").map_or(0, chars_of) + said + results,
+        chars: body.get("system").map_or(0, chars_of) + said + answered,
         last_user: last_user.map(|m| text_of(&m["content"]).into_owned()).unwrap_or_default(),
-        tool: tool(body, messages.iter().any(has_result)),
+        results,
+        offered: names_of(body.pointer("/toolConfig/tools"), "/toolSpec/name"),
+        tool: tool(body, results > 0),
         json: shape(body),
     }
 }
@@ -213,9 +216,9 @@ fn usage(answer: &Answer) -> Value {
 fn block(said: &Said) -> Result<Value, serde_json::Error> {
     Ok(match said {
         Said::Text(text) => json!({ "text": text.whole }),
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
             let input: Value = serde_json::from_str(&arguments.whole)?;
-            json!({"toolUse": {"toolUseId": TOOL_USE_ID, "name": name, "input": input}})
+            json!({"toolUse": {"toolUseId": said.call_id(TOOL_USE), "name": name, "input": input}})
         }
     })
 }
@@ -228,8 +231,8 @@ fn stream(call: &Call<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Er
     event(&mut writer, Kind::Head, "messageStart", &json!({"role": "assistant", "p": "abcd"}))?;
     let text = match &answer.said {
         Said::Text(text) => text,
-        Said::Call { name, arguments } => {
-            let start = json!({"toolUse": {"toolUseId": TOOL_USE_ID, "name": name}});
+        Said::Call { name, arguments, .. } => {
+            let start = json!({"toolUse": {"toolUseId": answer.said.call_id(TOOL_USE), "name": name}});
             let payload = json!({"contentBlockIndex": 0, "start": start, "p": "ab"});
             event(&mut writer, Kind::Head, "contentBlockStart", &payload)?;
             arguments

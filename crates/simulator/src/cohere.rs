@@ -4,13 +4,13 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, text_of, tokens_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 use crate::openai::{bearer, vector};
 
 const ID: &str = "c14c80c3-18eb-4519-9460-6c92edd8cfb4";
-const CALL_ID: &str = "call_simulated";
+const CALL: &str = "call_simulated_";
 const MAX_TEXTS: usize = 96;
 const DIMENSIONS: u64 = 8;
 
@@ -150,11 +150,13 @@ fn prompt<'a>(body: &'a Value, messages: &'a [Value]) -> Prompt<'a> {
     let content = |message: &'a Value| message.get("content").unwrap_or(&Value::Null);
     let role = |message: &'a Value| message.get("role").and_then(Value::as_str);
     let last_user = messages.iter().rfind(|message| role(message) == Some("user"));
-    let has_result = messages.iter().any(|message| role(message) == Some("tool"));
+    let results = messages.iter().filter(|message| role(message) == Some("tool")).count();
     Prompt {
         chars: messages.iter().map(|message| chars_of(content(message))).sum(),
         last_user: last_user.map(|message| text_of(content(message)).into_owned()).unwrap_or_default(),
-        tool: if has_result { None } else { tool(body) },
+        results,
+        offered: names_of(body.get("tools"), "/function/name"),
+        tool: if results > 0 { None } else { tool(body) },
         json: json_shape(body),
     }
 }
@@ -183,10 +185,10 @@ fn finish_reason(said: &Said) -> &'static str {
 fn message(said: &Said) -> Value {
     match said {
         Said::Text(text) => json!({"role": "assistant", "content": [{"type": "text", "text": text.whole}]}),
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
             let function = json!({"name": name, "arguments": arguments.whole});
             json!({"role": "assistant", "tool_plan": "I will call a tool.",
-                "tool_calls": [{"id": CALL_ID, "type": "function", "function": function}]})
+                "tool_calls": [{"id": said.call_id(CALL), "type": "function", "function": function}]})
         }
     }
 }
@@ -223,11 +225,11 @@ fn stream(call: &Call<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Er
             }
             event(&mut writer, Kind::Tail, json!({"type": "content-end", "index": 0}))?;
         }
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
             let plan = json!({"tool_plan": "I will call a tool."});
             event(&mut writer, Kind::Head, json!({"type": "tool-plan-delta", "delta": {"message": plan}}))?;
             let function = json!({"name": name, "arguments": ""});
-            let start = json!({"tool_calls": {"id": CALL_ID, "type": "function", "function": function}});
+            let start = json!({"tool_calls": {"id": answer.said.call_id(CALL), "type": "function", "function": function}});
             event(&mut writer, Kind::Head, wrapped("tool-call-start", start))?;
             for piece in arguments.chunks() {
                 let delta = json!({"tool_calls": {"function": {"arguments": piece}}});

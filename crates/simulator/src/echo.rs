@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use crate::plan::Turn;
 use crate::script::Script;
 
 /// How deep a JSON schema is followed: schemas can refer to themselves.
@@ -17,6 +18,10 @@ pub(crate) struct Prompt<'a> {
     pub(crate) chars: usize,
     /// The text of the last user turn.
     pub(crate) last_user: String,
+    /// How many results of tools the conversation has.
+    pub(crate) results: usize,
+    /// The names of all tools on offer.
+    pub(crate) offered: Vec<&'a str>,
     /// The tool to call, when one is due.
     pub(crate) tool: Option<Tool<'a>>,
     /// The JSON that is asked for.
@@ -64,7 +69,19 @@ pub(crate) enum Said {
         name: String,
         /// Its arguments, rendered as JSON and cut in two.
         arguments: Text,
+        /// Which call of the conversation it is, from 1.
+        number: usize,
     },
+}
+
+impl Said {
+    /// The id of the call, unlike that of any other call of the conversation.
+    pub(crate) fn call_id(&self, prefix: &str) -> String {
+        match self {
+            Self::Call { number, .. } => format!("{prefix}{number}"),
+            Self::Text(_) => prefix.to_owned(),
+        }
+    }
 }
 
 /// A text and where it is cut into chunks; the chunks put together are always the text.
@@ -115,7 +132,7 @@ pub(crate) fn tokens_of(chars: usize) -> usize {
     chars.div_ceil(4).max(1)
 }
 
-/// Answers a prompt. A scripted text wins over a tool call, which wins over JSON, which wins over the echo.
+/// Answers a prompt. A plan wins over a scripted text, which wins over a tool call, which wins over JSON, which wins over the echo.
 pub(crate) fn answer(prompt: &Prompt<'_>, script: &Script) -> Answer {
     let said = say(prompt, script);
     let text = match &said {
@@ -127,12 +144,21 @@ pub(crate) fn answer(prompt: &Prompt<'_>, script: &Script) -> Answer {
 }
 
 fn say(prompt: &Prompt<'_>, script: &Script) -> Said {
+    let call = |name: &str, arguments: Value| Said::Call {
+        name: name.to_owned(),
+        arguments: Text::evenly(arguments.to_string(), 2),
+        number: prompt.results + 1,
+    };
+    match script.plan.as_ref().and_then(|plan| plan.turn(prompt.results, &prompt.offered)) {
+        Some(Turn::Text(planned)) => return Said::Text(Text::by_words(planned.text.clone())),
+        Some(Turn::Call(planned)) => return call(&planned.tool, Value::Object(planned.arguments.clone())),
+        None => {}
+    }
     if let Some(text) = scripted(script) {
         return Said::Text(text);
     }
     if let Some(tool) = prompt.tool {
-        let arguments = example(tool.schema, "value").to_string();
-        return Said::Call { name: tool.name.to_owned(), arguments: Text::evenly(arguments, 2) };
+        return call(tool.name, example(tool.schema, "value"));
     }
     match prompt.json {
         Some(shape) => Said::Text(Text::evenly(json_answer(shape).to_string(), 2)),
@@ -239,6 +265,12 @@ pub(crate) fn text_of(content: &Value) -> Cow<'_, str> {
         }
         _ => Cow::Borrowed(""),
     }
+}
+
+/// The names of the tools in a list, which stand at a JSON pointer in each.
+pub(crate) fn names_of<'a>(tools: Option<&'a Value>, at: &str) -> Vec<&'a str> {
+    let tools = tools.and_then(Value::as_array).into_iter().flatten();
+    tools.filter_map(|tool| tool.pointer(at)?.as_str()).collect()
 }
 
 /// The characters of a text.

@@ -18,6 +18,7 @@ mod google_token;
 mod ledger;
 mod openai;
 mod pace;
+mod plan;
 mod recording;
 mod script;
 mod serve;
@@ -34,6 +35,7 @@ use crate::format::Format;
 
 pub use crate::google_token::Exchanges;
 pub use crate::ledger::{Ledger, Record, State, Summary};
+pub use crate::plan::Plan;
 pub use crate::recording::{Recording, Recordings};
 pub use crate::script::{Hang, SCRIPT_HEADER, Script, ScriptError, Scripts};
 

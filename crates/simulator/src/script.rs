@@ -5,10 +5,13 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use parking_lot::RwLock;
+
+use crate::plan::Plan;
 
 /// The request header that carries a script.
 pub const SCRIPT_HEADER: &str = "x-simulator-script";
@@ -42,6 +45,8 @@ pub struct Script {
     pub chunks: Option<usize>,
     /// `answer`: the text of the answer.
     pub answer: Option<String>,
+    /// `plan`: what an agent is answered, turn by turn; url-encoded JSON.
+    pub plan: Option<Arc<Plan>>,
     /// `content_bytes`: the answer is a deterministic text of this many bytes.
     pub content_bytes: Option<usize>,
     /// `status`: answer with the provider's own error body for this status.
@@ -130,6 +135,7 @@ impl Script {
             chunk_gap: self.chunk_gap.or(lower.chunk_gap),
             chunks: self.chunks.or(lower.chunks),
             answer: self.answer.or(lower.answer),
+            plan: self.plan.or(lower.plan),
             content_bytes: self.content_bytes.or(lower.content_bytes),
             status: self.status.or(lower.status),
             retry_after: self.retry_after.or(lower.retry_after),
@@ -160,6 +166,7 @@ impl Script {
             "tokens_per_second" => self.chunk_gap = Some(given.rate()?),
             "chunks" => self.chunks = Some(given.number(MAX_CHUNKS, "a number of chunks up to 100000")?),
             "answer" => self.answer = Some(given.text()?),
+            "plan" => self.plan = Some(given.plan()?),
             "content_bytes" => {
                 self.content_bytes = Some(given.number(MAX_CONTENT_BYTES, "a number of bytes up to 16 MiB")?);
             }
@@ -229,6 +236,11 @@ impl Directive<'_> {
             "none" => Ok(Hang::None),
             _ => Err(self.refuse("`headers`, `body` or `none`")),
         }
+    }
+
+    fn plan(&self) -> Result<Arc<Plan>, ScriptError> {
+        let plan = percent_decoded(self.value).and_then(|text| Plan::parse(&text));
+        plan.map(Arc::new).ok_or_else(|| self.refuse("a url-encoded json array of turns"))
     }
 
     fn text(&self) -> Result<String, ScriptError> {
@@ -303,7 +315,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let script = Script::parse(
-            "latency_ms=1;first_token_ms=2;chunk_ms=3;chunks=4;answer=a%20b%3B;content_bytes=5;status=529;\
+            "latency_ms=1;first_token_ms=2;chunk_ms=3;chunks=4;answer=a%20b%3B;plan=[{\"text\":\"a\"}];content_bytes=5;status=529;\
              retry_after=6;malformed;html;cut_after=7;error_after=8;hang=body;no_usage;no_done=false",
         )
         .unwrap();
@@ -313,6 +325,7 @@ mod tests {
             chunk_gap: Some(Duration::from_millis(3)),
             chunks: Some(4),
             answer: Some("a b;".to_owned()),
+            plan: Plan::parse(r#"[{"text": "a"}]"#).map(Arc::new),
             content_bytes: Some(5),
             status: Some(StatusCode::from_u16(529).unwrap()),
             retry_after: Some(6),
@@ -334,9 +347,16 @@ mod tests {
     fn refusals_name_the_key() {
         let unknown = Script::for_model("echo;speed=9").unwrap_err();
         assert_eq!(unknown.to_string(), "unknown script key `speed`");
-        for bad in
-            ["status=99", "status=600", "chunks=-1", "hang=maybe", "answer=%zz", "answer=%ff", "html=2"]
-        {
+        for bad in [
+            "status=99",
+            "status=600",
+            "chunks=-1",
+            "hang=maybe",
+            "answer=%zz",
+            "answer=%ff",
+            "html=2",
+            "plan=[]",
+        ] {
             let key = bad.split('=').next().unwrap();
             let refused = Script::parse(bad).unwrap_err().to_string();
             assert!(refused.contains(&format!("`{key}`")), "{refused}");

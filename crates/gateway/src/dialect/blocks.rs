@@ -49,6 +49,8 @@ pub(super) struct Blocks {
     /// The first is open.
     queue: VecDeque<Block>,
     opened: bool,
+    /// The thoughts that are over and had no block to replay.
+    told: String,
     pub(super) called: bool,
     pub(super) finish_reason: Option<String>,
     pub(super) usage: Option<Usage>,
@@ -129,6 +131,9 @@ impl Blocks {
         let waiting = self.queue.back_mut().filter(|b| b.what == What::Thought { replay: None });
         match waiting {
             Some(thought) => thought.what = What::Thought { replay: Some(block) },
+            // Some providers say at the end what was thought, without a signature: it is not to be said twice.
+            None if block["signature"].as_str().is_none_or(str::is_empty)
+                && block["thinking"].as_str().is_some_and(|text| self.told.contains(text)) => {}
             None => {
                 let text = block["thinking"].as_str().unwrap_or_default().to_owned();
                 self.queue
@@ -187,6 +192,9 @@ impl Blocks {
     fn close_first(&mut self, steps: &mut Vec<Step>) {
         if let Some(block) = self.queue.pop_front() {
             self.opened = false;
+            if block.what == (What::Thought { replay: None }) {
+                self.told.push_str(&block.text);
+            }
             steps.push(Step::Close(block));
         }
     }
@@ -323,6 +331,16 @@ pub(super) mod tests {
             _ => None,
         });
         closed.collect()
+    }
+
+    #[test]
+    fn thoughts_that_are_repeated_unsigned_at_the_end_are_said_once() {
+        let repeated = json!({"type": "thinking", "thinking": "hm so"});
+        let at_the_end = Delta { thinking_blocks: Some(vec![repeated]), ..Delta::default() };
+        let got = steps(vec![thought("hm "), thought("so"), call(0, "a", Some("f"), "{}"), at_the_end]);
+        assert_eq!(closed(&got), [("thought", "hm so"), ("call", "{}")]);
+        let got = steps(vec![thought("hm"), text("a"), signed("hm")]);
+        assert_eq!(closed(&got), [("thought", "hm"), ("text", "a"), ("signed", "hm")]);
     }
 
     #[test]

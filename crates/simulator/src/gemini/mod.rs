@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, text_of, tokens_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
@@ -57,7 +57,7 @@ impl Format for Gemini {
         }
         let part = match &answer.said {
             Said::Text(text) => json!({"text": text.whole}),
-            Said::Call { name, arguments } => function_call(name, &arguments.whole)?,
+            Said::Call { name, arguments, .. } => function_call(name, &arguments.whole)?,
         };
         let parts = thought(call.body).into_iter().chain([part]).collect();
         Reply::json(&event(call, parts, Some("STOP"), usage(call, &answer)))
@@ -167,7 +167,7 @@ fn stream(call: &Call<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Er
             }
         }
         // A call comes whole.
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
             let part = function_call(name, &arguments.whole)?;
             writer.sse(Kind::Chunk, None, &event(call, vec![part], None, None))?;
         }
@@ -189,7 +189,7 @@ fn prompt<'a>(body: &'a Value, contents: &'a [Value]) -> Prompt<'a> {
     let is_user = |content: &&Value| content.get("role").is_none_or(|role| role == "user");
     let spoken = |content: &&Value| results(content).next().is_none();
     let last_user = contents.iter().filter(is_user).rfind(spoken);
-    let has_result = contents.iter().any(|content| results(content).next().is_some());
+    let count = contents.iter().flat_map(results).count();
     let said: usize = contents.iter().map(|content| chars_of(parts(content))).sum();
     let answered: usize = contents
         .iter()
@@ -199,7 +199,9 @@ fn prompt<'a>(body: &'a Value, contents: &'a [Value]) -> Prompt<'a> {
     Prompt {
         chars: body.get("systemInstruction").map_or(0, |system| chars_of(parts(system))) + said + answered,
         last_user: last_user.map(|content| text_of(parts(content)).into_owned()).unwrap_or_default(),
-        tool: tool(body, has_result),
+        results: count,
+        offered: declared(body).iter().flat_map(|list| names_of(Some(list), "/name")).collect(),
+        tool: tool(body, count > 0),
         json: json_shape(body),
     }
 }
@@ -207,6 +209,11 @@ fn prompt<'a>(body: &'a Value, contents: &'a [Value]) -> Prompt<'a> {
 /// A field in either of the spellings that JSON of protocol buffers has; the SDK sends both.
 fn field<'a>(value: &'a Value, camel: &str, snake: &str) -> Option<&'a Value> {
     value.get(camel).or_else(|| value.get(snake))
+}
+
+fn declared(body: &Value) -> Vec<&Value> {
+    let tools = body.get("tools").and_then(Value::as_array).into_iter().flatten();
+    tools.filter_map(|tool| tool.get("functionDeclarations")).collect()
 }
 
 fn tool(body: &Value, has_result: bool) -> Option<Tool<'_>> {
@@ -221,8 +228,7 @@ fn tool(body: &Value, has_result: bool) -> Option<Tool<'_>> {
     }
     let wanted =
         config.and_then(|config| field(config, "allowedFunctionNames", "allowed_function_names")?.get(0));
-    let declared =
-        body.get("tools")?.as_array()?.iter().filter_map(|t| t.get("functionDeclarations")?.as_array());
+    let declared = declared(body).into_iter().filter_map(Value::as_array);
     let tool = declared.flatten().find(|tool| wanted.is_none() || tool.get("name") == wanted)?;
     let schema =
         field(tool, "parametersJsonSchema", "parameters_json_schema").or_else(|| tool.get("parameters"));

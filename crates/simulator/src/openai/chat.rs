@@ -4,12 +4,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{CREATED, Usage, streams_usage};
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, text_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of};
 use crate::format::{Call, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
 const ID: &str = "chatcmpl-simulated";
-const CALL_ID: &str = "call_1";
 
 #[derive(Serialize)]
 struct Completion<'a> {
@@ -42,7 +41,7 @@ struct Message<'a> {
 
 #[derive(Serialize)]
 struct ToolCall<'a> {
-    id: &'a str,
+    id: String,
     #[serde(rename = "type")]
     kind: &'a str,
     function: Function<'a>,
@@ -120,11 +119,13 @@ fn prompt<'a>(body: &'a Value, messages: &'a [Value]) -> Prompt<'a> {
     let content = |message: &'a Value| message.get("content").unwrap_or(&Value::Null);
     let role = |message: &'a Value| message.get("role").and_then(Value::as_str);
     let last_user = messages.iter().rfind(|message| role(message) == Some("user"));
-    let has_result = messages.iter().any(|message| role(message) == Some("tool"));
+    let results = messages.iter().filter(|message| role(message) == Some("tool")).count();
     Prompt {
         chars: messages.iter().map(|message| chars_of(content(message))).sum(),
         last_user: last_user.map(|message| text_of(content(message)).into_owned()).unwrap_or_default(),
-        tool: if has_result { None } else { tool(body) },
+        results,
+        offered: names_of(body.get("tools"), "/function/name"),
+        tool: if results > 0 { None } else { tool(body) },
         json: json_shape(body.get("response_format"), "/json_schema/schema"),
     }
 }
@@ -155,9 +156,9 @@ pub(super) fn json_shape<'a>(format: Option<&'a Value>, schema: &str) -> Option<
 fn whole<'a>(call: &Call<'a>, answer: &'a Answer) -> Completion<'a> {
     let (content, tool_calls) = match &answer.said {
         Said::Text(text) => (Some(text.whole.as_str()), None),
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
             let function = Function { name, arguments: &arguments.whole };
-            (None, Some([ToolCall { id: CALL_ID, kind: "function", function }]))
+            (None, Some([ToolCall { id: answer.said.call_id("call_"), kind: "function", function }]))
         }
     };
     let message = Message { role: "assistant", content, refusal: None, tool_calls };
@@ -191,9 +192,10 @@ fn stream(call: &Call<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Er
                 chunks.delta(Kind::Chunk, Delta { content: Some(piece), ..Delta::default() })?;
             }
         }
-        Said::Call { name, arguments } => {
+        Said::Call { name, arguments, .. } => {
+            let id = answer.said.call_id("call_");
             chunks.delta(Kind::Head, Delta { role: Some("assistant"), ..Delta::default() })?;
-            chunks.tool(Kind::Head, Some(name), "")?;
+            chunks.tool(Kind::Head, Some((&id, name)), "")?;
             for piece in arguments.chunks() {
                 chunks.tool(Kind::Chunk, None, piece)?;
             }
@@ -213,13 +215,18 @@ struct Chunks<'a> {
 }
 
 impl Chunks<'_> {
-    fn tool(&mut self, kind: Kind, name: Option<&str>, arguments: &str) -> Result<(), serde_json::Error> {
+    fn tool(
+        &mut self,
+        kind: Kind,
+        begins: Option<(&str, &str)>,
+        arguments: &str,
+    ) -> Result<(), serde_json::Error> {
         // Only the first delta of a call says which call it is.
         let call = ToolDelta {
             index: 0,
-            id: name.map(|_| CALL_ID),
-            kind: name.map(|_| "function"),
-            function: FunctionDelta { name, arguments },
+            id: begins.map(|(id, _)| id),
+            kind: begins.map(|_| "function"),
+            function: FunctionDelta { name: begins.map(|(_, name)| name), arguments },
         };
         self.delta(kind, Delta { tool_calls: Some([call]), ..Delta::default() })
     }

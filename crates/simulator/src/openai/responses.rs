@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::CREATED;
 use super::chat::json_shape;
-use crate::echo::{Answer, Prompt, Said, Text, Tokens, Tool, answer, chars_of, text_of};
+use crate::echo::{Answer, Prompt, Said, Text, Tokens, Tool, answer, chars_of, names_of, text_of};
 use crate::format::{Call, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
@@ -130,9 +130,10 @@ struct OfArguments<'a> {
 
 pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
     let answer = answer(&prompt(call.body)?, call.script);
+    let call_id = answer.said.call_id("call_");
     let output = [match &answer.said {
         Said::Text(text) => message("completed", vec![part(&text.whole)]),
-        Said::Call { name, arguments } => function_call("completed", name, &arguments.whole),
+        Said::Call { name, arguments, .. } => function_call("completed", &call_id, name, &arguments.whole),
     }];
     let usage = call.with_usage().then(|| usage(answer.tokens));
     let completed = response(call, "completed", &output, usage);
@@ -143,8 +144,8 @@ pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
 }
 
 fn prompt(body: &Value) -> Result<Prompt<'_>, Refusal> {
-    let (chars, last_user, has_result) = match body.get("input") {
-        Some(Value::String(text)) => (text.chars().count(), text.clone(), false),
+    let (chars, last_user, results) = match body.get("input") {
+        Some(Value::String(text)) => (text.chars().count(), text.clone(), 0),
         Some(Value::Array(items)) if !items.is_empty() => read_items(items),
         _ => return Err(Refusal::bad_param("input", "missing required parameter: input")),
     };
@@ -152,19 +153,21 @@ fn prompt(body: &Value) -> Result<Prompt<'_>, Refusal> {
     Ok(Prompt {
         chars: chars + instructions,
         last_user,
-        tool: if has_result { None } else { tool(body) },
+        results,
+        offered: names_of(body.get("tools"), "/name"),
+        tool: if results > 0 { None } else { tool(body) },
         json: json_shape(body.pointer("/text/format"), "/schema"),
     })
 }
 
-fn read_items(items: &[Value]) -> (usize, String, bool) {
+fn read_items(items: &[Value]) -> (usize, String, usize) {
     let content =
         |item: &Value| item.get("content").or_else(|| item.get("output")).cloned().unwrap_or_default();
     let chars = items.iter().map(|item| chars_of(&content(item))).sum();
     let is = |item: &Value, key: &str, wanted: &str| item.get(key).and_then(Value::as_str) == Some(wanted);
     let last_user = items.iter().rfind(|item| is(item, "role", "user"));
     let last_user = last_user.map(|item| text_of(content_of(item)).into_owned()).unwrap_or_default();
-    (chars, last_user, items.iter().any(|item| is(item, "type", "function_call_output")))
+    (chars, last_user, items.iter().filter(|item| is(item, "type", "function_call_output")).count())
 }
 
 fn content_of(item: &Value) -> &Value {
@@ -233,8 +236,8 @@ fn message<'a>(status: &'a str, content: Vec<Part<'a>>) -> Item<'a> {
     Item::Message { id: MESSAGE_ID, status, role: "assistant", content }
 }
 
-fn function_call<'a>(status: &'a str, name: &'a str, arguments: &'a str) -> Item<'a> {
-    Item::FunctionCall { id: CALL_ITEM_ID, call_id: "call_1", name, arguments, status }
+fn function_call<'a>(status: &'a str, call_id: &'a str, name: &'a str, arguments: &'a str) -> Item<'a> {
+    Item::FunctionCall { id: CALL_ITEM_ID, call_id, name, arguments, status }
 }
 
 fn stream(completed: &Response<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Error> {
@@ -244,7 +247,7 @@ fn stream(completed: &Response<'_>, answer: &Answer) -> Result<Vec<Frame>, serde
     events.put(Kind::Head, "response.in_progress", OfResponse { response: &started })?;
     match &answer.said {
         Said::Text(text) => events.text(text)?,
-        Said::Call { name, arguments } => events.call(name, arguments)?,
+        Said::Call { name, arguments, .. } => events.call(&answer.said.call_id("call_"), name, arguments)?,
     }
     // There is no [DONE] in this format: the completed response is the terminator.
     events.put(Kind::Done, "response.completed", OfResponse { response: completed })?;
@@ -294,17 +297,17 @@ impl Events {
         self.item(Kind::Tail, "response.output_item.done", message("completed", vec![part]))
     }
 
-    fn call(&mut self, name: &str, arguments: &Text) -> Result<(), serde_json::Error> {
+    fn call(&mut self, call_id: &str, name: &str, arguments: &Text) -> Result<(), serde_json::Error> {
         let of_arguments =
             OfArguments { item_id: CALL_ITEM_ID, output_index: 0, delta: None, arguments: None };
-        self.item(Kind::Head, "response.output_item.added", function_call("in_progress", name, ""))?;
+        self.item(Kind::Head, "response.output_item.added", function_call("in_progress", call_id, name, ""))?;
         for piece in arguments.chunks() {
             let delta = OfArguments { delta: Some(piece), ..of_arguments };
             self.put(Kind::Chunk, "response.function_call_arguments.delta", delta)?;
         }
         let done = OfArguments { arguments: Some(&arguments.whole), ..of_arguments };
         self.put(Kind::Tail, "response.function_call_arguments.done", done)?;
-        let item = function_call("completed", name, &arguments.whole);
+        let item = function_call("completed", call_id, name, &arguments.whole);
         self.item(Kind::Tail, "response.output_item.done", item)
     }
 }

@@ -11,5 +11,6 @@ mod cancellation;
 mod gemini;
 mod harness;
 mod openai;
+mod plans;
 mod providers;
 mod scripts;

@@ -31,7 +31,7 @@ pub(super) fn message_id(id: &str) -> String {
 fn content_block(block: &Block) -> Value {
     match &block.what {
         What::Text => json!({"type": "text", "text": block.text}),
-        What::Thought { replay: Some(replay) } => replay.clone(),
+        What::Thought { replay: Some(replay) } => signed(replay),
         What::Thought { replay: None } => {
             json!({"type": "thinking", "thinking": block.text, "signature": ""})
         }
@@ -40,6 +40,15 @@ fn content_block(block: &Block) -> Value {
             json!({"type": "tool_use", "id": id, "name": name, "input": input(&block.text)})
         }
     }
+}
+
+/// The block as the format has it: always with a signature, which a thought of another provider may lack.
+fn signed(replay: &Value) -> Value {
+    let mut block = replay.clone();
+    if !block["signature"].is_string() {
+        block["signature"] = "".into();
+    }
+    block
 }
 
 /// Arguments as the object that the format has; what the model wrote instead is not lost.
@@ -97,6 +106,14 @@ mod tests {
                     {"type": "tool_use", "id": "t", "name": "f", "input": {}}],
                 "usage": {"input_tokens": 5, "cache_creation_input_tokens": 1, "cache_read_input_tokens": 4, "output_tokens": 2}})
         );
+    }
+
+    #[test]
+    fn a_thought_without_a_signature_has_an_empty_one() {
+        let choice = json!({"message": {"role": "assistant", "content": "a",
+            "thinking_blocks": [{"type": "thinking", "thinking": "hm"}]}});
+        let block = &message(choice, Value::Null)["content"][0];
+        assert_eq!(block, &json!({"type": "thinking", "thinking": "hm", "signature": ""}));
     }
 
     #[test]

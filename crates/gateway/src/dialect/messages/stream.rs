@@ -96,7 +96,10 @@ impl Events {
     fn close(&mut self, block: &Block, out: &mut BytesMut) {
         match &block.what {
             What::Thought { replay: Some(replay) } => {
-                self.delta(json!({"type": "signature_delta", "signature": replay["signature"]}), out);
+                // A thought of another provider may have none.
+                if let Some(signature) = replay["signature"].as_str() {
+                    self.delta(json!({"type": "signature_delta", "signature": signature}), out);
+                }
             }
             // A call without arguments streams none; clients need a JSON object all the same.
             What::Call { .. } if block.text.trim().is_empty() => {
@@ -190,6 +193,15 @@ mod tests {
         let end = &events[events.len() - 2];
         assert_eq!(end["delta"], json!({"stop_reason": "tool_use", "stop_sequence": null}));
         assert_eq!((&end["usage"]["input_tokens"], &end["usage"]["output_tokens"]), (&json!(7), &json!(3)));
+    }
+
+    #[test]
+    fn a_thought_without_a_signature_has_no_delta_for_it() {
+        let unsigned = json!({"type": "thinking", "thinking": "hm"});
+        let block = Delta { thinking_blocks: Some(vec![unsigned]), ..Delta::default() };
+        let events = events(vec![thought("hm"), block, text("a")], Some("stop"));
+        check(&events);
+        assert!(events.iter().all(|event| event["delta"]["type"] != "signature_delta"));
     }
 
     proptest! {
