@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "recorded"
-HOME = "/home/agent"
+HOME = "/srv/agent"
 # Instructions and descriptions are the client's own work and of no interest: what has more words than a command has is left out.
 MOST_WORDS = 6
 DROPPED = ("host", "authorization", "x-api-key", "content-length", "connection", "accept-encoding")
