@@ -1,7 +1,8 @@
 //! What every format of its own reads from and writes to the unified one in the same way.
 
 use ::wire::Object;
-use ::wire::chat::{Delta, FunctionDelta, ToolCall, ToolCallDelta};
+use ::wire::chat::{Content, Delta, FunctionDelta, Message, ToolCall, ToolCallDelta};
+use ::wire::usage::{PromptDetails, Usage};
 use serde_json::Value;
 
 use crate::codec::Refused;
@@ -25,6 +26,63 @@ pub(crate) fn arguments(path: &str, call: &ToolCall) -> Result<Value, Refused> {
     }
     let object = serde_json::from_str(arguments).ok().filter(Value::is_object);
     object.ok_or_else(|| Refused::new(format!("{path}.function.arguments"), "is no JSON object"))
+}
+
+/// What an answer is made of, gathered from the format's own parts.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) text: String,
+    pub(crate) reasoning: String,
+    /// Blocks that a follow-up turn sends back.
+    pub(crate) thinking: Vec<Value>,
+    pub(crate) calls: Vec<ToolCall>,
+}
+
+impl Gathered {
+    /// The message: what is empty is absent, but for the text of an answer that has nothing else.
+    pub(crate) fn message(self) -> Message {
+        let Self { text, reasoning, thinking, calls } = self;
+        Message {
+            role: "assistant".to_owned(),
+            content: (!text.is_empty() || calls.is_empty()).then_some(Content::Text(text)),
+            reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+            thinking_blocks: (!thinking.is_empty()).then_some(thinking),
+            tool_calls: (!calls.is_empty()).then_some(calls),
+            ..Message::default()
+        }
+    }
+}
+
+/// Counts of a format that counts cache reads and writes apart from the input.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CacheCounts {
+    pub(crate) input: Option<u64>,
+    pub(crate) output: Option<u64>,
+    pub(crate) read: Option<u64>,
+    pub(crate) written: Option<u64>,
+}
+
+impl CacheCounts {
+    /// The unified counts, whose input includes the cache. `None` where nothing was counted: a zero would be
+    /// a claim. The counts are not ours: sums saturate.
+    pub(crate) fn usage(self) -> Option<Usage> {
+        let Self { input, output, read, written } = self;
+        let inputs = [input, read, written];
+        if inputs.iter().all(Option::is_none) && output.is_none() {
+            return None;
+        }
+        let input = inputs.into_iter().flatten().fold(0, u64::saturating_add);
+        let output = output.unwrap_or(0);
+        let prompt =
+            PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
+        Some(Usage {
+            prompt_tokens: input,
+            completion_tokens: output,
+            total_tokens: input.saturating_add(output),
+            prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
+            ..Usage::default()
+        })
+    }
 }
 
 /// The first delta of a tool call.

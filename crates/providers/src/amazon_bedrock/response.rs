@@ -1,11 +1,12 @@
 //! Converse reply to unified reply, and errors.
 
-use ::wire::chat::{ChatResponse, Choice, Content, FunctionCall, Message, ToolCall};
-use ::wire::usage::{PromptDetails, Usage};
+use ::wire::chat::{ChatResponse, Choice, FunctionCall, Message, ToolCall};
+use ::wire::usage::Usage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::codec::{Malformed, UpstreamError};
+use crate::unified::{CacheCounts, Gathered};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,8 +51,8 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
 }
 
 fn message(content: Vec<Value>) -> Message {
-    let (mut text, mut reasoning) = (String::new(), String::new());
-    let (mut calls, mut blocks) = (Vec::new(), Vec::new());
+    let mut gathered = Gathered::default();
+    let Gathered { text, reasoning, thinking, calls } = &mut gathered;
     for block in content {
         if let Some(piece) = block["text"].as_str() {
             text.push_str(piece);
@@ -59,18 +60,10 @@ fn message(content: Vec<Value>) -> Message {
             calls.push(tool_call(call));
         } else if let Some(thought) = block.get("reasoningContent") {
             reasoning.push_str(thought["reasoningText"]["text"].as_str().unwrap_or_default());
-            blocks.extend(thinking_block(thought));
+            thinking.extend(thinking_block(thought));
         }
     }
-    let content = (!text.is_empty() || calls.is_empty()).then_some(Content::Text(text));
-    Message {
-        role: "assistant".to_owned(),
-        content,
-        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
-        thinking_blocks: (!blocks.is_empty()).then_some(blocks),
-        tool_calls: (!calls.is_empty()).then_some(calls),
-        ..Message::default()
-    }
+    gathered.message()
 }
 
 /// What a follow-up turn needs: signed text, or what only the provider can read.
@@ -105,25 +98,15 @@ pub(super) fn finish_reason(stop_reason: Option<&str>, called: bool) -> &'static
     }
 }
 
-/// Cache reads and writes are counted apart from `inputTokens`; the unified count includes them. `None`
-/// where nothing was counted. The counts are not ours: sums saturate.
+/// Cache reads and writes are counted apart from `inputTokens`.
 pub(super) fn usage(counts: Counts) -> Option<Usage> {
-    let (read, written) = (counts.cache_read_input_tokens, counts.cache_write_input_tokens);
-    let inputs = [counts.input_tokens, read, written];
-    if inputs.iter().all(Option::is_none) && counts.output_tokens.is_none() {
-        return None;
-    }
-    let input = inputs.into_iter().flatten().fold(0, u64::saturating_add);
-    let output = counts.output_tokens.unwrap_or(0);
-    let prompt =
-        PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
-    Some(Usage {
-        prompt_tokens: input,
-        completion_tokens: output,
-        total_tokens: input.saturating_add(output),
-        prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
-        ..Usage::default()
-    })
+    let counts = CacheCounts {
+        input: counts.input_tokens,
+        output: counts.output_tokens,
+        read: counts.cache_read_input_tokens,
+        written: counts.cache_write_input_tokens,
+    };
+    counts.usage()
 }
 
 /// `{"message"}`, `{"Message"}` or `{"__type", "message"}`. What the service calls a timeout of the model

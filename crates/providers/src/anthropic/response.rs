@@ -1,11 +1,12 @@
 //! Messages reply to unified reply.
 
-use ::wire::chat::{ChatResponse, Choice, Content, FunctionCall, Message, ToolCall};
-use ::wire::usage::{CompletionDetails, PromptDetails, Usage};
+use ::wire::chat::{ChatResponse, Choice, FunctionCall, Message, ToolCall};
+use ::wire::usage::{CompletionDetails, Usage};
 use serde_json::Value;
 
 use super::wire::{MessageReply, UsageCounts};
 use crate::codec::{Malformed, UpstreamError};
+use crate::unified::{CacheCounts, Gathered};
 
 pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
     let reply: MessageReply = serde_json::from_slice(body)?;
@@ -24,30 +25,22 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
 }
 
 fn message(content: Vec<Value>) -> Message {
-    let (mut text, mut reasoning) = (String::new(), String::new());
-    let (mut calls, mut blocks) = (Vec::new(), Vec::new());
+    let mut gathered = Gathered::default();
+    let Gathered { text, reasoning, thinking, calls } = &mut gathered;
     for block in content {
         match block["type"].as_str() {
             Some("text") => text.push_str(block["text"].as_str().unwrap_or_default()),
             Some("thinking") => {
                 reasoning.push_str(block["thinking"].as_str().unwrap_or_default());
-                blocks.push(block);
+                thinking.push(block);
             }
-            Some("redacted_thinking") => blocks.push(block),
+            Some("redacted_thinking") => thinking.push(block),
             Some("tool_use") => calls.push(tool_call(&block)),
             // server_tool_use and its results are the API's own business, not calls to the client.
             _ => {}
         }
     }
-    let content = (!text.is_empty() || calls.is_empty()).then_some(Content::Text(text));
-    Message {
-        role: "assistant".to_owned(),
-        content,
-        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
-        thinking_blocks: (!blocks.is_empty()).then_some(blocks),
-        tool_calls: (!calls.is_empty()).then_some(calls),
-        ..Message::default()
-    }
+    gathered.message()
 }
 
 fn tool_call(block: &Value) -> ToolCall {
@@ -72,29 +65,17 @@ pub(super) fn finish_reason(stop_reason: Option<&str>, called: bool) -> &'static
     }
 }
 
-/// The API counts cache reads and writes apart from `input_tokens`; the unified count includes them.
-/// `None` where nothing was counted: a zero would be a claim. The counts are not ours: sums saturate.
+/// The API counts cache reads and writes apart from `input_tokens`.
 pub(super) fn usage(counts: &UsageCounts) -> Option<Usage> {
-    let read = counts.cache_read_input_tokens;
-    let written = counts.cache_creation_input_tokens;
-    let inputs = [counts.input_tokens, read, written];
-    if inputs.iter().all(Option::is_none) && counts.output_tokens.is_none() {
-        return None;
-    }
-    let input = inputs.into_iter().flatten().fold(0, u64::saturating_add);
-    let output = counts.output_tokens.unwrap_or(0);
-    let prompt =
-        PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
     let thought = counts.output_tokens_details.and_then(|d| d.thinking_tokens);
-    Some(Usage {
-        prompt_tokens: input,
-        completion_tokens: output,
-        total_tokens: input.saturating_add(output),
-        prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
-        completion_tokens_details: thought
-            .map(|n| CompletionDetails { reasoning_tokens: Some(n), ..CompletionDetails::default() }),
-        ..Usage::default()
-    })
+    let told = CacheCounts {
+        input: counts.input_tokens,
+        output: counts.output_tokens,
+        read: counts.cache_read_input_tokens,
+        written: counts.cache_creation_input_tokens,
+    };
+    let details = |n| CompletionDetails { reasoning_tokens: Some(n), ..CompletionDetails::default() };
+    Some(Usage { completion_tokens_details: thought.map(details), ..told.usage()? })
 }
 
 /// `{"type": "error", "error": {"type", "message"}}`, as a body or as the data of an `error` event.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::calls::tool_call;
 use super::wire::{Blob, Candidate, Counts, Logprobs, PromptFeedback, Reply, Token};
 use crate::codec::{Malformed, UpstreamError};
+use crate::unified::Gathered;
 
 pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
     let reply: Reply = serde_json::from_slice(body)?;
@@ -60,8 +61,8 @@ fn choice(response_id: &str, at: u64, mut candidate: Candidate) -> Choice {
 }
 
 fn message(response_id: &str, candidate: &mut Candidate) -> Message {
-    let (mut text, mut reasoning) = (String::new(), String::new());
-    let (mut calls, mut blocks, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut gathered, mut images) = (Gathered::default(), Vec::new());
+    let Gathered { text, reasoning, thinking, calls } = &mut gathered;
     for mut part in candidate.take_parts() {
         let signature = part.take_signature();
         if let Some(call) = part.function_call {
@@ -75,25 +76,16 @@ fn message(response_id: &str, candidate: &mut Candidate) -> Message {
             text.push_str(&said);
             images.extend(part.inline_data.and_then(image));
         }
-        blocks.extend(signature.map(signature_block));
+        thinking.extend(signature.map(signature_block));
     }
     if !reasoning.is_empty() {
-        blocks.insert(0, thinking_block(&reasoning));
+        thinking.insert(0, thinking_block(reasoning));
     }
-    let content = (!text.is_empty() || calls.is_empty()).then_some(Content::Text(text));
-    let mut extra = Object::new();
+    let mut message = gathered.message();
     if !images.is_empty() {
-        extra.insert("images".to_owned(), Value::Array(images));
+        message.extra.insert("images".to_owned(), Value::Array(images));
     }
-    Message {
-        role: "assistant".to_owned(),
-        content,
-        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
-        thinking_blocks: (!blocks.is_empty()).then_some(blocks),
-        tool_calls: (!calls.is_empty()).then_some(calls),
-        extra,
-        ..Message::default()
-    }
+    message
 }
 
 /// A summary of thoughts. It carries no signature: those stand on the parts that came of it.
