@@ -24,7 +24,11 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
             ("application/json", whole(body, &mut open))
         }
         SuccessBody::Stream { upstream, ready } => (
-            "text/event-stream; charset=utf-8",
+            if success.dialect.streams_array() {
+                "application/json"
+            } else {
+                "text/event-stream; charset=utf-8"
+            },
             Body::new(ClientBody::new(*upstream, ready, open, success.dialect)),
         ),
     };

@@ -60,15 +60,24 @@ fn mark_block(block: &mut Value, mark: &str) {
     }
 }
 
-/// Leaves in `request` only the reasoning that the entity with this mark may see: its own, and what was
-/// never marked, since that did not come through us.
-pub(crate) fn keep_own(request: &mut ChatRequest, mark: &str) {
+/// What to do with signatures that were never marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unmarked {
+    /// They did not come through us, and may be the entity's own.
+    Keep,
+    /// They may have passed through us, from an entity that speaks the client's format. The one that is
+    /// asked does not, and would refuse them.
+    Drop,
+}
+
+/// Leaves in `request` only the reasoning that the entity with this mark may see.
+pub(crate) fn keep_own(request: &mut ChatRequest, mark: &str, unmarked: Unmarked) {
     for message in &mut request.messages {
         let Message { thinking_blocks, tool_calls, tool_call_id, .. } = message;
         tool_calls.iter_mut().flatten().for_each(|call| own_id(&mut call.id, mark));
         tool_call_id.iter_mut().for_each(|id| own_id(id, mark));
         if let Some(blocks) = thinking_blocks {
-            blocks.retain_mut(|block| is_own(block, mark));
+            blocks.retain_mut(|block| is_own(block, mark, unmarked));
             if blocks.is_empty() {
                 *thinking_blocks = None;
             }
@@ -77,13 +86,18 @@ pub(crate) fn keep_own(request: &mut ChatRequest, mark: &str) {
 }
 
 /// Takes the mark off; false for a block that another entity made.
-fn is_own(block: &mut Value, mark: &str) -> bool {
+fn is_own(block: &mut Value, mark: &str, unmarked: Unmarked) -> bool {
     if !block.is_object() {
         return true;
     }
     for field in SEALED {
         let Some(Value::String(text)) = block.get_mut(field) else { continue };
-        let Some(marked) = text.strip_prefix(PREFIX) else { continue };
+        let Some(marked) = text.strip_prefix(PREFIX) else {
+            if unmarked == Unmarked::Drop && !text.is_empty() {
+                return false;
+            }
+            continue;
+        };
         match marked.strip_prefix(mark).and_then(|rest| rest.strip_prefix('.')) {
             Some(own) => *text = own.to_owned(),
             None => return false,
@@ -93,7 +107,7 @@ fn is_own(block: &mut Value, mark: &str) -> bool {
 }
 
 /// Where a client's format keeps the conversation.
-const CONVERSATIONS: [&str; 3] = ["messages", "input", "contents"];
+const CONVERSATIONS: [&str; 4] = ["messages", "input", "contents", "generateContentRequest"];
 /// The fields that name a call.
 const IDS: [&str; 4] = ["id", "tool_call_id", "tool_use_id", "call_id"];
 
@@ -124,7 +138,7 @@ fn is_marked(raw: &str) -> bool {
 fn clean(value: &mut Value, mark: &str) {
     match value {
         Value::Array(items) => {
-            items.retain_mut(|item| !is_ours_sealed(item) && is_own(item, mark));
+            items.retain_mut(|item| !is_ours_sealed(item) && is_own(item, mark, Unmarked::Keep));
             items.iter_mut().for_each(|item| clean(item, mark));
         }
         Value::Object(fields) => {
@@ -142,9 +156,13 @@ fn clean(value: &mut Value, mark: &str) {
     }
 }
 
+/// Where a client's format has a place for what we sealed.
+const SEALED_BY_US: [&str; 3] = ["encrypted_content", "thoughtSignature", "thought_signature"];
+
 /// Reasoning that we sealed for a client: what is in it is for an entity that is translated.
 fn is_ours_sealed(item: &Value) -> bool {
-    item.get("encrypted_content").and_then(Value::as_str).is_some_and(|text| text.starts_with(opaque::PREFIX))
+    let starts = |field: &str| item.get(field)?.as_str().map(|text| text.starts_with(opaque::PREFIX));
+    SEALED_BY_US.iter().any(|field| starts(field) == Some(true))
 }
 
 #[cfg(test)]
@@ -167,7 +185,7 @@ mod tests {
 
     fn sent(turn: &Value, mark: &str) -> Option<Vec<Value>> {
         let mut request: ChatRequest = serde_json::from_value(json!({"messages": [turn]})).unwrap();
-        keep_own(&mut request, mark);
+        keep_own(&mut request, mark, Unmarked::Keep);
         request.messages.remove(0).thinking_blocks
     }
 
@@ -191,7 +209,7 @@ mod tests {
         let messages = json!([turn, {"role": "tool", "tool_call_id": id, "content": "r"}]);
         for (mark, expected) in [("aa", "call_1__thought__c2ln"), ("bb", "call_1")] {
             let mut request: ChatRequest = serde_json::from_value(json!({ "messages": messages })).unwrap();
-            keep_own(&mut request, mark);
+            keep_own(&mut request, mark, Unmarked::Keep);
             assert_eq!(request.messages[0].tool_calls.as_ref().unwrap()[0].id, expected);
             assert_eq!(request.messages[1].tool_call_id.as_deref(), Some(expected));
         }
@@ -208,6 +226,32 @@ mod tests {
     fn what_did_not_come_through_us_is_let_through() {
         let turn = json!({"role": "assistant", "content": "a", "thinking_blocks": blocks()});
         assert_eq!(sent(&turn, "aa"), Some(blocks().as_array().unwrap().clone()));
+    }
+
+    #[test]
+    fn what_may_have_passed_through_us_is_not_for_an_entity_of_another_format() {
+        let mut own = answered("aa");
+        let plain = json!({"type": "thinking", "thinking": "said openly"});
+        own["thinking_blocks"].as_array_mut().unwrap().extend([
+            blocks()[0].clone(),
+            blocks()[1].clone(),
+            plain.clone(),
+        ]);
+        let mut request: ChatRequest = serde_json::from_value(json!({"messages": [own]})).unwrap();
+        keep_own(&mut request, "aa", Unmarked::Drop);
+        let kept = request.messages.remove(0).thinking_blocks.unwrap();
+        assert_eq!(kept, [blocks()[0].clone(), blocks()[1].clone(), plain]);
+    }
+
+    #[test]
+    fn what_we_sealed_into_contents_is_not_for_those_who_speak_the_format() {
+        let body = json!({"contents": [{"role": "model", "parts": [
+            {"text": "hm", "thought": true, "thoughtSignature": "dG9sbGdhdGUuW10="},
+            {"functionCall": {"name": "f", "id": "c__thought__aax"}, "thoughtSignature": "c2ln"}]}]})
+        .to_string();
+        let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap(), "cc").unwrap();
+        let parts = &kept.get::<Value>("contents").unwrap().unwrap()[0]["parts"];
+        assert_eq!(parts, &json!([{"functionCall": {"name": "f", "id": "c"}, "thoughtSignature": "c2ln"}]));
     }
 
     #[test]

@@ -35,6 +35,10 @@ pub(crate) trait Dialect: Send + Sync {
     fn terminator(&self) -> &'static [u8] {
         b""
     }
+    /// Whether a stream is one JSON array of what else are its events.
+    fn streams_array(&self) -> bool {
+        false
+    }
     /// Whether a stream has its usage although nobody asked for it.
     fn tells_usage(&self) -> bool {
         true

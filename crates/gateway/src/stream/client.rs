@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use journal::Outcome;
 
+use super::array::Array;
 use super::upstream::{Step, Upstream};
 use crate::dialect::Dialect;
 use crate::error::ServeError;
@@ -19,6 +20,8 @@ pub(crate) struct ClientBody {
     out: BytesMut,
     open: Open,
     dialect: &'static dyn Dialect,
+    /// Where the client takes an array in place of events.
+    array: Option<Array>,
     state: State,
 }
 
@@ -37,11 +40,25 @@ impl ClientBody {
         open: Open,
         dialect: &'static dyn Dialect,
     ) -> Self {
-        Self { upstream, out: ready, open, dialect, state: State::Streaming }
+        let array = dialect.streams_array().then(Array::default);
+        let mut body = Self { upstream, out: ready, open, dialect, array, state: State::Streaming };
+        body.frame();
+        body
+    }
+
+    /// Puts what was just written into the form that the client takes.
+    fn frame(&mut self) {
+        if let Some(array) = &mut self.array {
+            array.take(&mut self.out);
+        }
     }
 
     /// The settlement is recorded before the last bytes are handed over.
     fn end(&mut self, outcome: Outcome) {
+        self.frame();
+        if let Some(array) = &mut self.array {
+            array.close(&mut self.out);
+        }
         self.open.count(self.upstream.usage());
         self.open.sent(self.out.len());
         self.open.settle(outcome, 200);
@@ -74,7 +91,7 @@ impl Body for ClientBody {
             }
             match this.state {
                 State::Streaming => match ready!(this.upstream.poll_step(cx, &mut this.out)) {
-                    Ok(Step::Read) => {}
+                    Ok(Step::Read) => this.frame(),
                     Ok(Step::Complete) => {
                         this.out.extend_from_slice(this.dialect.terminator());
                         this.end(Outcome::Completed);

@@ -1,5 +1,6 @@
 //! A streamed answer on its way from the upstream to the client.
 
+mod array;
 mod client;
 mod frames;
 mod hub;

@@ -14,7 +14,14 @@ use crate::pipeline::{Addressing, Ask, authenticate, serve};
 use crate::shape::Shape;
 
 pub(super) static GENERATE: Surface = Surface {
-    dialect: |_| &GenerateContent,
+    dialect: |_| &GenerateContent { array: false },
+    shape: Shape::GenerateContent,
+    key_headers: &["x-goog-api-key"],
+    key_parameter: Some("key"),
+};
+
+static ARRAY: Surface = Surface {
+    dialect: |_| &GenerateContent { array: true },
     shape: Shape::GenerateContent,
     key_headers: &["x-goog-api-key"],
     key_parameter: Some("key"),
@@ -46,12 +53,19 @@ pub(super) async fn answer(gateway: Gateway, call: &str, request: Request<Body>)
     let (name, method) = call.rsplit_once(':').unwrap_or((call, ""));
     let (surface, streams) = match method {
         "generateContent" => (&GENERATE, false),
-        "streamGenerateContent" => (&GENERATE, true),
+        "streamGenerateContent" if asks_for_events(request.uri().query()) => (&GENERATE, true),
+        "streamGenerateContent" => (&ARRAY, true),
         "countTokens" => (&COUNT, false),
         _ => return no_such_method(&gateway, call, &request.into_parts().0),
     };
     let addressing = Addressing::Path(name.to_owned());
     serve(gateway, Ask { surface, addressing, task: Some(Task::Chat), streams: Some(streams) }, request).await
+}
+
+/// See "system parameters" of Google's APIs: `alt`, or `$alt`, says how an answer is encoded.
+fn asks_for_events(query: Option<&str>) -> bool {
+    let mut given = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    given.any(|(name, value)| (name == "alt" || name == "$alt") && value == "sse")
 }
 
 /// What there is, is told to those only who have a token.

@@ -18,7 +18,7 @@ use super::defaults;
 use crate::call::Call;
 use crate::dialect::Passage;
 use crate::error::ServeError;
-use crate::reasoning;
+use crate::reasoning::{self, Unmarked};
 
 /// Ready to be authorised and sent.
 pub(super) struct Prepared<'a> {
@@ -152,7 +152,8 @@ fn unified(call: &Call<'_>, entity: &Entity) -> Result<ChatRequest, ServeError> 
     let request = call.dialect.request(&call.body)?;
     let mut request =
         defaults::filled(request, &entity.default_params).map_err(|e| ApiError::internal(e.to_string()))?;
-    reasoning::keep_own(&mut request, &entity.mark);
+    let unmarked = if call.dialect.passage().is_some() { Unmarked::Drop } else { Unmarked::Keep };
+    reasoning::keep_own(&mut request, &entity.mark, unmarked);
     if call.stream {
         // Where it is the path that says so.
         request.stream = Some(true);

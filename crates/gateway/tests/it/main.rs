@@ -24,6 +24,7 @@ mod fixtures;
 mod frames;
 mod fuzz;
 mod leaks;
+mod native;
 mod pressure;
 mod provider_errors;
 mod reasoning;

@@ -30,6 +30,13 @@ struct Surface {
     error: fn(&Value) -> &Value,
 }
 
+impl Surface {
+    /// The same call for a stream, where it is not the path that says so.
+    fn streaming(&self, body: Value) -> Value {
+        if self.path == self.streaming_path { with(body, json!({"stream": true})) } else { body }
+    }
+}
+
 const SURFACES: [Surface; 3] = [MESSAGES, RESPONSES, GENERATE];
 
 const MESSAGES: Surface = Surface {
@@ -218,7 +225,7 @@ async fn both(world: &World, surface: &Surface, body: Value) -> [Value; 2] {
     let whole = world.post(surface.path, &body).await;
     assert_eq!(whole.status, 200, "{whole:?}");
     assert_eq!(whole.headers["served-model-name"], "one");
-    let streamed = world.post(surface.streaming_path, &with(body, json!({"stream": true}))).await;
+    let streamed = world.post(surface.streaming_path, &surface.streaming(body)).await;
     [whole.json(), (surface.assemble)(&streamed)]
 }
 

@@ -6,6 +6,7 @@ mod content;
 mod embeddings;
 mod media;
 mod models;
+mod native;
 mod request;
 mod response;
 mod schema;
@@ -21,10 +22,12 @@ use ::wire::chat::{ChatRequest, ChatResponse};
 use crate::auth::Auth;
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
 use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::native::{Native, NativeCall};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use crate::secret::SecretRef;
 
 pub(crate) use embeddings::{EmbedContent, Predict};
+pub(crate) use native::method as native_method;
 pub(crate) use response::error;
 
 const DEFAULT_BASE: &str = "https://generativelanguage.googleapis.com";
@@ -57,14 +60,7 @@ fn build(config: &Object, defaults: &Defaults) -> Result<Box<dyn Provider>, Conf
 
 impl Provider for Google {
     fn target(&self, model: &str, task: Task, stream: bool) -> Target {
-        let name = path_segment(model.strip_prefix("models/").unwrap_or(model));
-        let method = if task == Task::Embeddings { "batchEmbedContents" } else { chat_method(stream) };
-        Target {
-            url: format!("{}/v1beta/models/{name}:{method}", self.base),
-            headers: Vec::new(),
-            auth: Auth::Header("x-goog-api-key".to_owned(), self.key.clone()),
-            framing: Framing::Sse,
-        }
+        self.at(model, if task == Task::Embeddings { "batchEmbedContents" } else { chat_method(stream) })
     }
 
     fn codec(&self, _model: &str, task: Task) -> Option<Codec<'_>> {
@@ -74,6 +70,27 @@ impl Provider for Google {
             Task::Completions => None,
         }
     }
+
+    fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
+        let target = self.at(model, native_method(call, stream)?);
+        Some(Native { target, codec: &Gemini { call_ids: true }, headers: &[], query: &[] })
+    }
+}
+
+impl Google {
+    fn at(&self, model: &str, method: &str) -> Target {
+        Target {
+            url: format!("{}/v1beta/models/{}:{method}", self.base, path_segment(bare(model))),
+            headers: Vec::new(),
+            auth: Auth::Header("x-goog-api-key".to_owned(), self.key.clone()),
+            framing: Framing::Sse,
+        }
+    }
+}
+
+/// The model without the collection that its full name begins with.
+fn bare(model: &str) -> &str {
+    model.strip_prefix("models/").unwrap_or(model)
 }
 
 /// The method of chat. Without `alt=sse` a stream would be one JSON array.

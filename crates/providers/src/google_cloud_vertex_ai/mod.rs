@@ -7,7 +7,8 @@ use wire::Object;
 
 use crate::auth::{Auth, GoogleServiceAccount};
 use crate::fields::{Block, ConfigError, Field, base_url};
-use crate::google::{EmbedContent, Gemini, Predict, chat_method, path_segment};
+use crate::google::{EmbedContent, Gemini, Predict, chat_method, native_method, path_segment};
+use crate::native::{Native, NativeCall};
 use crate::openai::{Edits, OpenAiChat};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use crate::secret::SecretRef;
@@ -135,6 +136,13 @@ impl Provider for Vertex {
             })),
             _ => None,
         }
+    }
+
+    fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
+        let Maker::Google(name) = maker(model) else { return None };
+        let method = native_method(call, stream)?;
+        let target = self.at(&format!("publishers/google/models/{}:{method}", path_segment(name)));
+        Some(Native { target, codec: &Gemini { call_ids: false }, headers: &[], query: &[] })
     }
 }
 

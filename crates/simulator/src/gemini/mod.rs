@@ -23,8 +23,14 @@ pub(crate) struct Gemini;
 
 impl Format for Gemini {
     fn claims(&self, path: &str) -> bool {
-        let methods =
-            ["generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents", "predict"];
+        let methods = [
+            "generateContent",
+            "streamGenerateContent",
+            "countTokens",
+            "embedContent",
+            "batchEmbedContents",
+            "predict",
+        ];
         path.contains("/models/") && methods.contains(&method(path))
     }
 
@@ -48,6 +54,7 @@ impl Format for Gemini {
         let streamed = match method(call.path) {
             "generateContent" => false,
             "streamGenerateContent" => true,
+            "countTokens" => return count(call),
             _ => return embeddings::reply(call),
         };
         let contents = checks::contents(call)?;
@@ -74,6 +81,15 @@ impl Format for Gemini {
     fn request_id_header(&self) -> &'static str {
         "x-goog-request-id"
     }
+}
+
+/// The contents, or a whole request that holds them.
+fn count(call: &Call<'_>) -> Result<Reply, Refusal> {
+    let inner = call.body.get("generateContentRequest").unwrap_or(call.body);
+    let call = Call { body: inner, ..*call };
+    let contents = checks::contents(&call)?;
+    let answer = answer(&prompt(inner, contents), call.script);
+    Reply::json(&json!({"totalTokens": answer.tokens.input}))
 }
 
 /// What tokens that are accepted no more begin with.

@@ -14,7 +14,10 @@ use wire::raw::RawObject;
 use super::{Dialect, DialectStream, Passage};
 
 /// Contents in, candidates out.
-pub(crate) struct GenerateContent;
+pub(crate) struct GenerateContent {
+    /// Whether a stream is one JSON array, as it is for who does not ask for `alt=sse`.
+    pub(crate) array: bool,
+}
 
 impl Dialect for GenerateContent {
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
@@ -27,6 +30,10 @@ impl Dialect for GenerateContent {
 
     fn stream(&self, _body: &RawObject<'_>) -> Box<dyn DialectStream> {
         Box::<stream::Events>::default()
+    }
+
+    fn streams_array(&self) -> bool {
+        self.array
     }
 
     fn passage(&self) -> Option<&'static Passage> {
@@ -48,12 +55,12 @@ impl Dialect for CountContent {
         request::read(body)
     }
 
-    fn reply(&self, body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
-        GenerateContent.reply(body, reply)
+    fn reply(&self, _body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
+        reply::write(reply)
     }
 
-    fn stream(&self, body: &RawObject<'_>) -> Box<dyn DialectStream> {
-        GenerateContent.stream(body)
+    fn stream(&self, _body: &RawObject<'_>) -> Box<dyn DialectStream> {
+        Box::<stream::Events>::default()
     }
 
     fn passage(&self) -> Option<&'static Passage> {
