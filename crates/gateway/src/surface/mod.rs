@@ -127,7 +127,7 @@ async fn answer(route: &'static QueryRoute, gateway: Gateway, request: Request<B
         }
         Answers::Generate => {
             let (call, request) = parameter(request).await;
-            generate::answer(gateway, &call, request).await
+            Box::pin(generate::answer(gateway, &call, request)).await
         }
         Answers::Models(style) => lists::answer(&gateway, style, &request.into_parts().0),
         Answers::Kept => kept::answer(&gateway, &request.into_parts().0),
