@@ -121,11 +121,30 @@ pub(crate) fn without_foreign<'a>(body: &RawObject<'a>, mark: &str) -> Result<Ra
         }
         let unreadable = |e: serde_json::Error| ApiError::bad_request(format!("{field}: {e}"));
         let mut conversation: Value = body.get(field).map_err(unreadable)?.unwrap_or_default();
+        let before = conversation.clone();
         clean(&mut conversation, mark);
+        drop_empty_turns(&mut conversation);
+        if conversation != before && ends_in_a_result(&conversation) {
+            // Within a loop of tools thinking has to be replayed, and cannot be: this answer goes without it.
+            body.remove("thinking");
+        }
         let raw = serde_json::value::to_raw_value(&conversation).map_err(unreadable)?;
         body.set_raw(Cow::Borrowed(field), Cow::Owned(raw));
     }
     Ok(body)
+}
+
+/// A turn of nothing but what was left out would be refused.
+fn drop_empty_turns(conversation: &mut Value) {
+    let Value::Array(turns) = conversation else { return };
+    turns.retain(|turn| {
+        turn.get("content").and_then(Value::as_array).is_none_or(|content| !content.is_empty())
+    });
+}
+
+fn ends_in_a_result(conversation: &Value) -> bool {
+    let last = conversation.as_array().and_then(|turns| turns.last()?.get("content")?.as_array());
+    last.into_iter().flatten().any(|block| block["type"] == "tool_result")
 }
 
 fn is_marked(raw: &str) -> bool {
@@ -267,6 +286,16 @@ mod tests {
         let kept = without_foreign(&RawObject::parse(native.as_bytes()).unwrap(), "cc").unwrap();
         let expected = json!([{"type": "reasoning", "encrypted_content": "gAAAAAB"}, {"type": "function_call", "call_id": "c"}]);
         assert_eq!(kept.get::<Value>("input").unwrap(), Some(expected));
+        let looping = json!({"thinking": {"type": "enabled", "budget_tokens": 2000}, "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "tg1-aa.c2ln"}]},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "tg1-aa.c2ln"}, {"type": "tool_use", "id": "c"}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c"}]}]})
+        .to_string();
+        let kept = without_foreign(&RawObject::parse(looping.as_bytes()).unwrap(), "cc").unwrap();
+        assert!(!kept.contains("thinking"));
+        let turns = kept.get::<Vec<Value>>("messages").unwrap().unwrap();
+        assert_eq!((turns.len(), &turns[1]["content"]), (3, &json!([{"type": "tool_use", "id": "c"}])));
         let plain = br#"{"messages":[ {"role":"user","thinking_blocks":[{"signature":"x"}]} ]}"#;
         let same = without_foreign(&RawObject::parse(plain).unwrap(), "cc").unwrap();
         assert_eq!(

@@ -11,6 +11,8 @@ pub struct Names {
     original: HashMap<String, String>,
     /// Names that went as they are: no other may be renamed to one of them.
     kept: HashSet<String>,
+    /// How many were made of a base, so that many alike do not cost their square.
+    made: HashMap<String, usize>,
 }
 
 impl Names {
@@ -32,9 +34,13 @@ impl Names {
             .take(max - 4)
             .collect();
         let mut sent = if base.is_empty() { "tool".to_owned() } else { base.clone() };
-        let mut count = 1;
+        let count = self.made.entry(base.clone()).or_insert(0);
+        *count += 1;
+        if *count > 1 {
+            sent = format!("{base}_{count}");
+        }
         while self.original.contains_key(&sent) || self.kept.contains(&sent) {
-            count += 1;
+            *count += 1;
             sent = format!("{base}_{count}");
         }
         self.sent.insert(name.to_owned(), sent.clone());
@@ -101,5 +107,18 @@ mod tests {
         let mut names = Names::default();
         let (a, b) = (names.sent(&"x".repeat(200), 64), names.sent(&("x".repeat(199) + "y"), 64));
         assert!(a != b && a.len() <= 64 && b.len() <= 64);
+    }
+
+    #[test]
+    fn thousands_of_names_alike_stay_apart_and_cost_little() {
+        let mut names = Names::default();
+        let mut sent: Vec<String> = (0..20_000)
+            .filter_map(|at| char::from_u32(0x4e00 + at))
+            .map(|c| names.sent(&c.to_string(), 64))
+            .collect();
+        sent.sort_unstable();
+        let count = sent.len();
+        sent.dedup();
+        assert_eq!(sent.len(), count);
     }
 }

@@ -119,9 +119,10 @@ async fn write(
         return Err(ApiError::invalid(message).into());
     }
     let store = call.control.store();
-    if store.workspace_object(path.as_str()).await?.is_none() {
-        require(call, path, Level::Manage).await?;
-    }
+    // A notebook's path is not the one that was asked for, which had an extension.
+    let needed =
+        if store.workspace_object(path.as_str()).await?.is_none() { Level::Manage } else { Level::Edit };
+    require(call, path, needed).await?;
     let object = NewObject { path: path.as_str(), kind, language, content, overwrite };
     match store.write_object(object).await {
         Ok(()) => Ok(Reply::empty()),

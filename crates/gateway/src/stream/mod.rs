@@ -63,6 +63,14 @@ impl Relay {
         }
     }
 
+    /// Whether an event counts in which the upstream stopped: a piece of one must not pass as if it were whole.
+    fn takes_unfinished(&self, event: &Event) -> bool {
+        match self {
+            Self::Passed(_) => serde_json::from_slice::<serde::de::IgnoredAny>(&event.data).is_ok(),
+            Self::Hub(_) | Self::Translated(_) => true,
+        }
+    }
+
     /// The upstream is done. Errors when its answer was not complete.
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {
         match self {

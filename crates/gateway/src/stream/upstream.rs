@@ -106,7 +106,8 @@ impl Upstream {
                 Poll::Ready(Err(self.broken(format!("the stream broke off: {error}"))))
             }
             Poll::Ready(None) => {
-                if let Some(event) = self.frames.finish().map_err(|e| self.broken(e))? {
+                let last = self.frames.finish().map_err(|e| self.broken(e))?;
+                if let Some(event) = last.filter(|event| self.relay.takes_unfinished(event)) {
                     self.event(&event, out)?;
                 }
                 Poll::Ready(self.complete(out))

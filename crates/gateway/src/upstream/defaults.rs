@@ -7,10 +7,27 @@ use serde_json::Value;
 use wire::chat::ChatRequest;
 use wire::raw::RawObject;
 
+/// Words of other formats for what a parameter says: a caller who used one has said it, also where the word
+/// for it in the unified format is none.
+const OTHER_WORDS: [(&str, &[&str]); 1] = [("reasoning_effort", &["thinking", "reasoning", "output_config"])];
+
+/// Whether the caller's own body says what `name` is about. A choice among tools says nothing where there
+/// are none, and is refused there.
+fn is_said(body: &RawObject<'_>, name: &str) -> bool {
+    let has = |field: &str| body.raw(field).is_some_and(|raw| raw.get() != "null");
+    if name == "parallel_tool_calls" {
+        let disables =
+            |raw: &str| memchr::memmem::find(raw.as_bytes(), b"disable_parallel_tool_use").is_some();
+        return !has("tools") || has(name) || body.raw("tool_choice").is_some_and(|raw| disables(raw.get()));
+    }
+    let words = OTHER_WORDS.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, words)| words);
+    has(name) || words.iter().any(|word| has(word))
+}
+
 /// Fills a request in its bytes; what was sent stays as it was.
 pub(super) fn fill(body: &mut RawObject<'_>, params: &DefaultParams) {
     let missing: Vec<_> = params
-        .missing(|name| body.raw(name).is_some_and(|raw| raw.get() != "null"))
+        .missing(|name| is_said(body, name))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     for (name, value) in missing {
@@ -18,14 +35,18 @@ pub(super) fn fill(body: &mut RawObject<'_>, params: &DefaultParams) {
     }
 }
 
-/// The same for a request that was read.
-pub(super) fn filled(request: ChatRequest, params: &DefaultParams) -> Result<ChatRequest, serde_json::Error> {
+/// The same for a request that was read from `body`.
+pub(super) fn filled(
+    request: ChatRequest,
+    params: &DefaultParams,
+    body: &RawObject<'_>,
+) -> Result<ChatRequest, serde_json::Error> {
     if params.is_empty() {
         return Ok(request);
     }
     let mut value = serde_json::to_value(request)?;
     let missing: Vec<_> = params
-        .missing(|name| value.get(name).is_some_and(|sent| !sent.is_null()))
+        .missing(|name| value.get(name).is_some_and(|sent| !sent.is_null()) || is_said(body, name))
         .map(|(name, raw)| Ok((name.to_owned(), serde_json::from_str(raw.get())?)))
         .collect::<Result<Vec<(String, Value)>, serde_json::Error>>()?;
     if let Some(fields) = value.as_object_mut() {

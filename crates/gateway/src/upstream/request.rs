@@ -20,6 +20,11 @@ use crate::dialect::Passage;
 use crate::error::ServeError;
 use crate::reasoning::{self, Unmarked};
 
+/// Most inputs of one request for embeddings, and most calls that it may cost: models that take one input a
+/// call are asked once for each.
+const MAX_INPUTS: usize = 16_384;
+const MAX_PARTS: usize = 2_048;
+
 /// Ready to be authorised and sent.
 pub(super) struct Prepared<'a> {
     pub(super) destination: &'a Destination,
@@ -150,8 +155,8 @@ fn translated<'a>(
 /// The client's request in the unified format, as the entity may see it.
 fn unified(call: &Call<'_>, entity: &Entity) -> Result<ChatRequest, ServeError> {
     let request = call.dialect.request(&call.body)?;
-    let mut request =
-        defaults::filled(request, &entity.default_params).map_err(|e| ApiError::internal(e.to_string()))?;
+    let mut request = defaults::filled(request, &entity.default_params, &call.body)
+        .map_err(|e| ApiError::internal(e.to_string()))?;
     let unmarked = if call.dialect.passage().is_some() { Unmarked::Drop } else { Unmarked::Keep };
     reasoning::keep_own(&mut request, &entity.mark, unmarked);
     if call.stream {
@@ -193,7 +198,18 @@ fn embeddings<'a>(
     if request.input.is_empty() {
         return Err(ApiError::bad_request("input: must not be an empty list").into());
     }
+    let count = request.input.len();
+    if count > MAX_INPUTS {
+        let message = format!("input: has {count} entries, at most {MAX_INPUTS} are taken");
+        return Err(ApiError::bad_request(message).into());
+    }
     let bodies = codec.encode(&entity.model, &request).map_err(ServeError::Refused)?;
+    if bodies.len() > MAX_PARTS {
+        let (parts, most) = (bodies.len(), MAX_PARTS);
+        let message =
+            format!("input: takes {parts} calls of this model, at most {most} are made for one request");
+        return Err(ApiError::bad_request(message).into());
+    }
     let bodies = bodies.iter().map(json).collect::<Result<_, _>>()?;
     Ok((bodies, Format::Embeddings { codec, request }))
 }

@@ -35,3 +35,20 @@ async fn they_are_split_and_put_together_in_order() {
     check("azure", 2048, 1).await;
     check("cohere", 200, 3).await;
 }
+
+#[tokio::test]
+async fn more_than_a_request_may_cost_is_refused_before_it_is_split() {
+    world(async |world| {
+        world.endpoint(
+            "v",
+            EMBEDDINGS,
+            false,
+            &[Entity::new("amazon-bedrock", "amazon.titan-embed-text-v2:0")],
+        );
+        for count in [3_000, 17_000] {
+            let answer = world.post(&invocations("v"), &json!({"input": vec!["a"; count]})).await;
+            assert_eq!((answer.status, world.ledger.requests().len()), (400, 0), "{count}");
+        }
+    })
+    .await;
+}

@@ -305,7 +305,11 @@ impl World {
         let entities: Vec<Value> = entities.iter().map(|e| e.json(task, &self.simulator)).collect();
         let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
         let authority = [("entra_authority".to_owned(), self.simulator.clone())];
-        let sts = [("sts_endpoint".to_owned(), self.sts_endpoint.clone())];
+        let profile = "arn:aws:iam::1:instance-profile/p".to_owned();
+        let sts = [
+            ("sts_endpoint".to_owned(), self.sts_endpoint.clone()),
+            ("instance_profiles".to_owned(), profile),
+        ];
         let providers = [
             ("openai".to_owned(), ProviderDefaults::new(authority)),
             ("amazon-bedrock".to_owned(), ProviderDefaults::new(sts)),

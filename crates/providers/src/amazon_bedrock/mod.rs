@@ -39,6 +39,11 @@ const SETTINGS: &[Setting] = &[
         doc: "stands in for the token service of the entity's region, where roles are assumed",
     },
     Setting {
+        key: "instance_profiles",
+        variables: &[],
+        doc: "the profiles whose roles may be assumed for `instance_profile_arn`, several separated by commas; the machine's own needs no listing",
+    },
+    Setting {
         key: "service_credentials",
         variables: &[],
         doc: "what `uc_service_credential_name` may name: `name=arn:aws:iam::…:role/…`, several separated by commas",
@@ -118,7 +123,7 @@ fn credentials(block: &Block<'_>, defaults: &Defaults) -> Result<AwsCredentials,
             secret_access_key: block.required_secret("aws_secret_access_key")?,
         }),
         (false, Some(profile), None) => Ok(AwsCredentials::Chain {
-            role_arn: Some(role_of(profile)?),
+            role_arn: role_of(profile, defaults.get("instance_profiles").unwrap_or_default())?,
             instance_profile_arn: Some(profile.to_owned()),
             sts_endpoint,
         }),
@@ -139,10 +144,14 @@ fn credentials(block: &Block<'_>, defaults: &Defaults) -> Result<AwsCredentials,
 
 /// `arn:aws:iam::<account>:instance-profile/<name>` holds the role of that name unless somebody renamed it;
 /// the ARN of a role is taken as it is.
-fn role_of(profile: &str) -> Result<String, ConfigError> {
+///
+/// Whoever may create endpoints must not thereby use every role that the machine may assume: without a
+/// listing in the server's configuration there is no role, and only the machine's own profile will do.
+fn role_of(profile: &str, listed: &str) -> Result<Option<String>, ConfigError> {
     let is_arn = profile.starts_with("arn:") && profile.splitn(6, ':').count() == 6;
     if is_arn && (profile.contains(":instance-profile/") || profile.contains(":role/")) {
-        return Ok(profile.replace(":instance-profile/", ":role/"));
+        let is_listed = listed.split(',').any(|known| known.trim() == profile);
+        return Ok(is_listed.then(|| profile.replace(":instance-profile/", ":role/")));
     }
     let reason = format!(
         "{profile:?} is no ARN of an instance profile, such as arn:aws:iam::123456789012:instance-profile/name"

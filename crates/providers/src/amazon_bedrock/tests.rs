@@ -24,7 +24,8 @@ fn user(content: Value) -> Value {
 
 fn build(block: Value) -> Result<Box<dyn Provider>, String> {
     let credentials = ("service_credentials".to_owned(), "lake=arn:aws:iam::1:role/lake, x=arn:y".to_owned());
-    let defaults = Defaults::new([credentials]);
+    let profiles = "arn:aws:iam::1:instance-profile/p, arn:aws:iam::1:role/p".to_owned();
+    let defaults = Defaults::new([credentials, ("instance_profiles".to_owned(), profiles)]);
     (REGISTRATION.build)(block.as_object().unwrap(), &defaults).map_err(|e| e.to_string())
 }
 
@@ -65,6 +66,8 @@ fn roles_come_from_profiles_and_from_named_credentials() {
     let unknown = build(block(json!({"uc_service_credential_name": "lakes"}))).unwrap_err();
     assert!(unknown.contains("did you mean \"lake\""), "{unknown}");
     assert!(build(block(json!({"instance_profile_arn": "p"}))).is_err());
+    let unlisted = auth(json!({"instance_profile_arn": "arn:aws:iam::2:role/p"}));
+    assert!(unlisted.contains("role_arn: None"), "{unlisted}");
 }
 
 #[test]

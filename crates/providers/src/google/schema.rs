@@ -1,11 +1,15 @@
 //! JSON schema to the subset of OpenAPI 3.0 that models before 2.0 take; see `Schema` in the API's
 //! reference.
 
+use std::cell::Cell;
+
 use ::wire::Object;
 use serde_json::Value;
 
 /// How deep a schema is followed: one that refers to itself has no end.
 const MAX_DEPTH: usize = 24;
+/// How many schemas are followed in all: one that refers to itself twice doubles at each level.
+const MAX_SCHEMAS: usize = 4_000;
 
 /// Fields that pass as they are.
 const KEPT: [&str; 12] = [
@@ -24,17 +28,26 @@ const KEPT: [&str; 12] = [
 ];
 
 pub(super) fn reduce(schema: &Value) -> Value {
-    Reducer { root: schema }.schema(schema, 0)
+    Reducer { root: schema, left: Cell::new(MAX_SCHEMAS) }.schema(schema, 0)
 }
 
 struct Reducer<'a> {
     root: &'a Value,
+    /// How many more may be followed.
+    left: Cell<usize>,
 }
 
 impl Reducer<'_> {
+    /// Whether one more schema may be followed.
+    fn spend(&self, depth: usize) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0 && depth <= MAX_DEPTH
+    }
+
     fn schema(&self, schema: &Value, depth: usize) -> Value {
         let Value::Object(given) = schema else { return any() };
-        if depth > MAX_DEPTH {
+        if !self.spend(depth) {
             return any();
         }
         let given = self.whole(given, depth);
@@ -54,7 +67,7 @@ impl Reducer<'_> {
     /// The schema with what it refers to and all that it is made of.
     fn whole(&self, given: &Object, depth: usize) -> Object {
         let mut whole = Object::new();
-        if depth > MAX_DEPTH {
+        if !self.spend(depth) {
             return whole;
         }
         let reference = given.get("$ref").and_then(Value::as_str);
@@ -219,5 +232,14 @@ mod tests {
         assert_eq!(reduce(&json!({"const": 3})), json!({"type": "integer"}));
         assert_eq!(reduce(&json!({"type": "integer", "enum": [1, 2]})), json!({"type": "integer"}));
         assert_eq!(reduce(&json!({"type": "array"})), json!({"type": "array", "items": {"type": "string"}}));
+    }
+
+    #[test]
+    fn a_schema_that_doubles_at_each_level_is_cut() {
+        let tree = json!({"type": "object", "properties": {"l": {"$ref": "#"}, "r": {"$ref": "#"}}});
+        let merged = json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]});
+        for schema in [tree, merged] {
+            assert!(reduce(&schema).to_string().len() < 1 << 20);
+        }
     }
 }

@@ -42,6 +42,13 @@ struct Holder {
     arn: Option<String>,
 }
 
+impl Holder {
+    fn runs_as(&self, profile: &str) -> bool {
+        let role = profile.replace(":instance-profile/", ":role/");
+        self.arn.as_ref().is_some_and(|arn| arn == profile || *arn == role)
+    }
+}
+
 pub(crate) struct Chain {
     environment: AwsEnvironment,
     /// For the sources alone; upstreams and STS are reached with the gateway's own.
@@ -76,8 +83,18 @@ impl Chain {
             Some(role) if !wanted.clone().any(|arn| holder.arn.as_ref() == Some(arn)) => {
                 let get = sts.assume(&self.client, role, holder.keys);
                 let got = self.roles.get(role_id(signing), &sts.source(role), get).await;
-                // The machine's own keys may be at fault: the next call asks for them anew.
-                got.inspect_err(|_| self.machine.discard(machine_id(&sts), |_| true))
+                // Where the machine's own keys are at fault, the next call asks for them anew.
+                got.inspect_err(|failed| {
+                    if failed.is_about_keys() {
+                        self.machine.discard(machine_id(&sts), |_| true);
+                    }
+                })
+            }
+            None if !instance_profile_arn.as_deref().is_none_or(|profile| holder.runs_as(profile)) => {
+                let profile = instance_profile_arn.as_deref().unwrap_or_default();
+                Err(Failed::Refused(format!(
+                    "{profile} is not this machine's own, and the provider's instance_profiles do not list it"
+                )))
             }
             _ => Ok(holder.keys),
         }

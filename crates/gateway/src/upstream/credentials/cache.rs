@@ -25,6 +25,8 @@ pub(super) struct Cache<V> {
 /// Whoever finds its value missing gets it while the others wait.
 struct Slot<V> {
     kept: Mutex<Option<Kept<V>>>,
+    /// The last failure, and how many there were: whoever waited for it takes it as its own.
+    failed: Mutex<(u64, Option<Failed>)>,
     getting: tokio::sync::Mutex<()>,
 }
 
@@ -64,15 +66,28 @@ impl<V: Clone> Cache<V> {
         if let Some(value) = slot.current() {
             return Ok(value);
         }
+        let failures = slot.failed.lock().0;
         let _getting = slot.getting.lock().await;
         if let Some(value) = slot.current() {
             return Ok(value);
         }
-        let kept = tokio::time::timeout(WITHIN, get).await.map_err(|_| {
-            Failed::TimedOut(format!("{source} did not answer within {} s", WITHIN.as_secs()))
-        })??;
-        *slot.kept.lock() = Some(kept.clone());
-        Ok(kept.value)
+        if let Some(failed) = slot.failed_since(failures) {
+            return Err(failed);
+        }
+        let got = tokio::time::timeout(WITHIN, get).await.unwrap_or_else(|_| {
+            Err(Failed::TimedOut(format!("{source} did not answer within {} s", WITHIN.as_secs())))
+        });
+        match got {
+            Ok(kept) => {
+                *slot.kept.lock() = Some(kept.clone());
+                Ok(kept.value)
+            }
+            Err(failed) => {
+                let mut last = slot.failed.lock();
+                *last = (last.0 + 1, Some(failed.clone()));
+                Err(failed)
+            }
+        }
     }
 
     /// Forgets the value that was refused, unless another took its place.
@@ -89,12 +104,24 @@ impl<V: Clone> Cache<V> {
         if slots.len() >= MAX_SLOTS {
             slots.clear();
         }
-        let empty = || Arc::new(Slot { kept: Mutex::new(None), getting: tokio::sync::Mutex::default() });
+        let empty = || {
+            Arc::new(Slot {
+                kept: Mutex::new(None),
+                failed: Mutex::default(),
+                getting: tokio::sync::Mutex::default(),
+            })
+        };
         Arc::clone(slots.entry(id).or_insert_with(empty))
     }
 }
 
 impl<V: Clone> Slot<V> {
+    /// The last failure, if there were more than `failures`.
+    fn failed_since(&self, failures: u64) -> Option<Failed> {
+        let last = self.failed.lock();
+        last.1.clone().filter(|_| last.0 != failures)
+    }
+
     fn current(&self) -> Option<V> {
         let kept = self.kept.lock();
         kept.as_ref().filter(|kept| clock::now_ms() < kept.good_until).map(|kept| kept.value.clone())

@@ -36,7 +36,7 @@ impl Keeper {
 }
 
 /// Why a request cannot be authorised.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Failed {
     /// The token endpoint refused our credentials, or the signature cannot be made: what is configured is wrong.
     Refused(String),
@@ -47,6 +47,13 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
+    /// Whether the keys that asked were refused, and not what was asked for: by the codes of AWS' token
+    /// service.
+    fn is_about_keys(&self) -> bool {
+        let codes = ["ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch"];
+        matches!(self, Self::Refused(reason) if codes.iter().any(|code| reason.contains(code)))
+    }
+
     fn context(self, what: &str) -> Self {
         match self {
             Self::Refused(reason) => Self::Refused(format!("{what}: {reason}")),
