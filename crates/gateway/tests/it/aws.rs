@@ -14,9 +14,8 @@ use tokio::net::TcpListener;
 use tollgate_gateway::{AwsEnvironment, GatewayConfig};
 
 use crate::raw::{Play, Raw};
-use crate::world::{Entity, Setup, World, world_with};
+use crate::world::{Entity, PROFILE, Setup, UNLISTED_PROFILE, World, world_with};
 
-const PROFILE: &str = "arn:aws:iam::1:instance-profile/p";
 const ROLE: &str = "arn:aws:iam::1:role/p";
 const SECRET: &str = "CANARY-secret";
 const BEDROCK: &str = "amazon-bedrock-profile";
@@ -264,6 +263,24 @@ async fn the_instance_comes_last_and_its_own_profile_needs_no_role() {
         },
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_profile_that_is_not_listed_is_used_by_its_own_machine_only() {
+    for (profile, status) in [(UNLISTED_PROFILE, 200), (PROFILE, 502)] {
+        let fake = Fake { profile, ..hour() };
+        machine(
+            fake,
+            |_| AwsEnvironment::default(),
+            async |world, fake| {
+                world.chat("e", &[Entity::new("amazon-bedrock-unlisted", "m")]);
+                let got = world.ask("e", false).await;
+                assert_eq!((got.status, fake.count("AssumeRole")), (status, 0), "{got:?}");
+                assert!(status == 200 || got.text.contains("instance_profiles"), "{got:?}");
+            },
+        )
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

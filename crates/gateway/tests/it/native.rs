@@ -93,6 +93,21 @@ async fn candidates_pass_whatever_is_in_them() {
 }
 
 #[tokio::test]
+async fn half_an_event_is_not_passed_on() {
+    for length in [30, EVENTS[2].len() - 3] {
+        world(async |world| {
+            let raw = Raw::start(world, Play::stream(&[EVENTS[0], &EVENTS[2][..length]])).await;
+            world.chat("e", &[Entity::new("google", "m").at(raw.url.clone())]);
+            let got = world.post(&format!("{STREAM}?alt=sse"), &said("hi")).await;
+            let told = got.text.strip_prefix(EVENTS[0]).unwrap();
+            let told: Value = serde_json::from_str(told.strip_prefix("data: ").unwrap()).unwrap();
+            assert!(told["error"]["message"].is_string(), "{got:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn without_alt_a_stream_is_one_array() {
     world(async |world| {
         let raw = Raw::start(world, Play::stream(&EVENTS)).await;

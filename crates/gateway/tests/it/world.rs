@@ -38,6 +38,10 @@ pub(crate) const CHAT: &str = "llm/v1/chat";
 pub(crate) const COMPLETIONS: &str = "llm/v1/completions";
 pub(crate) const EMBEDDINGS: &str = "llm/v1/embeddings";
 
+/// What `amazon-bedrock-profile` and `amazon-bedrock-unlisted` ask for.
+pub(crate) const PROFILE: &str = "arn:aws:iam::1:instance-profile/p";
+pub(crate) const UNLISTED_PROFILE: &str = "arn:aws:iam::2:instance-profile/p";
+
 /// `azure` is a kind of `openai`, and so is `azure-entra`, whose calls need a token first.
 pub(crate) const PROVIDERS: [&str; 10] = [
     "openai",
@@ -209,11 +213,8 @@ impl Entity {
                 json!({"aws_access_key_id": secret, "aws_secret_access_key": secret, "aws_region": "us-east-1",
                     "bedrock_provider": "amazon", "bedrock_runtime_endpoint": base}),
             ),
-            "amazon-bedrock-profile" => (
-                "amazon_bedrock_config",
-                json!({"instance_profile_arn": "arn:aws:iam::1:instance-profile/p", "aws_region": "us-east-1",
-                    "bedrock_provider": "amazon", "bedrock_runtime_endpoint": base}),
-            ),
+            "amazon-bedrock-profile" => ("amazon_bedrock_config", profile(base, PROFILE)),
+            "amazon-bedrock-unlisted" => ("amazon_bedrock_config", profile(base, UNLISTED_PROFILE)),
             "google" => ("google_config", json!({"google_api_key": secret, "google_api_base": base})),
             "google-cloud-vertex-ai" => {
                 let secret = if self.secret == "key" { "{{secrets/s/account}}".into() } else { secret };
@@ -236,7 +237,8 @@ impl Entity {
         };
         let provider = match self.provider {
             "azure" | "azure-entra" => "openai",
-            other => other.trim_end_matches("-profile"),
+            "amazon-bedrock-profile" | "amazon-bedrock-unlisted" => "amazon-bedrock",
+            other => other,
         };
         let mut entity = json!({"name": self.name, "external_model": {
             "name": self.model, "provider": provider, "task": task, field: block}});
@@ -248,6 +250,11 @@ impl Entity {
         }
         entity
     }
+}
+
+fn profile(base: &str, arn: &str) -> Value {
+    json!({"instance_profile_arn": arn, "aws_region": "us-east-1", "bedrock_provider": "amazon",
+        "bedrock_runtime_endpoint": base})
 }
 
 fn azure(base: &str, credentials: &Value) -> Value {
@@ -305,10 +312,9 @@ impl World {
         let entities: Vec<Value> = entities.iter().map(|e| e.json(task, &self.simulator)).collect();
         let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
         let authority = [("entra_authority".to_owned(), self.simulator.clone())];
-        let profile = "arn:aws:iam::1:instance-profile/p".to_owned();
         let sts = [
             ("sts_endpoint".to_owned(), self.sts_endpoint.clone()),
-            ("instance_profiles".to_owned(), profile),
+            ("instance_profiles".to_owned(), PROFILE.to_owned()),
         ];
         let providers = [
             ("openai".to_owned(), ProviderDefaults::new(authority)),
