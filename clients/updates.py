@@ -173,8 +173,8 @@ class Load:
 
 
 def slow(name):
-    """A model that answers after a second: all callers are in a call almost always, and changes come in the middle of it."""
-    return f"echo-{name};latency_ms=1000"
+    """A model that answers after half a second: all callers are in a call almost always, and changes come in the middle of it."""
+    return f"echo-{name};latency_ms=500"
 
 
 def change(turn, versions, keys, revisions):
@@ -222,7 +222,8 @@ def under_load():
         key = upstream["headers"]["authorization"].removeprefix("Bearer ")
         assert keys.had(key, start, end), f"{question}: its key was not the secret's value while it ran"
         seen.add(name)
-    assert len(load.answers) >= LOAD_THREADS and len(seen) > 10, (len(load.answers), seen)
+    # The callers begin together, so that a fast server is through its changes in a few of their rounds.
+    assert len(load.answers) >= LOAD_THREADS and len(seen) >= 5, (len(load.answers), seen)
 
 
 @check("a changed secret reaches the provider within a second")
