@@ -168,6 +168,20 @@ pub struct ToolCall {
     pub extra: Object,
 }
 
+impl ToolCall {
+    /// `arguments` spells a JSON object.
+    pub fn function(id: String, name: String, arguments: String) -> Self {
+        let function = FunctionCall { name, arguments, ..FunctionCall::default() };
+        Self { id, kind: function_kind(), function, extra: Object::new() }
+    }
+
+    /// The same where the arguments are a value; none at all is an empty object.
+    pub fn with_input(id: String, name: String, input: &Value) -> Self {
+        let arguments = if input.is_null() { "{}".to_owned() } else { input.to_string() };
+        Self::function(id, name, arguments)
+    }
+}
+
 fn function_kind() -> String {
     "function".to_owned()
 }
@@ -237,6 +251,13 @@ pub struct ChatChunk {
     pub usage: Option<Usage>,
     #[serde(flatten)]
     pub extra: Object,
+}
+
+impl ChatChunk {
+    pub fn of(id: &str, model: &str, choices: Vec<ChunkChoice>) -> Self {
+        let object = "chat.completion.chunk".to_owned();
+        Self { id: id.to_owned(), object, model: model.to_owned(), choices, ..Self::default() }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Converse reply to unified reply, and errors.
 
-use ::wire::chat::{ChatResponse, Choice, FunctionCall, Message, ToolCall};
+use ::wire::chat::{ChatResponse, Choice, Message, ToolCall};
 use ::wire::usage::Usage;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -78,13 +78,7 @@ fn thinking_block(thought: &Value) -> Option<Value> {
 
 fn tool_call(call: &Value) -> ToolCall {
     let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
-    let arguments = if call["input"].is_null() { "{}".to_owned() } else { call["input"].to_string() };
-    ToolCall {
-        id: text("toolUseId"),
-        kind: "function".to_owned(),
-        function: FunctionCall { name: text("name"), arguments, ..FunctionCall::default() },
-        ..ToolCall::default()
-    }
+    ToolCall::with_input(text("toolUseId"), text("name"), &call["input"])
 }
 
 /// `called` stands in for a stop reason that was not told.

@@ -130,7 +130,7 @@ fn read(data: &[u8]) -> Result<Parts, Malformed> {
 }
 
 fn chunk(choices: Vec<ChunkChoice>) -> ChatChunk {
-    ChatChunk { object: "chat.completion.chunk".to_owned(), choices, ..ChatChunk::default() }
+    ChatChunk::of("", "", choices)
 }
 
 fn push(delta: Delta, out: &mut Vec<ChatChunk>) {

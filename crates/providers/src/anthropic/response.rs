@@ -1,6 +1,6 @@
 //! Messages reply to unified reply.
 
-use ::wire::chat::{ChatResponse, Choice, FunctionCall, Message, ToolCall};
+use ::wire::chat::{ChatResponse, Choice, Message, ToolCall};
 use ::wire::usage::{CompletionDetails, Usage};
 use serde_json::Value;
 
@@ -45,13 +45,7 @@ fn message(content: Vec<Value>) -> Message {
 
 fn tool_call(block: &Value) -> ToolCall {
     let text = |key: &str| block[key].as_str().unwrap_or_default().to_owned();
-    let arguments = if block["input"].is_null() { "{}".to_owned() } else { block["input"].to_string() };
-    ToolCall {
-        id: text("id"),
-        kind: "function".to_owned(),
-        function: FunctionCall { name: text("name"), arguments, ..FunctionCall::default() },
-        ..ToolCall::default()
-    }
+    ToolCall::with_input(text("id"), text("name"), &block["input"])
 }
 
 /// `called` stands in for a stop reason that was not told.

@@ -77,13 +77,7 @@ fn is_noise(name: &str, data: &[u8]) -> bool {
 
 impl MessagesStream {
     fn chunk(&self, choices: Vec<ChunkChoice>) -> ChatChunk {
-        ChatChunk {
-            id: self.id.clone(),
-            object: "chat.completion.chunk".to_owned(),
-            model: self.model.clone(),
-            choices,
-            ..ChatChunk::default()
-        }
+        ChatChunk::of(&self.id, &self.model, choices)
     }
 
     fn push(&self, delta: Delta, out: &mut Vec<ChatChunk>) {

@@ -1,6 +1,6 @@
 //! `/v2/chat`'s reply to the unified one.
 
-use ::wire::chat::{ChatResponse, Choice, Content, FunctionCall, Message, ToolCall};
+use ::wire::chat::{ChatResponse, Choice, Content, Message, ToolCall};
 use ::wire::usage::{PromptDetails, Usage};
 use serde_json::Value;
 
@@ -45,16 +45,8 @@ fn tool_call(call: &Value) -> ToolCall {
     let function = &call["function"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let arguments = Some(text(&function["arguments"])).filter(|arguments| !arguments.is_empty());
-    ToolCall {
-        id: text(&call["id"]),
-        kind: "function".to_owned(),
-        function: FunctionCall {
-            name: text(&function["name"]),
-            arguments: arguments.unwrap_or_else(|| "{}".to_owned()),
-            ..FunctionCall::default()
-        },
-        ..ToolCall::default()
-    }
+    let arguments = arguments.unwrap_or_else(|| "{}".to_owned());
+    ToolCall::function(text(&call["id"]), text(&function["name"]), arguments)
 }
 
 /// `called` stands in for a reason that was not told.

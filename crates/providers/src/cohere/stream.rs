@@ -74,8 +74,7 @@ fn text(value: &Value) -> String {
 
 impl EventStream {
     fn chunk(&self, choices: Vec<ChunkChoice>) -> ChatChunk {
-        let object = "chat.completion.chunk".to_owned();
-        ChatChunk { id: self.id.clone(), object, choices, ..ChatChunk::default() }
+        ChatChunk::of(&self.id, "", choices)
     }
 
     fn push(&self, delta: Delta, out: &mut Vec<ChatChunk>) {

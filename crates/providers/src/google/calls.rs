@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use ::wire::chat::{FunctionCall, ToolCall};
+use ::wire::chat::ToolCall;
 use serde_json::Value;
 
 use super::wire::Call;
@@ -35,12 +35,7 @@ pub(super) fn tool_call(call: Call, signature: Option<&str>, response_id: &str, 
             other => other,
         }));
     }
-    ToolCall {
-        id,
-        kind: "function".to_owned(),
-        function: FunctionCall { name, arguments, ..FunctionCall::default() },
-        ..ToolCall::default()
-    }
+    ToolCall::function(id, name, arguments)
 }
 
 /// The id without its signature.

@@ -88,13 +88,7 @@ impl ChatStream for GeminiStream {
 
 impl GeminiStream {
     fn chunk(&self, choices: Vec<ChunkChoice>) -> ChatChunk {
-        ChatChunk {
-            id: self.id.clone(),
-            object: "chat.completion.chunk".to_owned(),
-            model: self.model.clone(),
-            choices,
-            ..ChatChunk::default()
-        }
+        ChatChunk::of(&self.id, &self.model, choices)
     }
 
     fn push(&self, index: u64, delta: Delta, out: &mut Vec<ChatChunk>) {

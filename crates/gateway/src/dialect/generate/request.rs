@@ -5,9 +5,7 @@ use std::collections::VecDeque;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::Object;
-use wire::chat::{
-    ChatRequest, Content, FunctionCall, FunctionSpec, ImageUrl, Message, OneOrMany, Part, Tool, ToolCall,
-};
+use wire::chat::{ChatRequest, Content, FunctionSpec, ImageUrl, Message, OneOrMany, Part, Tool, ToolCall};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
@@ -203,8 +201,7 @@ impl Turns {
         self.waiting.push_back((name.clone(), id.clone()));
         let arguments =
             call.get("args").filter(|args| args.is_object()).map_or("{}".to_owned(), Value::to_string);
-        let function = FunctionCall { name, arguments, ..FunctionCall::default() };
-        ToolCall { id, kind: "function".to_owned(), function, ..ToolCall::default() }
+        ToolCall::function(id, name, arguments)
     }
 
     /// Results come before what the user says beside them.

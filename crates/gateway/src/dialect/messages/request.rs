@@ -3,9 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::Object;
-use wire::chat::{
-    ChatRequest, Content, FunctionCall, FunctionSpec, ImageUrl, Message, OneOrMany, Part, Tool, ToolCall,
-};
+use wire::chat::{ChatRequest, Content, FunctionSpec, ImageUrl, Message, OneOrMany, Part, Tool, ToolCall};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
@@ -190,13 +188,7 @@ fn assistant(blocks: Vec<Value>) -> Message {
 
 fn tool_call(block: &Value) -> ToolCall {
     let text = |key: &str| block[key].as_str().unwrap_or_default().to_owned();
-    let arguments = if block["input"].is_null() { "{}".to_owned() } else { block["input"].to_string() };
-    ToolCall {
-        id: text("id"),
-        kind: "function".to_owned(),
-        function: FunctionCall { name: text("name"), arguments, ..FunctionCall::default() },
-        ..ToolCall::default()
-    }
+    ToolCall::with_input(text("id"), text("name"), &block["input"])
 }
 
 /// A block as a part; blocks that have no counterpart are carried as they are.

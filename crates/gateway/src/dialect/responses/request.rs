@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::Object;
-use wire::chat::{ChatRequest, Content, FunctionCall, ImageUrl, Message, Part, ToolCall};
+use wire::chat::{ChatRequest, Content, ImageUrl, Message, Part, ToolCall};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
@@ -203,8 +203,7 @@ impl Items {
     }
 
     fn call(&mut self, id: String, name: String, arguments: String) {
-        let function = FunctionCall { name, arguments, ..FunctionCall::default() };
-        let call = ToolCall { id, kind: "function".to_owned(), function, ..ToolCall::default() };
+        let call = ToolCall::function(id, name, arguments);
         self.assistant().tool_calls.get_or_insert_default().push(call);
     }
 
