@@ -16,7 +16,7 @@ use axum::extract::FromRequestParts;
 use axum::extract::Path;
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, on, post};
 use http::{Method, Request, StatusCode};
 use providers::Task;
 
@@ -92,12 +92,18 @@ pub fn routes() -> impl Iterator<Item = &'static QueryRoute> {
     FAMILIES.into_iter().flatten()
 }
 
+/// The path of an endpoint whose name is the beginning of `…/responses/{id}`, which the router would prefer.
+const SHADOWED: &str = "/serving-endpoints/responses/invocations";
+
 /// All data-plane routes.
 pub fn router(gateway: Gateway) -> Router {
     let mut router = Router::new();
     for route in routes() {
         if let Ok(method) = MethodFilter::try_from(route.method.clone()) {
             router = router.route(route.path, on(method, Answering(route)));
+        }
+        if let Answers::Named(_) = route.answers {
+            router = router.route(SHADOWED, post(Answering(route)));
         }
     }
     router.with_state(gateway)
@@ -137,6 +143,9 @@ async fn answer(route: &'static QueryRoute, gateway: Gateway, request: Request<B
 
 /// The last parameter of the path. Escapes that are no UTF-8 name nothing.
 async fn parameter(request: Request<Body>) -> (String, Request<Body>) {
+    if request.uri().path() == SHADOWED {
+        return ("responses".to_owned(), request);
+    }
     let (mut parts, body) = request.into_parts();
     let read = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, &()).await;
     let last = read.ok().and_then(|Path(mut all)| all.pop()).map(|(_, value)| value);

@@ -506,3 +506,16 @@ async fn a_token_may_come_in_the_surface_s_own_header() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_endpoint_may_have_a_name_that_other_paths_begin_with() {
+    world(async |world| {
+        for name in ["responses", "chat", "completions", "embeddings", "models"] {
+            world.chat(name, &[Entity::new("openai", "m")]);
+            let body = json!({"messages": [{"role": "user", "content": "hi"}]});
+            let got = world.post(&format!("/serving-endpoints/{name}/invocations"), &body).await;
+            assert_eq!(got.status, 200, "{name}: {got:?}");
+        }
+    })
+    .await;
+}
