@@ -191,8 +191,8 @@ pub(super) async fn make_home(tx: &mut Transaction<'static, Sqlite>, id: &str, n
     Ok(())
 }
 
-/// Moves the home of somebody who is deleted to where administrators alone get: who has the name next
-/// starts with an empty one.
+/// Moves the home of somebody who is deleted out of the folder of homes, to where administrators alone get:
+/// no name that somebody is given later, not even one made to fit, brings it back.
 pub(super) async fn put_home_aside(
     tx: &mut Transaction<'static, Sqlite>,
     id: &str,
@@ -204,10 +204,14 @@ pub(super) async fn put_home_aside(
     for sql in [
         "DELETE FROM workspace_grants WHERE object_id IN (SELECT id FROM workspace_objects \
          WHERE path = '/Users/' || $2 OR path > '/Users/' || $2 || '/' AND path < '/Users/' || $2 || '0')",
-        "UPDATE workspace_objects SET parent = '/Users/' || $2 || '-backup-' || $1 || \
+        "INSERT INTO workspace_objects (id, path, parent, kind, language, size, created_at, modified_at) \
+         SELECT CAST((random() & 0x7ffffffffffff) | 0x8000000000000 AS TEXT), '/Deleted', '/', 'DIRECTORY', '', 0, created_at, created_at \
+         FROM workspace_objects WHERE path = '/Users/' || $2 ON CONFLICT DO NOTHING",
+        "UPDATE workspace_objects SET parent = '/Deleted' WHERE path = '/Users/' || $2",
+        "UPDATE workspace_objects SET parent = '/Deleted/' || $2 || '-' || $1 || \
          substr(parent, length('/Users/' || $2) + 1) \
          WHERE path > '/Users/' || $2 || '/' AND path < '/Users/' || $2 || '0'",
-        "UPDATE workspace_objects SET path = '/Users/' || $2 || '-backup-' || $1 || \
+        "UPDATE workspace_objects SET path = '/Deleted/' || $2 || '-' || $1 || \
          substr(path, length('/Users/' || $2) + 1) \
          WHERE path = '/Users/' || $2 OR path > '/Users/' || $2 || '/' AND path < '/Users/' || $2 || '0'",
     ] {

@@ -84,8 +84,13 @@ async fn everybody_has_a_home_and_the_next_of_the_name_finds_it_empty() {
         store.make_directories("/Users/ann/x").await.unwrap();
         store.write_object(file("/Users/ann/x/f", b"mine", false)).await.unwrap();
         assert!(store.delete_principal(&first).await.unwrap());
-        let aside = format!("/Users/ann-backup-{first}");
-        assert_eq!(paths(store, "/Users").await, [aside.as_str(), "/Users/anna"]);
+        let aside = format!("/Deleted/ann-{first}");
+        assert_eq!(paths(store, "/Users").await, ["/Users/anna"]);
+        assert_eq!(paths(store, "/Deleted").await, [aside.as_str()]);
+        assert!(paths(store, "/").await.contains(&"/Deleted".to_owned()));
+        // Nor does who is named to fit: it is no home of anybody's.
+        store.ensure_user(&format!("ann-{first}"), &[]).await.unwrap();
+        assert!(paths(store, &format!("/Users/ann-{first}")).await.is_empty());
         store.create_principal(&ann).await.unwrap();
         assert!(paths(store, "/Users/ann").await.is_empty());
         assert_eq!(paths(store, &aside).await, [format!("{aside}/x")]);
