@@ -5,18 +5,24 @@
 //! at all: a failure leaves `UPDATE_FAILED`, the reason, and the old config serving.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use policy::endpoint::{Compiled, Normalized, compile, normalize};
 use policy::{Endpoint, Principal};
+use serde_json::Value;
 use store::model::EndpointRecord;
 use store::{PendingUpdate, UpdateStatus};
 use wire::endpoint::EndpointConfig;
 use wire::error::{ApiError, ErrorCode};
 
 use crate::credentials::{self, Plaintexts};
+use crate::endpoints::ai_gateway;
 use crate::publish::meta;
 use crate::reply::Failure;
 use crate::{Control, clock, refresh};
+
+/// Between two attempts to write an outcome.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a config comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,12 +121,14 @@ pub(crate) async fn start(
     control: &Control,
     record: &mut EndpointRecord,
     candidate: Candidate,
+    auto_capture_config: Option<Value>,
     author: &str,
 ) -> Result<(), Failure> {
     let pending = PendingUpdate {
         id: uuid::Uuid::new_v4().simple().to_string(),
         status: UpdateStatus::InProgress,
         config: candidate.config.clone(),
+        auto_capture_config,
         author: author.to_owned(),
         started_at: clock::now_ms(),
         reason: String::new(),
@@ -130,11 +138,24 @@ pub(crate) async fn start(
     let (task_control, id) = (control.clone(), record.id.clone());
     control.inner.jobs.spawn(async move {
         let result = candidate.probe(&task_control).await;
-        if let Err(failure) = finish(&task_control, &id, &pending, result).await {
-            tracing::error!(endpoint_id = id, error = %failure.0, "the outcome of an update could not be written");
-        }
+        settle(&task_control, &id, &pending, &result).await;
     });
     Ok(())
+}
+
+/// Writes the outcome down, however often the store fails: an update that stays running blocks the next.
+/// When the server stops first, the next start fails the update.
+async fn settle(control: &Control, id: &str, pending: &PendingUpdate, result: &Result<(), String>) {
+    let mut told = false;
+    while let Err(failure) = finish(control, id, pending, result).await {
+        if !std::mem::replace(&mut told, true) {
+            tracing::error!(endpoint_id = id, error = %failure.0, "the outcome of an update cannot be written yet");
+        }
+        if control.inner.jobs.is_closed() {
+            return;
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
 }
 
 /// Applies or fails the update that `pending` began, unless it was cancelled or its endpoint deleted.
@@ -142,14 +163,19 @@ async fn finish(
     control: &Control,
     id: &str,
     pending: &PendingUpdate,
-    result: Result<(), String>,
+    result: &Result<(), String>,
 ) -> Result<(), Failure> {
     let _writing = control.inner.writing.lock().await;
     let found = control.store().endpoints().await?.into_iter().find(|e| e.id == id);
     let Some(mut record) = found.filter(|r| r.document.update.as_ref() == Some(pending)) else {
         return Ok(());
     };
-    match result {
+    // The block may have been changed meanwhile, so that the table can no longer be.
+    let captured = result.clone().and_then(|()| match pending.auto_capture_config.clone() {
+        Some(asked) => ai_gateway::capture(&mut record.document.ai_gateway, asked).map_err(|e| e.message),
+        None => Ok(()),
+    });
+    match captured {
         Ok(()) => apply(control, &mut record, pending.config.clone(), &pending.author).await,
         Err(reason) => end(control, &mut record, UpdateStatus::Failed, reason).await,
     }

@@ -37,6 +37,9 @@ pub struct PendingUpdate {
     pub id: String,
     pub status: UpdateStatus,
     pub config: EndpointConfig,
+    /// The inference table in its older form, where the update brings one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_capture_config: Option<Value>,
     pub author: String,
     /// Milliseconds since the epoch.
     pub started_at: i64,

@@ -13,7 +13,7 @@ use journal::RequestId;
 use journal::audit::{AuditPhase, AuditRecord, Peer};
 use policy::Principal;
 use providers::SecretRef;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::access::Route;
 use crate::{Control, workspace};
@@ -22,6 +22,10 @@ pub(crate) use subject::Subject;
 
 /// Longest text that is kept of a body.
 const MAX_TEXT: usize = 64 << 10;
+
+/// Parameters of a query that name what a read is on, and how many characters are kept of each.
+const NAMES: [&str; 4] = ["scope", "key", "principal", "path"];
+const MAX_NAME: usize = 2048;
 
 const ELIDED: &str = "[elided]";
 
@@ -63,7 +67,7 @@ impl Trail {
             method: route.method.clone(),
             route: route.path,
             path: parts.uri.path().to_owned(),
-            request: String::new(),
+            request: asked_of(parts),
         }
     }
 
@@ -73,14 +77,16 @@ impl Trail {
 
     pub(crate) fn body(&mut self, body: &[u8]) {
         // A file is not copied into the audit trail: the path says which it is.
-        if self.changes() && !workspace::takes_a_file(self.route) {
+        if self.method != Method::GET && !workspace::takes_a_file(self.route) {
             self.request = self.text(body);
         }
     }
 
-    /// Whether the call changes something, or gives out a secret.
+    /// Whether the call changes something, or gives out a secret or a file, which may hold some.
     pub(crate) fn changes(&self) -> bool {
-        self.method != Method::GET || self.route == "/api/2.0/secrets/get"
+        self.method != Method::GET
+            || self.route == "/api/2.0/secrets/get"
+            || workspace::gives_a_file(self.route)
     }
 
     pub(crate) fn allowed(&self, control: &Control, before: Option<Value>) {
@@ -97,6 +103,7 @@ impl Trail {
     /// `after` is the object as it is now; where there is none, the answer says what became of the call.
     pub(crate) fn done(&self, control: &Control, status: u16, after: Option<Value>, answer: &[u8]) {
         if self.changes() {
+            let answer = if workspace::gives_a_file(self.route) { &[] } else { answer };
             let after = after.map_or_else(|| self.text(answer), |value| bounded(value, self.shown()));
             self.write(control, AuditPhase::Done { status, after });
         } else if status == 403 {
@@ -127,6 +134,19 @@ impl Trail {
             request: self.request.clone(),
         });
     }
+}
+
+/// What a read names in its query, as a body would name it.
+fn asked_of(parts: &Parts) -> String {
+    if parts.method != Method::GET {
+        return String::new();
+    }
+    let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let named: Map<String, Value> = query
+        .filter(|(name, _)| NAMES.contains(&name.as_ref()))
+        .map(|(name, value)| (name.into_owned(), value.chars().take(MAX_NAME).collect::<String>().into()))
+        .collect();
+    if named.is_empty() { String::new() } else { Value::Object(named).to_string() }
 }
 
 /// A body as JSON text without its secrets; what is no JSON is not kept, it could be anything.

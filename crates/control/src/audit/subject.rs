@@ -9,7 +9,7 @@ use crate::access::Route;
 use crate::people::People;
 use crate::reply::Failure;
 use crate::request::Call;
-use crate::{endpoints, oauth, scim, token_management};
+use crate::{endpoints, oauth, scim, token_management, workspace};
 
 /// One object that a call names, in its path, its body or its query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub(crate) enum Subject {
         principal: String,
         id: String,
     },
+    /// What is at a path of the workspace.
+    File(String),
+    FolderById(String),
 }
 
 /// What bodies name objects by. Not `Debug`: bodies hold secrets too.
@@ -48,6 +51,8 @@ struct Named {
     principal: String,
     #[serde(default)]
     token_id: String,
+    #[serde(default)]
+    path: String,
 }
 
 impl Named {
@@ -56,7 +61,13 @@ impl Named {
             return call.json().unwrap_or_default();
         }
         let query = |name| call.query(name).unwrap_or_default().to_owned();
-        Self { scope: query("scope"), key: query("key"), principal: query("principal"), ..Self::default() }
+        Self {
+            scope: query("scope"),
+            key: query("key"),
+            principal: query("principal"),
+            path: query("path"),
+            ..Self::default()
+        }
     }
 }
 
@@ -80,7 +91,17 @@ impl Subject {
                 _ => Self::Unnamed,
             };
         }
+        if let Some(rest) = rest("/api/2.0/workspace") {
+            // The longer path has the file's in itself.
+            let asked = if rest.starts_with("-files/") {
+                format!("/{}", path("path"))
+            } else {
+                Named::read(route, call).path
+            };
+            return workspace::stored_path(&asked).map_or(Self::Unnamed, Self::File);
+        }
         match route.path {
+            at if at.starts_with("/api/2.0/permissions/directories/{id}") => Self::FolderById(path("id")),
             "/api/2.0/token/delete" => Self::Token(Named::read(route, call).token_id),
             at if at.ends_with("/{token_id}") => Self::Token(path("token_id")),
             at if at.ends_with("/{secret_id}") => {
@@ -122,6 +143,8 @@ impl Subject {
                 scim::audited(&People::load(store).await?, id)?
             }
             Self::Token(id) => token_management::audited(store, id).await?,
+            Self::File(path) => workspace::audited(store, path).await?,
+            Self::FolderById(id) => workspace::audited_folder(store, id).await?,
             Self::ClientSecret { principal, id } => oauth::secrets::audited(store, principal, id).await?,
         })
     }

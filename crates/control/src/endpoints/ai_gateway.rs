@@ -78,7 +78,7 @@ pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
 }
 
 /// The legacy `auto_capture_config`: it is the inference table under another name.
-pub(super) fn capture(block: &mut Option<AiGateway>, capture: Value) -> Result<(), ApiError> {
+pub(crate) fn capture(block: &mut Option<AiGateway>, capture: Value) -> Result<(), ApiError> {
     check_table("config.auto_capture_config", Some(&capture))?;
     let table = TABLE_FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), capture.get(name)?.clone())));
     let next = AiGateway {
@@ -112,7 +112,8 @@ fn check_table(path: &str, table: Option<&Value>) -> Result<(), ApiError> {
 }
 
 /// While rows are written to a table it cannot be another: it is disabled first.
-fn check_table_stays(before: Option<&AiGateway>, after: &AiGateway) -> Result<(), ApiError> {
+/// An enabled inference table keeps its name: errors with 400 where `after` gives it another.
+pub(super) fn check_table_stays(before: Option<&AiGateway>, after: &AiGateway) -> Result<(), ApiError> {
     let enabled = |table: &&Value| table.get("enabled") == Some(&Value::Bool(true));
     let before = before.and_then(|block| block.inference_table_config.as_ref()).filter(enabled);
     let (Some(before), Some(after)) = (before, after.inference_table_config.as_ref().filter(enabled)) else {

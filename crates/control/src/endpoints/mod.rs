@@ -1,6 +1,6 @@
 //! `/api/2.0/serving-endpoints`. One file per action; the parent only lists them.
 
-mod ai_gateway;
+pub(crate) mod ai_gateway;
 mod change;
 mod create;
 mod export;

@@ -7,7 +7,7 @@ use store::UpdateStatus;
 use store::model::{EndpointRecord, RevisionRecord};
 use wire::error::{ApiError, ErrorCode};
 
-use super::view;
+use super::{ai_gateway, view};
 use crate::access::no_such_endpoint;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
@@ -61,6 +61,9 @@ pub(super) async fn rollback(call: Call) -> Result<Reply, Failure> {
     let mut record = record(&call).await?;
     update::refuse_second(&record)?;
     let target = find(&call, &record, revision).await?.document;
+    if let Some(block) = &target.ai_gateway {
+        ai_gateway::check_table_stays(record.document.ai_gateway.as_ref(), block)?;
+    }
     record.document.ai_gateway = target.ai_gateway;
     if target.config == record.document.config {
         record.updated_at = clock::now_ms();

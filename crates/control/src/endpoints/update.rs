@@ -17,14 +17,17 @@ pub(super) async fn config(call: Call) -> Result<Reply, Failure> {
     let _writing = control.inner.writing.lock().await;
     let mut record = control.store().endpoint(name).await?.ok_or_else(|| no_such_endpoint(name))?;
     update::refuse_second(&record)?;
-    if let Some(capture) = capture {
-        ai_gateway::capture(&mut record.document.ai_gateway, capture)?;
+    // In a copy first: with `validate` the table is what it was until the update is done.
+    let mut block = record.document.ai_gateway.clone();
+    if let Some(capture) = &capture {
+        ai_gateway::capture(&mut block, capture.clone())?;
     }
     let candidate = update::check(control, caller, config, &record, Origin::Caller).await?;
     candidate.save_credentials(control).await?;
     if validate {
-        update::start(control, &mut record, candidate, &caller.name).await?;
+        update::start(control, &mut record, candidate, capture, &caller.name).await?;
     } else {
+        record.document.ai_gateway = block;
         update::apply(control, &mut record, candidate.config, &caller.name).await?;
     }
     Reply::json(&view::detailed(&record, caller))

@@ -13,6 +13,9 @@ use super::reach::looked_at;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
+pub(super) const EXPORT: &str = "/api/2.0/workspace/export";
+pub(super) const EXPORT_FILE: &str = "/api/2.0/workspace-files/{*path}";
+
 pub(super) async fn export(call: Call) -> Result<Reply, Failure> {
     let path = looked_at(&call, call.query("path")?).await?;
     let format = call.queries().get("format").map_or("", String::as_str);

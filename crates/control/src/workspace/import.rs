@@ -14,6 +14,7 @@ use super::reach::{Level, require};
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
+pub(super) const IMPORT: &str = "/api/2.0/workspace/import";
 pub(super) const IMPORT_FILE: &str = "/api/2.0/workspace-files/import-file/{*path}";
 
 /// Databricks' limit for what comes and goes in one call.

@@ -10,8 +10,12 @@ mod reach;
 mod status;
 
 use http::Method;
+use serde_json::{Value, json};
+use store::Store;
+use store::model::ObjectRecord;
 
 use crate::access::{Needs, Route};
+use crate::reply::Failure;
 
 pub(crate) const ROUTES: &[Route] = &[
     Route {
@@ -40,7 +44,7 @@ pub(crate) const ROUTES: &[Route] = &[
     },
     Route {
         method: Method::POST,
-        path: "/api/2.0/workspace/import",
+        path: import::IMPORT,
         needs: Needs::Folder,
         handler: |call| Box::pin(import::import(call)),
     },
@@ -52,13 +56,13 @@ pub(crate) const ROUTES: &[Route] = &[
     },
     Route {
         method: Method::GET,
-        path: "/api/2.0/workspace/export",
+        path: export::EXPORT,
         needs: Needs::Folder,
         handler: |call| Box::pin(export::export(call)),
     },
     Route {
         method: Method::GET,
-        path: "/api/2.0/workspace-files/{*path}",
+        path: export::EXPORT_FILE,
         needs: Needs::Folder,
         handler: |call| Box::pin(export::export_file(call)),
     },
@@ -93,7 +97,7 @@ pub(crate) fn longest_body(path: &str) -> Option<usize> {
     match path {
         import::IMPORT_FILE => Some(import::MAX_FILE),
         // In base64, and with room for the other fields.
-        "/api/2.0/workspace/import" => Some(import::MAX_FILE / 3 * 4 + (64 << 10)),
+        import::IMPORT => Some(import::MAX_FILE / 3 * 4 + (64 << 10)),
         _ => None,
     }
 }
@@ -101,4 +105,41 @@ pub(crate) fn longest_body(path: &str) -> Option<usize> {
 /// Whether the body of a call is a file and nothing else.
 pub(crate) fn takes_a_file(path: &str) -> bool {
     path == import::IMPORT_FILE
+}
+
+/// Whether the answer of a call is a file, or has one in it.
+pub(crate) fn gives_a_file(path: &str) -> bool {
+    matches!(path, export::EXPORT | export::EXPORT_FILE)
+}
+
+/// The path as it is stored, of a call's subject; `None` where it is no path.
+pub(crate) fn stored_path(asked: &str) -> Option<String> {
+    path::WorkspacePath::parse(asked).ok().map(|path| path.as_str().to_owned())
+}
+
+/// What is at a path and who may do what with it, for the audit trail: no content.
+pub(crate) async fn audited(store: &dyn Store, path: &str) -> Result<Option<Value>, Failure> {
+    match store.workspace_object(path).await? {
+        Some(object) => shown(store, &object).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same of a folder by its id.
+pub(crate) async fn audited_folder(store: &dyn Store, id: &str) -> Result<Option<Value>, Failure> {
+    match store.workspace_object_of(id).await? {
+        Some(object) => shown(store, &object).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn shown(store: &dyn Store, object: &ObjectRecord) -> Result<Value, Failure> {
+    let grants = store.folder_grants(&object.path).await?;
+    let own = grants.iter().filter(|(id, _)| *id == object.id);
+    let grants: Vec<Value> =
+        own.map(|(_, grant)| json!({"grantee": grant.grantee, "permission_level": grant.level})).collect();
+    Ok(
+        json!({"path": object.path, "object_type": object.kind.as_str(), "object_id": object.id, "size": object.size,
+        "modified_at": object.modified_at, "grants": grants}),
+    )
 }

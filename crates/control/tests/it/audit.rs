@@ -1,5 +1,7 @@
 //! Which calls leave a record, and when.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use journal::audit::AuditPhase;
 use serde_json::{Value, json};
 
@@ -33,6 +35,14 @@ async fn a_refused_read_is_recorded_wherever_it_is_refused_and_others_are_not() 
         "{records:?}"
     );
     assert_eq!(records[0].principal.as_deref(), Some(name.as_str()));
+    assert_eq!(records[0].request, r#"{"scope":"s"}"#);
+    world
+        .call(&robot, "GET", "/api/2.0/workspace/export?path=/Users/admin/x&format=AUTO", Value::Null)
+        .await
+        .is(403);
+    let records = world.audit.take();
+    assert_eq!(records.last().unwrap().request, r#"{"path":"/Users/admin/x"}"#);
+    assert!(matches!(records.last().unwrap().phase, AuditPhase::Done { status: 403, .. }), "{records:?}");
     world.act("GET", "/api/2.0/secrets/list?scope=s", Value::Null).await.is(200);
     assert!(world.audit.take().is_empty());
 }
@@ -153,4 +163,39 @@ async fn what_a_scope_refuses_is_recorded_as_refused_and_not_as_allowed() {
         "{records:?}"
     );
     assert!(records[0].request.contains("\"s\"") && !records[0].request.contains("\"v\""), "{records:?}");
+}
+
+#[tokio::test]
+async fn files_and_folders_are_shown_before_and_after_without_what_is_in_them() {
+    let world = World::new().await;
+    let at = |path: &str| format!("/api/2.0/workspace/{path}");
+    let (before, after) =
+        seen(&world, "POST", &at("mkdirs"), json!({"path": "/Workspace/Users/admin/b"})).await;
+    assert!(before.is_null() && after["path"] == "/Users/admin/b", "{after}");
+    let id = text(&after, "object_id");
+    let content = STANDARD.encode(r#"{"x": "hush-hush", "path": "/"}"#);
+    let file =
+        json!({"path": "/Users/admin/b/state", "format": "AUTO", "content": content, "overwrite": true});
+    let (before, after) = seen(&world, "POST", &at("import"), file.clone()).await;
+    assert!(before.is_null() && after["size"] == 31, "{after}");
+    let (before, _) = seen(&world, "POST", &at("import"), file).await;
+    assert_eq!(before["size"], 31);
+    // Who takes a file away is recorded, and what, but not its content.
+    for path in [
+        at("export?path=/Users/admin/b/state&direct_download=true"),
+        at("export?path=/Users/admin/b/state"),
+        "/api/2.0/workspace-files/Workspace%2FUsers%2Fadmin%2Fb%2Fstate".to_owned(),
+    ] {
+        let (before, after) = seen(&world, "GET", &path, Value::Null).await;
+        assert_eq!((&before, &before["path"]), (&after, &json!("/Users/admin/b/state")), "{path}");
+        assert!(!after.to_string().contains("hush"), "{path}: {after}");
+    }
+    let permissions = format!("/api/2.0/permissions/directories/{id}");
+    let body = json!({"access_control_list": [{"group_name": "users", "permission_level": "CAN_READ"}]});
+    let (before, after) = seen(&world, "PUT", &permissions, body).await;
+    let grant = json!([{"grantee": "users", "permission_level": "CAN_READ"}]);
+    assert_eq!((&before["grants"], &after["grants"]), (&json!([]), &grant));
+    let gone = json!({"path": "/Users/admin/b", "recursive": true});
+    let (before, after) = seen(&world, "POST", &at("delete"), gone).await;
+    assert_eq!((&before["grants"], &after), (&grant, &json!({})));
 }

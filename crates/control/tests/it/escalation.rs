@@ -42,6 +42,11 @@ enum Attempt {
     CreateEndpoint {
         reference: usize,
     },
+    /// What moves, makes or gives away in the workspace.
+    Folder {
+        how: usize,
+        at: usize,
+    },
     Login {
         target: usize,
     },
@@ -68,6 +73,7 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
         1 => (0..3usize).prop_map(|to| Attempt::ScopeAcl { to }),
         1 => (0..2usize).prop_map(|reference| Attempt::CreateEndpoint { reference }),
         1 => (0..5usize).prop_map(|target| Attempt::Login { target }),
+        3 => (0..4usize, 0..4usize).prop_map(|(how, at)| Attempt::Folder { how, at }),
         8 => (0..1000usize, 0..5usize).prop_map(|(at, target)| Attempt::Route { at, target }),
     ];
     prop::collection::vec(one, 1..12)
@@ -80,6 +86,8 @@ struct Field {
     ids: [String; 5],
     application_id: String,
     endpoint: String,
+    /// Of the administrator's home: one that the robot may write in, and one that it has nothing on.
+    folders: [String; 2],
     tokens: Vec<String>,
 }
 
@@ -93,6 +101,10 @@ struct Powers {
     reads_secret: bool,
     /// Who may do what with the scope can be read, and so changed.
     manages_scope: bool,
+    /// The administrator's file can be read.
+    reads_file: bool,
+    /// Who may do what with the folder it is in can be read, and so changed.
+    manages_folder: bool,
 }
 
 impl Powers {
@@ -103,6 +115,8 @@ impl Powers {
             || self.levels.iter().any(level)
             || (self.reads_secret && !before.reads_secret)
             || (self.manages_scope && !before.manages_scope)
+            || (self.reads_file && !before.reads_file)
+            || (self.manages_folder && !before.manages_folder)
     }
 }
 
@@ -122,24 +136,43 @@ async fn field(level: Level) -> Field {
     let admin = text(&world.scim("GET", "/Me", Value::Null).await.is(200), "id");
     let admins = world.group_id("admins").await;
     let ids = [robot, admin, admins, dev, "4711".to_owned()];
-    Field { world, ids, application_id, endpoint, tokens: vec![token] }
+    let folders = folders(&world).await;
+    Field { world, ids, application_id, endpoint, folders, tokens: vec![token] }
+}
+
+async fn folders(world: &World) -> [String; 2] {
+    let mut ids = Vec::new();
+    for name in ["given", "hidden"] {
+        let path = format!("/Users/admin/{name}");
+        world.act("POST", "/api/2.0/workspace/mkdirs", json!({"path": path})).await.is(200);
+        let file = json!({"path": format!("{path}/f"), "format": "AUTO", "content": "eA=="});
+        world.act("POST", "/api/2.0/workspace/import", file).await.is(200);
+        let status = format!("/api/2.0/workspace/get-status?path={path}");
+        ids.push(text(&world.act("GET", &status, Value::Null).await.is(200), "resource_id"));
+    }
+    let grants = json!({"access_control_list": [{"group_name": "dev", "permission_level": "CAN_EDIT"}]});
+    world.act("PUT", &format!("/api/2.0/permissions/directories/{}", ids[0]), grants).await.is(200);
+    ids.try_into().unwrap()
 }
 
 impl Field {
     async fn powers(&self) -> Vec<Powers> {
         let mut out = Vec::new();
+        let folders = self.folders.each_ref().map(|id| format!("/api/2.0/permissions/directories/{id}"));
         for token in &self.tokens {
             let Some(principal) = self.world.known(token) else { continue };
             let snapshot = Arc::clone(&self.world.live.load());
             let level = |e: &Arc<policy::Endpoint>| Some((e.id.to_string(), permit::level(&principal, e)?));
             let read =
-                async |path| self.world.call(token, "GET", path, Value::Null).await.status.is_success();
+                async |path: &str| self.world.call(token, "GET", path, Value::Null).await.status.is_success();
             out.push(Powers {
                 groups: principal.groups.iter().map(ToString::to_string).collect(),
                 can_create: principal.can_create,
                 levels: snapshot.endpoints.values().filter_map(level).collect(),
                 reads_secret: read("/api/2.0/secrets/get?scope=s&key=k").await,
                 manages_scope: read("/api/2.0/secrets/acls/list?scope=s").await,
+                reads_file: read("/api/2.0/workspace/export?path=/Users/admin/hidden/f").await,
+                manages_folder: read(&folders[0]).await || read(&folders[1]).await,
             });
         }
         out
@@ -193,6 +226,7 @@ impl Field {
                 let body = json!({"name": "mine", "config": {"served_entities": [entity]}});
                 ("POST", "/api/2.0/serving-endpoints".to_owned(), body)
             }
+            Attempt::Folder { how, at } => self.on_folder(*how, *at),
             Attempt::Route { at, target } => {
                 let routes: Vec<_> =
                     tollgate_control::routes().filter(|r| r.method != http::Method::GET).collect();
@@ -214,10 +248,29 @@ impl Field {
         self.keep(&answer.body);
     }
 
+    fn on_folder(&self, how: usize, at: usize) -> (&'static str, String, Value) {
+        let path =
+            ["/Users/admin/given", "/Users/admin/hidden", "/Users/admin", "/Users/admin/given/../hidden"][at];
+        let entry = json!({"service_principal_name": self.application_id, "permission_level": "CAN_MANAGE"});
+        match how {
+            0 => ("POST", "/api/2.0/workspace/mkdirs".to_owned(), json!({"path": format!("{path}/x")})),
+            1 => {
+                let file = json!({"path": format!("{path}/f"), "format": "AUTO", "content": "eQ==", "overwrite": true});
+                ("POST", "/api/2.0/workspace/import".to_owned(), file)
+            }
+            2 => ("POST", "/api/2.0/workspace/delete".to_owned(), json!({"path": path, "recursive": true})),
+            _ => {
+                let path = format!("/api/2.0/permissions/directories/{}", self.folders[at % 2]);
+                ("PATCH", path, json!({"access_control_list": [entry]}))
+            }
+        }
+    }
+
     /// The path with what there is in place of its parameters.
     fn filled(&self, path: &str, target: usize) -> String {
         let parts = path.split('/').map(|part| match part {
             "{name}" => ["e", "hidden"][target % 2],
+            "{id}" if path.contains("directories") => &self.folders[target % 2],
             "{id}" if path.contains("permissions") => &self.endpoint,
             part if part.starts_with('{') => &self.ids[target],
             part => part,
@@ -236,7 +289,7 @@ impl Field {
             "initial_manage_principal": "users", "application_id": me, "token_id": self.ids[target],
             "name": "mine", "revision": 1, "served_entities": [entity], "config": {"served_entities": [entity]},
             "access_control_list": [{"service_principal_name": me, "permission_level": "CAN_MANAGE"}],
-            "token": {"comment": "x"},
+            "token": {"comment": "x"}, "path": "/Users/admin/hidden", "recursive": true,
         });
         if let (Value::Object(body), Value::Object(fields)) = (&mut body, fields) {
             body.extend(fields);
@@ -280,6 +333,7 @@ fn nobody_raises_their_own_permissions() {
             let mut field = field(level).await;
             let before = field.powers().await.remove(0);
             assert!(!before.reads_secret && !before.can_create && !before.manages_scope);
+            assert!(!before.reads_file && !before.manages_folder);
             for attempt in &attempts {
                 field.attempt(attempt).await;
                 for now in field.powers().await {

@@ -223,3 +223,52 @@ async fn a_cancelled_update_does_not_end_the_one_after_it() {
         assert_eq!(now["config"]["served_entities"][0]["external_model"]["name"], "alive1");
     }
 }
+
+#[tokio::test]
+async fn an_update_that_fails_leaves_the_inference_table_as_it_was() {
+    for (dead, expected) in [(true, Value::Null), (false, json!("main"))] {
+        let field = Field::new().await;
+        let mut body = validated(0, dead);
+        body["auto_capture_config"] = json!({"enabled": true, "catalog_name": "main", "schema_name": "s"});
+        let began = field.world.act("PUT", &format!("{ENDPOINT}/config"), body).await.is(200);
+        assert!(began["ai_gateway"].is_null(), "{began}");
+        field.settle().await;
+        let now = field.world.act("GET", ENDPOINT, Value::Null).await.is(200);
+        assert_eq!(now["ai_gateway"]["inference_table_config"]["catalog_name"], expected, "{now}");
+    }
+}
+
+/// A trigger stands for a disk that is full for a while.
+#[tokio::test]
+async fn an_outcome_that_cannot_be_written_is_written_later() {
+    let field = Field::new().await;
+    field.world.act("PUT", &format!("{ENDPOINT}/config"), validated(0, false)).await.is(200);
+    let trigger = "CREATE TRIGGER full BEFORE UPDATE ON endpoints BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    field.world.execute(trigger).await;
+    field.gate.0.add_permits(1);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let now = field.world.act("GET", ENDPOINT, Value::Null).await.is(200);
+    assert_eq!(now["state"]["config_update"], "IN_PROGRESS");
+    field.world.execute("DROP TRIGGER full").await;
+    for _ in 0..200 {
+        let now = field.world.act("GET", ENDPOINT, Value::Null).await.is(200);
+        if now["state"]["config_update"] == "NOT_UPDATING" {
+            assert_eq!(now["config"]["served_entities"][0]["external_model"]["name"], "alive0");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the update did not end");
+}
+
+#[tokio::test]
+async fn a_rollback_does_not_rename_a_table_that_is_enabled() {
+    let field = Field::new().await;
+    let table = |name: &str, enabled| json!({"inference_table_config": {"enabled": enabled, "catalog_name": name, "schema_name": "s"}});
+    for body in [table("a", true), table("a", false), table("b", true)] {
+        field.world.act("PUT", &format!("{ENDPOINT}/ai-gateway"), body).await.is(200);
+    }
+    let refused = field.world.act("POST", &format!("{OURS}/rollback"), json!({"revision": 2})).await.is(400);
+    assert!(refused["message"].as_str().unwrap().contains("catalog_name"), "{refused}");
+    field.world.act("POST", &format!("{OURS}/rollback"), json!({"revision": 3})).await.is(200);
+}

@@ -10,6 +10,8 @@ use journal::audit::{AuditRecord, AuditSink};
 use policy::runtime::{NoRuntime, Probe};
 use policy::{Credential, Live, Principal, identity};
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor};
 use store::{MasterKey, SqliteStore, Store};
 use tempfile::TempDir;
 use tollgate_control::{Control, ControlConfig, Ports, ensure_admin, refresh, router};
@@ -24,7 +26,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) audit: Arc<Recorder>,
     router: Router,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Keeps the audit records.
@@ -85,7 +87,14 @@ impl World {
         let ports = Ports { runtime: Arc::new(NoRuntime), probe, audit: Arc::clone(&audit) as _ };
         let control = Control::new(Arc::clone(&store), Arc::clone(&live), ports, config).await.unwrap();
         refresh(&control).await.unwrap();
-        Self { live, admin, router: router(control.clone()), control, store, audit, _folder: folder }
+        Self { live, admin, router: router(control.clone()), control, store, audit, folder }
+    }
+
+    /// Runs SQL beside the server.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        let file = SqliteConnectOptions::new().filename(self.folder.path().join("tollgate.db"));
+        let mut connection = file.connect().await.unwrap();
+        connection.execute(sql).await.unwrap();
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
