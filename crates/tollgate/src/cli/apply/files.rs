@@ -32,7 +32,10 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Wanted> {
         refuse_literals("", &Value::Object(endpoint.clone()))
             .with_context(|| format!("endpoint {name:?}"))?;
     }
-    wanted.endpoints.iter_mut().for_each(modern);
+    for endpoint in &mut wanted.endpoints {
+        let name = endpoint.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        modern(endpoint).with_context(|| format!("endpoint {name:?}"))?;
+    }
     Ok(wanted)
 }
 

@@ -109,7 +109,9 @@ fn plan_endpoint(wanted: &Map<String, Value>, current: Option<&Value>, steps: &m
         pending => pending,
     };
     if let Some(config) = wanted.get("config") {
-        let what = differences("config", config, in_force);
+        let mut what = differences("config", config, in_force);
+        // It says how to update, not to what.
+        what.retain(|path| path != "config.validate");
         if !what.is_empty() {
             push("update", what, Method::PUT, &format!("/{name}/config"), config.clone());
         }
