@@ -102,6 +102,25 @@ fn what_a_model_does_is_told_by_its_name() {
 }
 
 #[test]
+fn what_a_profile_without_a_name_does_is_told_by_the_task_and_the_maker() {
+    let hidden = "arn:aws:bedrock:us-east-1:1:application-inference-profile/a1b2c3";
+    let named = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0";
+    let sent = |maker: &str, model: &str| {
+        let block =
+            block(json!({"instance_profile_arn": "arn:aws:iam::1:role/p", "bedrock_provider": maker}));
+        let provider = build(block).unwrap();
+        assert!(matches!(provider.codec(model, Task::Chat), Some(Codec::Chat(_))), "{maker} {model}");
+        let Some(Codec::Embeddings(codec)) = provider.codec(model, Task::Embeddings) else { return None };
+        let request = serde_json::from_value(json!({"input": "a"})).unwrap();
+        Some(codec.encode(model, &request).unwrap())
+    };
+    let embed = json!({"texts": ["a"], "input_type": "search_document"});
+    assert_eq!(sent("cohere", hidden), Some(vec![embed]));
+    assert_eq!(sent("amazon", hidden), Some(vec![json!({"inputText": "a"})]));
+    assert_eq!((sent("anthropic", hidden), sent("amazon", named)), (None, None));
+}
+
+#[test]
 fn tools_of_the_history_are_declared() {
     let history = json!([{"role": "user", "content": "q"},
         {"role": "assistant", "tool_calls": [{"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": ""}}]},
