@@ -253,3 +253,30 @@ fn faults_of_the_service_let_another_entity_try() {
         matches!(fault, crate::StreamFault::Upstream(e) if (e.status, e.message.as_str()) == (429, "slow"))
     );
 }
+
+#[test]
+fn thousands_of_documents_and_results_cost_little() {
+    let file = |name: &str| json!({"type": "file", "file": {"filename": name, "file_data": "data:application/pdf;base64,JVBERg=="}});
+    let mut parts = vec![json!({"type": "text", "text": "q"}), file("a (3).pdf")];
+    parts.extend((0..20_000).map(|_| file("a.pdf")));
+    let blocks = user(parts.into());
+    let names: Vec<&str> =
+        blocks.as_array().unwrap()[1..].iter().map(|b| b["document"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names[..4], ["a (3)", "a", "a (2)", "a (4)"]);
+    assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
+
+    let ids: Vec<String> = (0..10_000).map(|n| format!("c{n}")).collect();
+    let call = |id: &String| json!({"id": id, "type": "function", "function": {"name": id, "arguments": ""}});
+    let mut messages = vec![
+        json!({"role": "user", "content": "q"}),
+        json!({"role": "assistant", "tool_calls": ids.iter().map(call).collect::<Vec<_>>()}),
+    ];
+    messages.extend(ids.iter().map(|id| json!({"role": "tool", "tool_call_id": id, "content": "r"})));
+    let tools: Vec<Value> =
+        ids.iter().map(|id| json!({"type": "function", "function": {"name": id}})).collect();
+    let names: Vec<Value> = ids.iter().map(|id| json!({"name": id})).collect();
+    let allowed = json!({"type": "allowed_tools", "allowed_tools": {"tools": names}});
+    let body = sent(json!({"messages": messages, "tools": tools, "tool_choice": allowed}));
+    assert!(body["messages"][2]["content"].as_array().unwrap().iter().all(|b| b.get("toolResult").is_some()));
+    assert_eq!(body["toolConfig"]["tools"].as_array().unwrap().len(), ids.len());
+}
