@@ -91,6 +91,9 @@ impl Conversation {
                 }
                 _ => block["content"] = Value::Array(content),
             }
+            if message.extra.get("is_error").is_some_and(|e| e == true) {
+                block["is_error"] = true.into();
+            }
             vec![block]
         } else {
             let text = message.content.as_ref().map(Content::text).unwrap_or_default();

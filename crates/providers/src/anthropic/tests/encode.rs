@@ -405,3 +405,12 @@ fn thousands_of_results_cost_little() {
     let got = ask(MODEL, json!({"tools": tools, "tool_choice": allowed}));
     assert_eq!(got["tools"].as_array().unwrap().len(), ids.len());
 }
+
+#[test]
+fn a_failed_tool_says_so() {
+    let mut failed = result("a", "exit 1".into());
+    failed["is_error"] = true.into();
+    let got = turns(json!([user("q".into()), calls(&["a"]), failed]));
+    let block = json!({"type": "tool_result", "tool_use_id": "a", "content": "exit 1", "is_error": true});
+    assert_eq!(got[2]["content"], json!([block]));
+}
