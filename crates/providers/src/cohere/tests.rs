@@ -191,3 +191,21 @@ fn vectors_are_found_in_both_forms() {
     assert_eq!((read.vectors, read.prompt_tokens), (vec![vec![0.5]], Some(3)));
     assert_eq!(decode(json!({"embeddings": [[1]]})).prompt_tokens, None);
 }
+
+#[test]
+fn an_effort_beside_adaptive_thinking_counts() {
+    let thinking = |given: Value| {
+        let body = json!({"messages": [{"role": "user", "content": "a"}], "thinking": given, "reasoning_effort": "low"});
+        encode(body).unwrap()["thinking"].clone()
+    };
+    assert_eq!(thinking(json!({"type": "adaptive"})), json!({"type": "enabled", "token_budget": 1024}));
+    assert_eq!(
+        thinking(json!({"type": "enabled", "budget_tokens": 7})),
+        json!({"type": "enabled", "token_budget": 7})
+    );
+    assert_eq!(thinking(json!({"type": "disabled"})), json!({"type": "disabled"}));
+    assert_eq!(
+        with("thinking", json!({"type": "adaptive"})).unwrap()["thinking"],
+        json!({"type": "enabled"})
+    );
+}

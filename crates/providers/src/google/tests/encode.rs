@@ -217,3 +217,15 @@ fn a_name_that_the_api_refuses_is_sent_in_another_and_allowed_in_it() {
     assert!(sent.as_str().unwrap().len() <= 64);
     assert_eq!(body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"][0], *sent);
 }
+
+#[test]
+fn an_effort_beside_adaptive_thinking_counts() {
+    let thinking = |model: &str, kind: &str| {
+        let fields = json!({"thinking": {"type": kind}, "reasoning_effort": "low"});
+        config(model, fields)["thinkingConfig"].clone()
+    };
+    assert_eq!(thinking(MODEL, "adaptive"), json!({"thinkingBudget": 1024, "includeThoughts": true}));
+    let level = json!({"thinkingLevel": "low", "includeThoughts": true});
+    assert_eq!(thinking("gemini-3-pro-preview", "adaptive"), level);
+    assert_eq!(thinking(MODEL, "disabled"), json!({"thinkingBudget": 0}));
+}
