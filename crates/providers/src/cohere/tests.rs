@@ -209,3 +209,24 @@ fn an_effort_beside_adaptive_thinking_counts() {
         json!({"type": "enabled"})
     );
 }
+
+#[test]
+fn an_answer_ends_the_same_way_whole_as_streamed() {
+    let message = json!({"role": "assistant", "content": [{"type": "text", "text": "a"}]});
+    let whole = |reason: &str| {
+        let body = json!({"id": "m", "message": message, "finish_reason": reason, "error": "it broke"});
+        Chat.decode(body.to_string().as_bytes())
+    };
+    let streamed = |reason: &str| run(&[json!({"type": "message-end", "delta": {"finish_reason": reason}})]);
+    for reason in ["ERROR", "TIMEOUT", "ERROR_LIMIT"] {
+        assert!(whole(reason).unwrap_err().0.contains("it broke"), "{reason}");
+        assert!(streamed(reason).is_err(), "{reason}");
+    }
+    for (reason, expected) in
+        [("ERROR_TOXIC", "content_filter"), ("MAX_TOKENS", "length"), ("COMPLETE", "stop")]
+    {
+        assert_eq!(whole(reason).unwrap().choices[0].finish_reason.as_deref(), Some(expected));
+        let chunks = streamed(reason).unwrap();
+        assert_eq!(chunks[0].choices[0].finish_reason.as_deref(), Some(expected));
+    }
+}
