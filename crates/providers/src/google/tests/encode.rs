@@ -229,3 +229,18 @@ fn an_effort_beside_adaptive_thinking_counts() {
     assert_eq!(thinking("gemini-3-pro-preview", "adaptive"), level);
     assert_eq!(thinking(MODEL, "disabled"), json!({"thinkingBudget": 0}));
 }
+
+#[test]
+fn a_result_of_no_call_leaves_the_calls_open() {
+    for stray in [result("z", "1"), result("a", "again")] {
+        let messages = json!([user("x"), calls(&["a", "b"]), result("a", "1"), stray, result("b", "2")]);
+        let body = encode(MODEL, json!({ "messages": messages }));
+        let output =
+            |at: usize| body["contents"][2]["parts"][at]["functionResponse"]["response"]["output"].clone();
+        assert_eq!((output(0), output(1)), (json!("1"), json!("2")));
+        assert!(body["contents"][3]["parts"][0]["text"].as_str().unwrap().starts_with("[tool result "));
+    }
+    let unanswered =
+        encode(MODEL, json!({"messages": [user("x"), calls(&["a"]), result("z", "1"), user("y")]}));
+    assert_eq!(unanswered["contents"][2]["parts"], json!([{"text": "[tool result z] 1"}, {"text": "y"}]));
+}
