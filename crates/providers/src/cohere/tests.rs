@@ -230,3 +230,14 @@ fn an_answer_ends_the_same_way_whole_as_streamed() {
         assert_eq!(chunks[0].choices[0].finish_reason.as_deref(), Some(expected));
     }
 }
+
+#[test]
+fn what_the_assistant_said_goes_back_as_text() {
+    let parts = json!([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {"type": "text", "text": "a"}, {"type": "refusal", "refusal": "no"}]);
+    let sent = with("messages", json!([{"role": "assistant", "content": parts, "refusal": "!"}])).unwrap();
+    assert_eq!(sent["messages"], json!([{"role": "assistant", "content": "ano!"}]));
+    let image =
+        json!([{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]);
+    assert_eq!(with("messages", image).unwrap_err().field, "messages[0].content[1]");
+}
