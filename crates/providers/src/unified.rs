@@ -28,6 +28,29 @@ pub(crate) fn arguments(path: &str, call: &ToolCall) -> Result<Value, Refused> {
     object.ok_or_else(|| Refused::new(format!("{path}.function.arguments"), "is no JSON object"))
 }
 
+/// A message where it must be a text: refusals are part of it, the reasoning of an assistant is not. `Err` has
+/// the place and the type of a part that is no text.
+pub(crate) fn plain_text(message: &Message) -> Result<String, (usize, &str)> {
+    let mut text = String::new();
+    match &message.content {
+        None => {}
+        Some(Content::Text(whole)) => text.push_str(whole),
+        Some(Content::Parts(parts)) => {
+            for (at, part) in parts.iter().enumerate() {
+                let refusal = || part.extra.get("refusal")?.as_str();
+                match part.kind.as_str() {
+                    "text" => text.push_str(part.text.as_deref().unwrap_or_default()),
+                    "refusal" => text.push_str(part.text.as_deref().or_else(refusal).unwrap_or_default()),
+                    "reasoning" if message.role == "assistant" => {}
+                    kind => return Err((at, kind)),
+                }
+            }
+        }
+    }
+    text.push_str(message.refusal.as_deref().unwrap_or_default());
+    Ok(text)
+}
+
 /// What an answer is made of, gathered from the format's own parts.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {

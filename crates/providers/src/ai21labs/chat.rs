@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 use wire::Object;
-use wire::chat::{ChatChunk, ChatRequest, ChatResponse, Content, Message, Tool};
+use wire::chat::{ChatChunk, ChatRequest, ChatResponse, Message, Tool};
 
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, StreamFault, UpstreamError};
 use crate::names::Names;
 use crate::openai::OpenAiChat;
+use crate::unified::plain_text;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Jamba;
@@ -66,7 +67,7 @@ fn message(at: usize, message: &Message) -> Result<Value, Refused> {
     };
     let mut sent = Object::new();
     sent.insert("role".to_owned(), role.into());
-    sent.insert("content".to_owned(), text(&path, message.content.as_ref())?.into());
+    sent.insert("content".to_owned(), text(&path, message)?.into());
     let calls = message.tool_calls.iter().flatten().map(|call| {
         let arguments = if call.function.arguments.trim().is_empty() { "{}" } else { &call.function.arguments };
         json!({"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}})
@@ -82,15 +83,11 @@ fn message(at: usize, message: &Message) -> Result<Value, Refused> {
 }
 
 /// Content is a text here.
-fn text(path: &str, content: Option<&Content>) -> Result<String, Refused> {
-    if let Some(Content::Parts(parts)) = content
-        && let Some(at) = parts.iter().position(|part| part.kind != "text")
-    {
-        let kind = &parts[at].kind;
+fn text(path: &str, message: &Message) -> Result<String, Refused> {
+    plain_text(message).map_err(|(at, kind)| {
         let reason = format!("this provider takes text only, not a part of type {kind:?}");
-        return Err(Refused::new(format!("{path}.content[{at}]"), reason));
-    }
-    Ok(content.map(Content::text).unwrap_or_default())
+        Refused::new(format!("{path}.content[{at}]"), reason)
+    })
 }
 
 fn tools(request: &ChatRequest, body: &mut Object) -> Result<(), Refused> {
@@ -200,5 +197,14 @@ mod tests {
         let words = |body: Value| Jamba.error(422, body.to_string().as_bytes()).message;
         assert_eq!(words(json!({"detail": "bad"})), "bad");
         assert_eq!(words(json!({"detail": [{"loc": ["body"], "msg": "a"}, {"msg": "b"}]})), "a; b");
+    }
+
+    #[test]
+    fn what_the_assistant_said_goes_back_as_text() {
+        let parts = json!([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+            {"type": "text", "text": "a"}, {"type": "refusal", "refusal": "no"}]);
+        let of = |role: &str| json!({"messages": [{"role": role, "content": parts, "refusal": "!"}]});
+        assert_eq!(encode(of("assistant")).unwrap()["messages"][0]["content"], "ano!");
+        assert_eq!(encode(of("user")).unwrap_err().field, "messages[0].content[0]");
     }
 }

@@ -1,6 +1,6 @@
 //! Messages and their parts: unified to Converse's content blocks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ::wire::chat::{Content, Message, Part, ToolCall};
 use serde_json::{Value, json};
@@ -15,7 +15,12 @@ use crate::unified::{arguments, data_url};
 pub(super) struct Conversation {
     pub(super) system: Vec<Value>,
     pub(super) turns: Vec<Turn>,
+    /// The names of documents that are taken.
     documents: HashSet<String>,
+    /// How many names were made of a base, so that many alike do not cost their square.
+    made: HashMap<String, usize>,
+    /// The calls of the last assistant turn that have no result yet.
+    awaited: HashSet<String>,
 }
 
 #[derive(Debug)]
@@ -70,9 +75,26 @@ impl Conversation {
         if blocks.is_empty() {
             return;
         }
+        self.await_results(role, &blocks);
         match self.turns.last_mut() {
             Some(turn) if turn.role == role => turn.blocks.extend(blocks),
             _ => self.turns.push(Turn { role, blocks }),
+        }
+    }
+
+    /// Keeps the calls that are awaited: what is pushed may make some and answer some.
+    fn await_results(&mut self, role: &str, blocks: &[Value]) {
+        let ids =
+            |kind: &'static str| blocks.iter().filter_map(move |b| b.get(kind)?.get("toolUseId")?.as_str());
+        if role == "assistant" {
+            if self.turns.last().is_none_or(|turn| turn.role != role) {
+                self.awaited.clear();
+            }
+            self.awaited.extend(ids("toolUse").map(str::to_owned));
+        } else {
+            for id in ids("toolResult") {
+                self.awaited.remove(id);
+            }
         }
     }
 
@@ -111,7 +133,7 @@ impl Conversation {
         let mut content = self.parts(path, message)?;
         let point = content.iter().position(|b| b.get("cachePoint").is_some()).map(|at| content.remove(at));
         content.retain(|b| b.get("cachePoint").is_none());
-        let mut blocks = if self.awaits(&id) {
+        let mut blocks = if self.awaited.contains(&id) {
             if content.is_empty() {
                 content.push(json!({ "json": {} }));
             }
@@ -129,15 +151,6 @@ impl Conversation {
         let marked = message.extra.get("cache_control").map(cache_point);
         blocks.extend(point.or(marked));
         Ok(blocks)
-    }
-
-    /// Whether the last assistant turn made the call `id` and it has no result yet.
-    fn awaits(&self, id: &str) -> bool {
-        let Some(at) = self.turns.iter().rposition(|t| t.role == "assistant") else { return false };
-        let (call, results) = (&self.turns[at], &self.turns[at + 1..]);
-        let is = |b: &Value, kind: &str| b.get(kind).is_some_and(|inner| inner["toolUseId"] == id);
-        call.blocks.iter().any(|b| is(b, "toolUse"))
-            && !results.iter().flat_map(|t| &t.blocks).any(|b| is(b, "toolResult"))
     }
 
     fn blocks(&mut self, path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
@@ -208,13 +221,14 @@ impl Conversation {
         let words: String = stem.chars().map(legal).take(190).collect();
         let base = words.split_whitespace().collect::<Vec<_>>().join(" ");
         let base = if base.is_empty() { "document".to_owned() } else { base };
-        let mut name = base.clone();
-        let mut count = 1;
-        while !self.documents.insert(name.clone()) {
-            count += 1;
-            name = format!("{base} ({count})");
+        let count = self.made.entry(base.clone()).or_insert(0);
+        loop {
+            *count += 1;
+            let name = if *count == 1 { base.clone() } else { format!("{base} ({count})") };
+            if self.documents.insert(name.clone()) {
+                return name;
+            }
         }
-        name
     }
 
     /// Results come first in their turn; a document needs a text beside it; the last assistant text must not

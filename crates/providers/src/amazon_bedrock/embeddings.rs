@@ -31,14 +31,14 @@ pub(super) enum Format {
 }
 
 impl Embeddings {
-    /// The format of a model, `None` where it does not embed. A region may stand before the name; an ARN of
-    /// an inference profile hides the name, and the maker decides.
+    /// The format of a model, `None` where it does not embed. An ARN that hides the name may stand for any
+    /// model: where embeddings are asked of it, the maker decides.
     pub(super) fn format(self, model: &str) -> Option<Format> {
-        let hidden = model.starts_with("arn:") && !model.contains("embed");
-        if hidden {
-            // Whether such a profile embeds at all only its owner knows: it is the task that says so.
-            return None;
-        }
+        self.named(model).or_else(|| if hides_name(model) { self.makers() } else { None })
+    }
+
+    /// The format that the name tells; a region may stand before it.
+    pub(super) fn named(self, model: &str) -> Option<Format> {
         match () {
             () if model.contains("cohere.embed-v4") => Some(Format::EmbedV4),
             () if model.contains("cohere.embed") => Some(Format::Embed),
@@ -47,11 +47,23 @@ impl Embeddings {
                 Some(Format::Titan)
             }
             () if model.contains("titan-embed") => Some(Format::TitanV1),
-            () if model.contains("embed") && self.maker.0 == "cohere" => Some(Format::Embed),
-            () if model.contains("embed") && self.maker.0 == "amazon" => Some(Format::Titan),
+            () if model.contains("embed") => self.makers(),
             () => None,
         }
     }
+
+    fn makers(self) -> Option<Format> {
+        match self.maker.0 {
+            "cohere" => Some(Format::Embed),
+            "amazon" => Some(Format::Titan),
+            _ => None,
+        }
+    }
+}
+
+/// Whether it is an ARN without a model's name, which has its maker's before a dot.
+fn hides_name(model: &str) -> bool {
+    model.starts_with("arn:") && model.rsplit('/').next().is_none_or(|name| !name.contains('.'))
 }
 
 impl EmbeddingsCodec for Embeddings {

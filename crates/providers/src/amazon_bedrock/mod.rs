@@ -194,10 +194,10 @@ impl Provider for Bedrock {
     }
 
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>> {
-        let embeds = self.embeddings.format(model).is_some();
         match task {
-            Task::Embeddings => embeds.then_some(Codec::Embeddings(&self.embeddings)),
-            Task::Chat | Task::Completions => (!embeds).then_some(Codec::Chat(&self.converse)),
+            Task::Embeddings => self.embeddings.format(model).map(|_| Codec::Embeddings(&self.embeddings)),
+            Task::Chat | Task::Completions if self.embeddings.named(model).is_some() => None,
+            Task::Chat | Task::Completions => Some(Codec::Chat(&self.converse)),
         }
     }
 }

@@ -102,6 +102,25 @@ fn what_a_model_does_is_told_by_its_name() {
 }
 
 #[test]
+fn what_a_profile_without_a_name_does_is_told_by_the_task_and_the_maker() {
+    let hidden = "arn:aws:bedrock:us-east-1:1:application-inference-profile/a1b2c3";
+    let named = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0";
+    let sent = |maker: &str, model: &str| {
+        let block =
+            block(json!({"instance_profile_arn": "arn:aws:iam::1:role/p", "bedrock_provider": maker}));
+        let provider = build(block).unwrap();
+        assert!(matches!(provider.codec(model, Task::Chat), Some(Codec::Chat(_))), "{maker} {model}");
+        let Some(Codec::Embeddings(codec)) = provider.codec(model, Task::Embeddings) else { return None };
+        let request = serde_json::from_value(json!({"input": "a"})).unwrap();
+        Some(codec.encode(model, &request).unwrap())
+    };
+    let embed = json!({"texts": ["a"], "input_type": "search_document"});
+    assert_eq!(sent("cohere", hidden), Some(vec![embed]));
+    assert_eq!(sent("amazon", hidden), Some(vec![json!({"inputText": "a"})]));
+    assert_eq!((sent("anthropic", hidden), sent("amazon", named)), (None, None));
+}
+
+#[test]
 fn tools_of_the_history_are_declared() {
     let history = json!([{"role": "user", "content": "q"},
         {"role": "assistant", "tool_calls": [{"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": ""}}]},
@@ -233,4 +252,31 @@ fn faults_of_the_service_let_another_entity_try() {
     assert!(
         matches!(fault, crate::StreamFault::Upstream(e) if (e.status, e.message.as_str()) == (429, "slow"))
     );
+}
+
+#[test]
+fn thousands_of_documents_and_results_cost_little() {
+    let file = |name: &str| json!({"type": "file", "file": {"filename": name, "file_data": "data:application/pdf;base64,JVBERg=="}});
+    let mut parts = vec![json!({"type": "text", "text": "q"}), file("a (3).pdf")];
+    parts.extend((0..20_000).map(|_| file("a.pdf")));
+    let blocks = user(parts.into());
+    let names: Vec<&str> =
+        blocks.as_array().unwrap()[1..].iter().map(|b| b["document"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names[..4], ["a (3)", "a", "a (2)", "a (4)"]);
+    assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
+
+    let ids: Vec<String> = (0..10_000).map(|n| format!("c{n}")).collect();
+    let call = |id: &String| json!({"id": id, "type": "function", "function": {"name": id, "arguments": ""}});
+    let mut messages = vec![
+        json!({"role": "user", "content": "q"}),
+        json!({"role": "assistant", "tool_calls": ids.iter().map(call).collect::<Vec<_>>()}),
+    ];
+    messages.extend(ids.iter().map(|id| json!({"role": "tool", "tool_call_id": id, "content": "r"})));
+    let tools: Vec<Value> =
+        ids.iter().map(|id| json!({"type": "function", "function": {"name": id}})).collect();
+    let names: Vec<Value> = ids.iter().map(|id| json!({"name": id})).collect();
+    let allowed = json!({"type": "allowed_tools", "allowed_tools": {"tools": names}});
+    let body = sent(json!({"messages": messages, "tools": tools, "tool_choice": allowed}));
+    assert!(body["messages"][2]["content"].as_array().unwrap().iter().all(|b| b.get("toolResult").is_some()));
+    assert_eq!(body["toolConfig"]["tools"].as_array().unwrap().len(), ids.len());
 }

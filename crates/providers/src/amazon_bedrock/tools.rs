@@ -1,5 +1,7 @@
 //! Tools and tool choice.
 
+use std::collections::HashSet;
+
 use ::wire::Object;
 use ::wire::chat::{ChatRequest, Tool};
 use serde_json::{Value, json};
@@ -37,7 +39,7 @@ pub(super) fn encode(
     if !matches!(choice, Choice::None) {
         for (at, tool) in tools.iter().enumerate() {
             let name = tool.function.as_ref().map(|f| f.name.as_str());
-            if allowed.as_ref().is_none_or(|allowed| name.is_some_and(|n| allowed.iter().any(|a| a == n))) {
+            if allowed.as_ref().is_none_or(|allowed| name.is_some_and(|n| allowed.contains(n))) {
                 specs.extend(tool_spec(&format!("tools[{at}]"), tool, names)?);
             }
         }
@@ -45,12 +47,12 @@ pub(super) fn encode(
             return Err(Refused::new("tool_choice.allowed_tools", "names none of the tools"));
         }
     }
-    let declared: Vec<String> =
-        specs.iter().filter_map(|s| s["toolSpec"]["name"].as_str().map(str::to_owned)).collect();
-    let called = conversation.called().into_iter().filter(|name| !declared.iter().any(|d| d == name));
-    specs.extend(
-        called.map(|name| json!({"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}})),
-    );
+    let declared: HashSet<&str> = specs.iter().filter_map(|s| s["toolSpec"]["name"].as_str()).collect();
+    let called = conversation.called().into_iter().filter(|name| !declared.contains(name));
+    let stand_in =
+        |name: &str| json!({"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}});
+    let called: Vec<Value> = called.map(stand_in).collect();
+    specs.extend(called);
     if specs.is_empty() {
         return Ok(None);
     }
@@ -89,7 +91,10 @@ fn tool_spec(path: &str, tool: &Tool, names: &mut Names) -> Result<Vec<Value>, R
 }
 
 /// The choice, and the names it leaves when it leaves only some.
-fn choice(choice: Option<&Value>, names: &mut Names) -> Result<(Choice, Option<Vec<String>>), Refused> {
+fn choice<'a>(
+    choice: Option<&'a Value>,
+    names: &mut Names,
+) -> Result<(Choice, Option<HashSet<&'a str>>), Refused> {
     match choice {
         None | Some(Value::Null) => Ok((Choice::Free, None)),
         Some(Value::String(word)) => Ok((mode(word)?, None)),
@@ -99,8 +104,7 @@ fn choice(choice: Option<&Value>, names: &mut Names) -> Result<(Choice, Option<V
                 .filter(|_| choice.get("type").is_some_and(|t| t == "allowed_tools"));
             if let Some(allowed) = allowed {
                 let tools = allowed["tools"].as_array().into_iter().flatten();
-                let name = |t: &Value| t.get("function").unwrap_or(t)["name"].as_str().map(str::to_owned);
-                let kept = tools.filter_map(name).collect();
+                let kept = tools.filter_map(|t| t.get("function").unwrap_or(t)["name"].as_str()).collect();
                 return Ok((mode(allowed["mode"].as_str().unwrap_or("auto"))?, Some(kept)));
             }
             let name = choice.get("function").and_then(|f| f.get("name")).or_else(|| choice.get("name"));

@@ -11,7 +11,9 @@ pub(crate) const JSON_HINT: &str = "Answer with one JSON object and nothing else
 
 /// `(4, 7)` of `claude-opus-4-7`, `(3, 5)` of `claude-3-5-haiku-latest`; `None` where the name tells nothing.
 fn generation(model: &str) -> Option<(u32, u32)> {
-    let mut numbers = model.split(['-', '.', '@', ':']).filter_map(|part| {
+    // What stands before it, as in an ARN, has numbers of its own.
+    let (_, name) = model.rsplit_once("claude")?;
+    let mut numbers = name.split(['-', '.', '@', ':']).filter_map(|part| {
         // Dates (20250929) are no versions.
         part.parse::<u32>().ok().filter(|n| *n < 100)
     });
@@ -101,5 +103,15 @@ mod tests {
         assert_eq!(generation("claude-3-5-haiku-latest"), Some((3, 5)));
         assert_eq!(generation("claude-sonnet-4-20250514"), Some((4, 0)));
         assert_eq!(generation("echo-claude"), None);
+        assert_eq!(generation("echo-4-7"), None);
+    }
+
+    #[test]
+    fn numbers_before_the_name_are_no_generation() {
+        let profile =
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-4-7-v1:0";
+        assert_eq!(generation(profile), Some((4, 7)));
+        assert_eq!(generation("team-1/claude-sonnet-4-6"), Some((4, 6)));
+        assert_eq!(generation("arn:aws:bedrock:us-east-1:1:application-inference-profile/a1-2"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Messages and their parts: unified to content blocks.
 
+use std::collections::HashSet;
+
 use ::wire::chat::{Content, Message, Part, ToolCall};
 use serde_json::{Value, json};
 
@@ -13,6 +15,8 @@ use crate::unified::{arguments, data_url};
 pub(super) struct Conversation {
     pub(super) system: Vec<Value>,
     pub(super) turns: Vec<Turn>,
+    /// The calls of the last assistant turn that have no result yet.
+    awaited: HashSet<String>,
 }
 
 #[derive(Debug)]
@@ -49,9 +53,27 @@ impl Conversation {
         if blocks.is_empty() {
             return;
         }
+        self.await_results(role, &blocks);
         match self.turns.last_mut() {
             Some(turn) if turn.role == role => turn.blocks.extend(blocks),
             _ => self.turns.push(Turn { role, blocks }),
+        }
+    }
+
+    /// Keeps the calls that are awaited: what is pushed may make some and answer some.
+    fn await_results(&mut self, role: &str, blocks: &[Value]) {
+        let ids = |kind: &'static str, id: &'static str| {
+            blocks.iter().filter(move |b| b["type"] == kind).filter_map(move |b| b[id].as_str())
+        };
+        if role == "assistant" {
+            if self.turns.last().is_none_or(|turn| turn.role != role) {
+                self.awaited.clear();
+            }
+            self.awaited.extend(ids("tool_use", "id").map(str::to_owned));
+        } else {
+            for id in ids("tool_result", "tool_use_id") {
+                self.awaited.remove(id);
+            }
         }
     }
 
@@ -60,7 +82,7 @@ impl Conversation {
     fn tool_result(&self, path: &str, message: &Message) -> Result<Vec<Value>, Refused> {
         let id = sent_id(message.tool_call_id.as_deref().unwrap_or_default());
         let content = parts(path, message)?;
-        let mut blocks = if self.awaits(&id) {
+        let mut blocks = if self.awaited.contains(&id) {
             let mut block = json!({"type": "tool_result", "tool_use_id": id});
             match content.as_slice() {
                 [] => {}
@@ -68,6 +90,9 @@ impl Conversation {
                     block["content"] = only["text"].clone();
                 }
                 _ => block["content"] = Value::Array(content),
+            }
+            if message.extra.get("is_error").is_some_and(|e| e == true) {
+                block["is_error"] = true.into();
             }
             vec![block]
         } else {
@@ -78,15 +103,6 @@ impl Conversation {
         };
         mark(message, &mut blocks);
         Ok(blocks)
-    }
-
-    /// Whether the last assistant turn made the call `id` and it has no result yet.
-    fn awaits(&self, id: &str) -> bool {
-        let Some(at) = self.turns.iter().rposition(|t| t.role == "assistant") else { return false };
-        let (call, results) = (&self.turns[at], &self.turns[at + 1..]);
-        let answers = |b: &Value| b["type"] == "tool_result" && b["tool_use_id"] == id;
-        call.blocks.iter().any(|b| b["type"] == "tool_use" && b["id"] == id)
-            && !results.iter().flat_map(|t| &t.blocks).any(answers)
     }
 
     /// Results come first in their turn; the last assistant text must not end in white space.

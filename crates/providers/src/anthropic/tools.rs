@@ -1,5 +1,7 @@
 //! Tools and tool choice.
 
+use std::collections::HashSet;
+
 use ::wire::Object;
 use ::wire::chat::{ChatRequest, Tool};
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ pub(super) fn encode(request: &ChatRequest, body: &mut Object, names: &mut Names
     let mut encoded = Vec::with_capacity(tools.len());
     for (at, tool) in tools.iter().enumerate() {
         let name = tool.function.as_ref().map(|f| f.name.as_str());
-        if allowed.as_ref().is_none_or(|allowed| name.is_some_and(|n| allowed.contains(&n))) {
+        if allowed.as_ref().is_none_or(|allowed| name.is_some_and(|n| allowed.contains(n))) {
             encoded.push(encode_tool(at, tool, names)?);
         }
     }
@@ -112,7 +114,7 @@ fn allowed_block(choice: &Object) -> Option<&Object> {
 }
 
 /// The names that `tool_choice: {"type": "allowed_tools"}` leaves, `None` when all are.
-fn allowed_tools(choice: Option<&Value>) -> Option<Vec<&str>> {
+fn allowed_tools(choice: Option<&Value>) -> Option<HashSet<&str>> {
     let tools = allowed_block(choice?.as_object()?)?.get("tools")?.as_array()?;
     Some(tools.iter().filter_map(|t| t.get("function").unwrap_or(t).get("name")?.as_str()).collect())
 }

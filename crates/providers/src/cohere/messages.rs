@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use ::wire::Object;
-use ::wire::chat::{Content, Message, Part, ToolCall};
+use ::wire::chat::{Content, Message, ToolCall};
 use serde_json::{Value, json};
 
 use super::request::MAX_NAME;
 use crate::codec::Refused;
 use crate::names::Names;
+use crate::unified::plain_text;
 
 /// Stands for a tool's result that is blank: the API refuses one without content.
 const NO_OUTPUT: &str = "(no output)";
@@ -45,17 +46,11 @@ fn spoken(role: &str, text: String) -> Option<Value> {
 
 /// The text of a message that can have nothing else.
 fn text(path: &str, message: &Message) -> Result<String, Refused> {
-    if let Some(Content::Parts(parts)) = &message.content
-        && let Some(at) = parts.iter().position(|part| !matches!(part.kind.as_str(), "text" | "refusal"))
-    {
-        return Err(unknown_part(path, at, &parts[at], "text"));
-    }
-    let refusal = message.refusal.as_deref().unwrap_or_default();
-    Ok(message.content.as_ref().map(Content::text).unwrap_or_default() + refusal)
+    plain_text(message).map_err(|(at, kind)| unknown_part(path, at, kind, "text"))
 }
 
-fn unknown_part(path: &str, at: usize, part: &Part, takes: &str) -> Refused {
-    let reason = format!("this provider takes {takes} here, not a part of type {:?}", part.kind);
+fn unknown_part(path: &str, at: usize, kind: &str, takes: &str) -> Refused {
+    let reason = format!("this provider takes {takes} here, not a part of type {kind:?}");
     Refused::new(format!("{path}.content[{at}]"), reason)
 }
 
@@ -75,7 +70,7 @@ fn user(path: &str, message: &Message) -> Result<Option<Value>, Refused> {
                 }
                 sent.push(json!({"type": "image_url", "image_url": url}));
             }
-            _ => return Err(unknown_part(path, at, part, "text and images")),
+            _ => return Err(unknown_part(path, at, &part.kind, "text and images")),
         }
     }
     let content = match sent.as_slice() {

@@ -139,23 +139,24 @@ fn response_format(request: &ChatRequest, body: &mut Object) -> Result<(), Refus
     Ok(())
 }
 
+/// From `thinking`, which goes first, or `reasoning_effort`, which says how long where `thinking` does not.
 fn thinking(request: &ChatRequest) -> Option<Value> {
-    if let Some(given) = &request.thinking {
-        let kind = if given["type"] == "disabled" { "disabled" } else { "enabled" };
-        let mut sent = json!({ "type": kind });
-        if let Some(budget) = given["budget_tokens"].as_u64().filter(|_| kind == "enabled") {
-            sent["token_budget"] = budget.into();
-        }
-        return Some(sent);
+    let given = request.thinking.as_ref();
+    if given.is_some_and(|given| given["type"] == "disabled") {
+        return Some(json!({"type": "disabled"}));
     }
-    let budget = match request.reasoning_effort.as_deref()? {
-        "none" => return Some(json!({"type": "disabled"})),
-        "minimal" => 128,
-        "low" => 1024,
-        "high" => 4096,
-        "xhigh" => 8192,
-        "max" => return Some(json!({"type": "enabled"})),
-        _ => 2048,
+    if let Some(budget) = given.and_then(|given| given["budget_tokens"].as_u64()) {
+        return Some(json!({"type": "enabled", "token_budget": budget}));
+    }
+    let budget = match request.reasoning_effort.as_deref() {
+        None => return given.map(|_| json!({"type": "enabled"})),
+        Some("none") => return Some(json!({"type": "disabled"})),
+        Some("minimal") => 128,
+        Some("low") => 1024,
+        Some("high") => 4096,
+        Some("xhigh") => 8192,
+        Some("max") => return Some(json!({"type": "enabled"})),
+        Some(_) => 2048,
     };
     Some(json!({"type": "enabled", "token_budget": budget}))
 }

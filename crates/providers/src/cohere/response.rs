@@ -13,7 +13,11 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
     let message = message.ok_or_else(|| Malformed("the reply has no message".to_owned()))?;
     let field = |key: &str| message.get(key).unwrap_or(&Value::Null);
     let message = read(field("content"), field("tool_plan"), field("tool_calls"));
-    let finish = finish_reason(reply["finish_reason"].as_str(), message.tool_calls.is_some());
+    let reason = reply["finish_reason"].as_str();
+    if let Some(said) = failure(reason, &reply["error"]) {
+        return Err(Malformed(format!("the answer failed: {said}")));
+    }
+    let finish = finish_reason(reason, message.tool_calls.is_some());
     Ok(ChatResponse {
         id: reply["id"].as_str().unwrap_or_default().to_owned(),
         object: "chat.completion".to_owned(),
@@ -49,12 +53,19 @@ fn tool_call(call: &Value) -> ToolCall {
     ToolCall::function(text(&call["id"]), text(&function["name"]), arguments)
 }
 
+/// What is said of an answer that was not finished because something broke; whole or streamed, the client
+/// must not take it for an answer.
+pub(super) fn failure<'a>(reason: Option<&'a str>, said: &'a Value) -> Option<&'a str> {
+    let reason = reason.filter(|reason| matches!(*reason, "ERROR" | "ERROR_LIMIT" | "TIMEOUT"))?;
+    Some(said.as_str().filter(|said| !said.is_empty()).unwrap_or(reason))
+}
+
 /// `called` stands in for a reason that was not told.
 pub(super) fn finish_reason(reason: Option<&str>, called: bool) -> &'static str {
     match reason {
         Some("MAX_TOKENS") => "length",
         Some("TOOL_CALL") => "tool_calls",
-        Some("ERROR" | "ERROR_TOXIC" | "ERROR_LIMIT" | "TIMEOUT") => "error",
+        Some("ERROR_TOXIC") => "content_filter",
         None if called => "tool_calls",
         _ => "stop",
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ::wire::chat::{ChatChunk, ChunkChoice, Delta};
 use serde_json::Value;
 
-use super::response::{error, finish_reason, usage};
+use super::response::{error, failure, finish_reason, usage};
 use crate::codec::{ChatStream, Malformed, StreamFault};
 use crate::unified::{call_arguments, call_opened};
 
@@ -131,8 +131,7 @@ impl EventStream {
 
     fn end(&mut self, delta: &Value, out: &mut Vec<ChatChunk>) -> Result<(), StreamFault> {
         let reason = delta["finish_reason"].as_str();
-        if finish_reason(reason, false) == "error" {
-            let said = delta["error"].as_str().unwrap_or_else(|| reason.unwrap_or_default());
+        if let Some(said) = failure(reason, &delta["error"]) {
             let body = serde_json::json!({"message": said}).to_string();
             return Err(StreamFault::Upstream(error(0, body.as_bytes())));
         }

@@ -191,3 +191,53 @@ fn vectors_are_found_in_both_forms() {
     assert_eq!((read.vectors, read.prompt_tokens), (vec![vec![0.5]], Some(3)));
     assert_eq!(decode(json!({"embeddings": [[1]]})).prompt_tokens, None);
 }
+
+#[test]
+fn an_effort_beside_adaptive_thinking_counts() {
+    let thinking = |given: Value| {
+        let body = json!({"messages": [{"role": "user", "content": "a"}], "thinking": given, "reasoning_effort": "low"});
+        encode(body).unwrap()["thinking"].clone()
+    };
+    assert_eq!(thinking(json!({"type": "adaptive"})), json!({"type": "enabled", "token_budget": 1024}));
+    assert_eq!(
+        thinking(json!({"type": "enabled", "budget_tokens": 7})),
+        json!({"type": "enabled", "token_budget": 7})
+    );
+    assert_eq!(thinking(json!({"type": "disabled"})), json!({"type": "disabled"}));
+    assert_eq!(
+        with("thinking", json!({"type": "adaptive"})).unwrap()["thinking"],
+        json!({"type": "enabled"})
+    );
+}
+
+#[test]
+fn an_answer_ends_the_same_way_whole_as_streamed() {
+    let message = json!({"role": "assistant", "content": [{"type": "text", "text": "a"}]});
+    let whole = |reason: &str| {
+        let body = json!({"id": "m", "message": message, "finish_reason": reason, "error": "it broke"});
+        Chat.decode(body.to_string().as_bytes())
+    };
+    let streamed = |reason: &str| run(&[json!({"type": "message-end", "delta": {"finish_reason": reason}})]);
+    for reason in ["ERROR", "TIMEOUT", "ERROR_LIMIT"] {
+        assert!(whole(reason).unwrap_err().0.contains("it broke"), "{reason}");
+        assert!(streamed(reason).is_err(), "{reason}");
+    }
+    for (reason, expected) in
+        [("ERROR_TOXIC", "content_filter"), ("MAX_TOKENS", "length"), ("COMPLETE", "stop")]
+    {
+        assert_eq!(whole(reason).unwrap().choices[0].finish_reason.as_deref(), Some(expected));
+        let chunks = streamed(reason).unwrap();
+        assert_eq!(chunks[0].choices[0].finish_reason.as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn what_the_assistant_said_goes_back_as_text() {
+    let parts = json!([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {"type": "text", "text": "a"}, {"type": "refusal", "refusal": "no"}]);
+    let sent = with("messages", json!([{"role": "assistant", "content": parts, "refusal": "!"}])).unwrap();
+    assert_eq!(sent["messages"], json!([{"role": "assistant", "content": "ano!"}]));
+    let image =
+        json!([{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]);
+    assert_eq!(with("messages", image).unwrap_err().field, "messages[0].content[1]");
+}

@@ -16,7 +16,7 @@ pub(super) struct Conversation {
     pub(super) contents: Vec<Value>,
     /// The calls of the turn before, until their results are there.
     open: Vec<Open>,
-    /// What results hold besides text; it follows them in a turn of its own.
+    /// What results hold besides text, and results of no call; it follows them in a turn of its own.
     beside: Vec<Value>,
     call_ids: bool,
     signatures: bool,
@@ -129,9 +129,9 @@ impl Conversation {
                 self.beside.extend(others);
             }
             None => {
-                let mut parts = vec![json!({"text": format!("[tool result {id}] {text}")})];
-                parts.extend(others);
-                self.push("user", parts);
+                // Not a turn of its own yet: calls that are open may still get their results.
+                self.beside.push(json!({"text": format!("[tool result {id}] {text}")}));
+                self.beside.extend(others);
             }
         }
         Ok(())
@@ -141,9 +141,14 @@ impl Conversation {
     /// ids, the place says whose a result is, so that one which is missing must be said to be.
     fn close(&mut self) {
         let open = std::mem::take(&mut self.open);
-        if open.iter().all(|call| call.response.is_none()) {
-            return;
+        let beside = std::mem::take(&mut self.beside);
+        if open.iter().any(|call| call.response.is_some()) {
+            self.results(open);
         }
+        self.add("user", beside);
+    }
+
+    fn results(&mut self, open: Vec<Open>) {
         let results = open.into_iter().map(|call| {
             let missing = || json!({"error": "the tool gave no result"});
             let response = call.response.unwrap_or_else(missing);
@@ -155,8 +160,6 @@ impl Conversation {
         });
         let results: Vec<Value> = results.collect();
         self.contents.push(json!({"role": "user", "parts": results}));
-        let beside = std::mem::take(&mut self.beside);
-        self.add("user", beside);
     }
 }
 

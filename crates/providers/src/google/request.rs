@@ -100,20 +100,24 @@ fn response_format(model: &str, request: &ChatRequest, config: &mut Object) -> R
     Ok(())
 }
 
-/// From `thinking`, which goes first, or `reasoning_effort`. A model that does not think answers without.
+/// From `thinking`, which goes first, or `reasoning_effort`, which says how long where `thinking` does not.
+/// A model that does not think answers without.
 fn thinking(model: &str, request: &ChatRequest) -> Option<Value> {
     if !models::thinks(model) {
         return None;
     }
-    if let Some(given) = &request.thinking {
-        return Some(match (given["type"].as_str(), given["budget_tokens"].as_u64()) {
-            (Some("disabled"), _) => effort(model, "none"),
-            (_, Some(budget)) => json!({"thinkingBudget": budget, "includeThoughts": true}),
-            // How long is left to the model.
-            (_, None) => json!({"thinkingBudget": -1, "includeThoughts": true}),
-        });
+    let given = request.thinking.as_ref();
+    if given.is_some_and(|given| given["type"] == "disabled") {
+        return Some(effort(model, "none"));
     }
-    request.reasoning_effort.as_deref().map(|asked| effort(model, asked))
+    if let Some(budget) = given.and_then(|given| given["budget_tokens"].as_u64()) {
+        return Some(json!({"thinkingBudget": budget, "includeThoughts": true}));
+    }
+    match request.reasoning_effort.as_deref() {
+        Some(asked) => Some(effort(model, asked)),
+        // How long is left to the model.
+        None => given.map(|_| json!({"thinkingBudget": -1, "includeThoughts": true})),
+    }
 }
 
 fn effort(model: &str, effort: &str) -> Value {

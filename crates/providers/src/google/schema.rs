@@ -2,6 +2,7 @@
 //! reference.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use ::wire::Object;
 use serde_json::Value;
@@ -10,6 +11,12 @@ use serde_json::Value;
 const MAX_DEPTH: usize = 24;
 /// How many schemas are followed in all: one that refers to itself twice doubles at each level.
 const MAX_SCHEMAS: usize = 4_000;
+
+/// How much is copied in all, about in bytes: one that is referred to again and again, or that is of many
+/// types, is copied for each.
+const MAX_COPIED: usize = 16 << 20;
+/// What a value takes in memory besides its text.
+const NODE: usize = 32;
 
 /// Fields that pass as they are.
 const KEPT: [&str; 12] = [
@@ -28,13 +35,15 @@ const KEPT: [&str; 12] = [
 ];
 
 pub(super) fn reduce(schema: &Value) -> Value {
-    Reducer { root: schema, left: Cell::new(MAX_SCHEMAS) }.schema(schema, 0)
+    Reducer { root: schema, left: Cell::new(MAX_SCHEMAS), copies: Cell::new(MAX_COPIED) }.schema(schema, 0)
 }
 
 struct Reducer<'a> {
     root: &'a Value,
     /// How many more may be followed.
     left: Cell<usize>,
+    /// How much more may be copied.
+    copies: Cell<usize>,
 }
 
 impl Reducer<'_> {
@@ -45,11 +54,19 @@ impl Reducer<'_> {
         left > 0 && depth <= MAX_DEPTH
     }
 
+    /// Whether a copy of the fields may be made. Looks no further than what is left.
+    fn spend_copy<'v>(&self, mut fields: impl Iterator<Item = (&'v String, &'v Value)>) -> bool {
+        let mut left = self.copies.get();
+        let fits = fields.all(|(key, value)| take(&mut left, key.len()) && charge(value, &mut left));
+        self.copies.set(if fits { left } else { 0 });
+        fits
+    }
+
     fn schema(&self, schema: &Value, depth: usize) -> Value {
-        let Value::Object(given) = schema else { return any() };
         if !self.spend(depth) {
             return any();
         }
+        let Value::Object(given) = schema else { return any() };
         let given = self.whole(given, depth);
         let mut out = Object::new();
         for key in KEPT {
@@ -61,6 +78,10 @@ impl Reducer<'_> {
         kind(&given, &mut out);
         choices(&given, &mut out);
         self.members(&given, &mut out, depth);
+        if let Some(Value::Array(required)) = out.get_mut("required") {
+            let mut seen = HashSet::new();
+            required.retain(|name| seen.insert(name.clone()));
+        }
         Value::Object(out)
     }
 
@@ -77,6 +98,9 @@ impl Reducer<'_> {
             merge(&mut whole, self.whole(part, depth + 1));
         }
         let own = given.iter().filter(|(key, _)| *key != "$ref" && *key != "allOf");
+        if !self.spend_copy(own.clone()) {
+            return whole;
+        }
         merge(&mut whole, own.map(|(key, value)| (key.clone(), value.clone())).collect());
         whole
     }
@@ -92,10 +116,13 @@ impl Reducer<'_> {
                 (others.collect(), any_of.iter().any(|s| is_null(&s)))
             }
             (None, Some(types)) => {
-                let others = types.iter().filter(|t| *t != "null").map(|t| {
-                    let mut one = given.clone();
-                    one.insert("type".to_owned(), t.clone());
-                    self.schema(&Value::Object(one), depth + 1)
+                let rest = given.iter().filter(|(key, _)| *key != "type");
+                let others = types.iter().filter(|t| *t != "null").map_while(|t| {
+                    let has_room = self.left.get() > 0 && self.spend_copy(rest.clone());
+                    let rest =
+                        has_room.then(|| rest.clone().map(|(key, value)| (key.clone(), value.clone())));
+                    let one = std::iter::once(("type".to_owned(), t.clone())).chain(rest?).collect();
+                    Some(self.schema(&Value::Object(one), depth + 1))
                 });
                 (others.collect(), types.iter().any(|t| t == "null"))
             }
@@ -126,6 +153,25 @@ impl Reducer<'_> {
             out.insert("items".to_owned(), items);
         }
     }
+}
+
+/// Whether what `value` takes is within `left`, of which it is taken.
+fn charge(value: &Value, left: &mut usize) -> bool {
+    let text = if let Value::String(text) = value { text.len() } else { 0 };
+    take(left, NODE + text)
+        && match value {
+            Value::Array(items) => items.iter().all(|item| charge(item, left)),
+            Value::Object(fields) => {
+                fields.iter().all(|(key, value)| take(left, key.len()) && charge(value, left))
+            }
+            _ => true,
+        }
+}
+
+fn take(left: &mut usize, size: usize) -> bool {
+    let fits = size <= *left;
+    *left = left.saturating_sub(size);
+    fits
 }
 
 /// What stands for a schema that says nothing: a type is required.
@@ -240,6 +286,26 @@ mod tests {
         let merged = json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]});
         for schema in [tree, merged] {
             assert!(reduce(&schema).to_string().len() < 1 << 20);
+        }
+    }
+
+    #[test]
+    fn what_is_required_is_said_once() {
+        let part = json!({"properties": {"a": {"type": "string"}}, "required": ["a"]});
+        let twice = json!({"allOf": [part, part], "type": ["object", "null"], "required": ["a"]});
+        assert_eq!(reduce(&twice)["required"], json!(["a"]));
+    }
+
+    #[test]
+    fn what_is_copied_again_and_again_is_cut() {
+        let names: Vec<String> = (0..10_000).map(|n| format!("name_{n}")).collect();
+        let types = json!({"type": names, "description": "d".repeat(10_000)});
+        let refs: Vec<Value> = names.iter().map(|_| json!({"$ref": "#/$defs/all"})).collect();
+        let merged =
+            json!({"allOf": refs, "$defs": {"all": {"required": names, "description": "d".repeat(10_000)}}});
+        let each = json!({"anyOf": refs, "$defs": {"all": {"required": names, "properties": {"a": {}}}}});
+        for schema in [types, merged, each] {
+            assert!(reduce(&schema).to_string().len() < MAX_COPIED * 2);
         }
     }
 }

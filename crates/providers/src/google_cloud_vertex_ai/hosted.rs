@@ -68,6 +68,10 @@ impl ChatCodec for BareModel {
 }
 
 impl Splice for BareModel {
+    fn adopt(&self, model: &str, request: ChatRequest) -> Result<ChatRequest, Refused> {
+        self.0.adopt(bare(model), request)
+    }
+
     fn splice(&self, model: &str, task: Task, stream: bool, body: &mut RawObject<'_>) -> Result<(), Refused> {
         self.0.splice(bare(model), task, stream, body)
     }

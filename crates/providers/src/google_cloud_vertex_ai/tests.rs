@@ -119,3 +119,19 @@ fn the_servers_token_uri_stands_in_for_the_keys() {
     let target = build(config.as_object().unwrap(), &defaults).unwrap().target("m", Task::Chat, false);
     assert!(format!("{:?}", target.auth).contains("http://127.0.0.1:9/token"), "{target:?}");
 }
+
+#[test]
+fn hosted_models_are_told_nothing_beyond_their_format() {
+    let provider = provider("us-east5");
+    let result = json!({"role": "tool", "tool_call_id": "c", "content": [
+        {"type": "text", "text": "t"}, {"type": "image_url", "image_url": {"url": "https://h/a.png"}}]});
+    let tools = json!([{"type": "web_search_20250305"}, {"type": "function", "function": {"name": "f"}}]);
+    let request = json!({"messages": [result], "tools": tools});
+    for model in ["meta/llama-4", "mistralai/codestral-2"] {
+        let Some(Codec::Splice(splice)) = provider.codec(model, Task::Chat) else { panic!() };
+        let adopted = splice.adopt(model, serde_json::from_value(request.clone()).unwrap()).unwrap();
+        assert_eq!(adopted.tools.unwrap().len(), 1, "{model}");
+        let roles: Vec<&str> = adopted.messages.iter().map(|m| m.role.as_str()).collect();
+        assert_eq!(roles, ["tool", "user"], "{model}");
+    }
+}

@@ -390,3 +390,27 @@ fn the_schema_of_the_answer_is_closed() {
     let hint = ask(MODEL, json!({"response_format": {"type": "json_object"}}));
     assert!(hint["system"].as_str().unwrap().contains("JSON"));
 }
+
+#[test]
+fn thousands_of_results_cost_little() {
+    let ids: Vec<String> = (0..10_000).map(|n| format!("c{n}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let mut messages = vec![user("q".into()), calls(&ids)];
+    messages.extend(ids.iter().map(|id| result(id, "r".into())));
+    let got = turns(messages.into());
+    assert!(got[2]["content"].as_array().unwrap().iter().all(|block| block["type"] == "tool_result"));
+    let names: Vec<Value> = ids.iter().map(|id| json!({"name": id})).collect();
+    let tools: Vec<Value> = ids.iter().map(|id| tool(id)).collect();
+    let allowed = json!({"type": "allowed_tools", "allowed_tools": {"tools": names}});
+    let got = ask(MODEL, json!({"tools": tools, "tool_choice": allowed}));
+    assert_eq!(got["tools"].as_array().unwrap().len(), ids.len());
+}
+
+#[test]
+fn a_failed_tool_says_so() {
+    let mut failed = result("a", "exit 1".into());
+    failed["is_error"] = true.into();
+    let got = turns(json!([user("q".into()), calls(&["a"]), failed]));
+    let block = json!({"type": "tool_result", "tool_use_id": "a", "content": "exit 1", "is_error": true});
+    assert_eq!(got[2]["content"], json!([block]));
+}

@@ -217,3 +217,30 @@ fn a_name_that_the_api_refuses_is_sent_in_another_and_allowed_in_it() {
     assert!(sent.as_str().unwrap().len() <= 64);
     assert_eq!(body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"][0], *sent);
 }
+
+#[test]
+fn an_effort_beside_adaptive_thinking_counts() {
+    let thinking = |model: &str, kind: &str| {
+        let fields = json!({"thinking": {"type": kind}, "reasoning_effort": "low"});
+        config(model, fields)["thinkingConfig"].clone()
+    };
+    assert_eq!(thinking(MODEL, "adaptive"), json!({"thinkingBudget": 1024, "includeThoughts": true}));
+    let level = json!({"thinkingLevel": "low", "includeThoughts": true});
+    assert_eq!(thinking("gemini-3-pro-preview", "adaptive"), level);
+    assert_eq!(thinking(MODEL, "disabled"), json!({"thinkingBudget": 0}));
+}
+
+#[test]
+fn a_result_of_no_call_leaves_the_calls_open() {
+    for stray in [result("z", "1"), result("a", "again")] {
+        let messages = json!([user("x"), calls(&["a", "b"]), result("a", "1"), stray, result("b", "2")]);
+        let body = encode(MODEL, json!({ "messages": messages }));
+        let output =
+            |at: usize| body["contents"][2]["parts"][at]["functionResponse"]["response"]["output"].clone();
+        assert_eq!((output(0), output(1)), (json!("1"), json!("2")));
+        assert!(body["contents"][3]["parts"][0]["text"].as_str().unwrap().starts_with("[tool result "));
+    }
+    let unanswered =
+        encode(MODEL, json!({"messages": [user("x"), calls(&["a"]), result("z", "1"), user("y")]}));
+    assert_eq!(unanswered["contents"][2]["parts"], json!([{"text": "[tool result z] 1"}, {"text": "y"}]));
+}
