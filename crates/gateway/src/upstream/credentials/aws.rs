@@ -123,8 +123,7 @@ impl Chain {
         if let (Some(file), Some(role)) = (&environment.web_identity_token_file, &environment.role_arn) {
             let session = environment.role_session_name.as_deref().unwrap_or(sts::SESSION);
             let kept = sts.assume_with_web_identity(&self.client, role, session, file).await?;
-            let holder = Holder { keys: kept.value, arn: Some(role.clone()) };
-            return Ok(Kept { value: holder, good_until: kept.good_until });
+            return Ok(kept.map(|keys| Holder { keys, arn: Some(role.clone()) }));
         }
         if let Some(url) = container::url(environment) {
             return container::get(&self.sources, environment, &url).await;
