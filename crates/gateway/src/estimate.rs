@@ -4,11 +4,25 @@ use std::fmt;
 
 use journal::{CountedUsage, Provenance};
 use policy::estimate;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use wire::raw::RawObject;
 use wire::usage::Usage;
+
+/// Where the formats of clients have what is asked.
+const PROMPTS: [&str; 10] = [
+    "messages",
+    "prompt",
+    "input",
+    "system",
+    "instructions",
+    "contents",
+    "systemInstruction",
+    "system_instruction",
+    "generateContentRequest",
+    "generate_content_request",
+];
 
 /// Characters of what was asked and of what was answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,9 +34,7 @@ pub(crate) struct Lengths {
 impl Lengths {
     /// Of a request whose answer is still to come.
     pub(crate) fn of_request(body: &RawObject<'_>) -> Self {
-        let fields =
-            ["messages", "prompt", "input", "system", "instructions", "contents", "systemInstruction"];
-        Self { prompt: fields.iter().filter_map(|name| body.raw(name)).map(characters).sum(), answer: 0 }
+        Self { prompt: PROMPTS.iter().filter_map(|name| body.raw(name)).map(characters).sum(), answer: 0 }
     }
 
     pub(crate) fn usage(self) -> Usage {
@@ -37,7 +49,7 @@ impl Lengths {
 /// Characters of text in `raw`: its strings, those of its lists, and those under the keys that hold text.
 /// What cannot be read counts as nothing.
 pub(crate) fn characters(raw: &RawValue) -> u64 {
-    serde_json::from_str::<Characters>(raw.get()).map_or(0, |counted| counted.0)
+    Count::Texts.deserialize(&mut serde_json::Deserializer::from_str(raw.get())).unwrap_or(0)
 }
 
 /// As [`characters`], of a value that is in memory.
@@ -45,17 +57,13 @@ pub(crate) fn characters_of<T: Serialize>(value: &T) -> u64 {
     serde_json::value::to_raw_value(value).map_or(0, |raw| characters(&raw))
 }
 
-/// Counted while it is read, so that a long prompt is not built up in memory only to be measured.
-struct Characters(u64);
-
-const TEXT_KEYS: [&str; 16] = [
+const TEXT_KEYS: [&str; 20] = [
     "content",
     "text",
     "message",
     "choices",
     "tool_calls",
     "function",
-    "arguments",
     "reasoning",
     "reasoning_content",
     "thinking",
@@ -63,86 +71,112 @@ const TEXT_KEYS: [&str; 16] = [
     "summary",
     "parts",
     "candidates",
-    "args",
-    "response",
+    "contents",
+    "systemInstruction",
+    "system_instruction",
+    "functionCall",
+    "function_call",
+    "functionResponse",
+    "function_response",
 ];
 
-impl<'de> Deserialize<'de> for Characters {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Count)
+/// What a tool is given and what it answers: its keys are the tool's own, and the model reads them too.
+const FREE_KEYS: [&str; 4] = ["arguments", "args", "input", "response"];
+
+/// What of a value is counted. It is counted while it is read, so that a long prompt is not built up in
+/// memory only to be measured.
+#[derive(Clone, Copy)]
+enum Count {
+    Nothing,
+    Texts,
+    /// Every string, and every key.
+    All,
+}
+
+impl<'de> DeserializeSeed<'de> for Count {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        match self {
+            Self::Nothing => deserializer.deserialize_ignored_any(IgnoredAny).map(|_| 0),
+            Self::Texts | Self::All => deserializer.deserialize_any(self),
+        }
     }
 }
 
-struct Count;
-
 impl<'de> Visitor<'de> for Count {
-    type Value = Characters;
+    type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Characters, E> {
-        Ok(Characters(text.chars().count() as u64))
+    fn visit_str<E>(self, text: &str) -> Result<u64, E> {
+        Ok(text.chars().count() as u64)
     }
 
-    fn visit_unit<E>(self) -> Result<Characters, E> {
-        Ok(Characters(0))
+    fn visit_unit<E>(self) -> Result<u64, E> {
+        Ok(0)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Characters, E> {
-        Ok(Characters(0))
+    fn visit_bool<E>(self, _: bool) -> Result<u64, E> {
+        Ok(0)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Characters, E> {
-        Ok(Characters(0))
+    fn visit_i64<E>(self, _: i64) -> Result<u64, E> {
+        Ok(0)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Characters, E> {
-        Ok(Characters(0))
+    fn visit_u64<E>(self, _: u64) -> Result<u64, E> {
+        Ok(0)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Characters, E> {
-        Ok(Characters(0))
+    fn visit_f64<E>(self, _: f64) -> Result<u64, E> {
+        Ok(0)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Characters, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u64, A::Error> {
         let mut sum = 0;
-        while let Some(Characters(count)) = items.next_element()? {
+        while let Some(count) = items.next_element_seed(self)? {
             sum += count;
         }
-        Ok(Characters(sum))
+        Ok(sum)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Characters, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
         let mut sum = 0;
-        while let Some(HoldsText(holds)) = map.next_key()? {
-            if holds {
-                sum += map.next_value::<Characters>()?.0;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+        while let Some((key, value)) = map.next_key_seed(Key(self))? {
+            sum += key + map.next_value_seed(value)?;
         }
-        Ok(Characters(sum))
+        Ok(sum)
     }
 }
 
-/// Whether text stands under a key.
-struct HoldsText(bool);
+/// A key of what is counted so: what it counts itself, and how its value does.
+struct Key(Count);
 
-impl<'de> Deserialize<'de> for HoldsText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Key;
-        impl Visitor<'_> for Key {
-            type Value = HoldsText;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E>(self, key: &str) -> Result<HoldsText, E> {
-                Ok(HoldsText(TEXT_KEYS.contains(&key)))
-            }
-        }
-        deserializer.deserialize_str(Key)
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = (u64, Count);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(u64, Count), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = (u64, Count);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<(u64, Count), E> {
+        Ok(match self.0 {
+            Count::All => (key.chars().count() as u64, Count::All),
+            _ if FREE_KEYS.contains(&key) => (0, Count::All),
+            _ if TEXT_KEYS.contains(&key) => (0, Count::Texts),
+            _ => (0, Count::Nothing),
+        })
     }
 }
 
@@ -168,5 +202,31 @@ mod tests {
     fn what_is_too_deep_counts_as_nothing() {
         let deep = format!(r#"{{"messages":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
         assert_eq!(prompt(&deep), 0);
+    }
+
+    #[test]
+    fn contents_are_counted_in_every_spelling_and_place() {
+        let contents = r#""contents":[{"parts":[{"text":"abcd"}]}]"#;
+        for system in ["systemInstruction", "system_instruction"] {
+            let request = format!(r#"{{{contents},"{system}":{{"parts":[{{"text":"ef"}}]}}}}"#);
+            assert_eq!(prompt(&request), 6, "{system}");
+            for inner in ["generateContentRequest", "generate_content_request"] {
+                assert_eq!(prompt(&format!(r#"{{"{inner}":{request}}}"#)), 6, "{inner} {system}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_tools_are_given_and_answer_is_counted_whatever_its_keys() {
+        for (call, result) in [("functionCall", "functionResponse"), ("function_call", "function_response")] {
+            let body = format!(
+                r#"{{"contents":[{{"parts":[{{"{call}":{{"name":"f","args":{{"city":"Paris","n":[1,{{"x":"y"}}]}}}}}}]}},
+                {{"parts":[{{"{result}":{{"name":"f","response":{{"sky":"blue"}}}}}}]}}]}}"#
+            );
+            assert_eq!(prompt(&body), 4 + 5 + 1 + 1 + 1 + 3 + 4, "{call}");
+        }
+        let messages = r#"{"messages":[{"content":[{"type":"tool_use","id":"i","name":"f","input":{"path":"/etc"}}]},
+            {"content":[{"type":"tool_result","content":"ok"}]}]}"#;
+        assert_eq!(prompt(messages), 4 + 4 + 2);
     }
 }

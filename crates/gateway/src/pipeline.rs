@@ -70,7 +70,7 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let asked = Asked { dialect, streams: ask.streams, headers, query, body };
     let call = Call::read(request_id, endpoint, principal, asked)?;
     let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
-    let mut waiting = Waiting::new(&mut open, &call.body);
+    let mut waiting = Waiting::new(&mut open, &call);
     let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
     match answered {

@@ -107,9 +107,27 @@ fn is_own(block: &mut Value, mark: &str, unmarked: Unmarked) -> bool {
 }
 
 /// Where a client's format keeps the conversation.
-const CONVERSATIONS: [&str; 4] = ["messages", "input", "contents", "generateContentRequest"];
+const CONVERSATIONS: [&str; 5] =
+    ["messages", "input", "contents", "generateContentRequest", "generate_content_request"];
+/// Where a turn keeps what was said.
+const SAID: [&str; 2] = ["content", "parts"];
 /// The fields that name a call.
 const IDS: [&str; 4] = ["id", "tool_call_id", "tool_use_id", "call_id"];
+
+/// What became of something on its way to an entity.
+#[derive(Clone, Copy, Default)]
+struct Cleaned {
+    changed: bool,
+    /// What another signed was left out of it.
+    foreign: bool,
+}
+
+impl Cleaned {
+    fn add(&mut self, other: Self) {
+        self.changed |= other.changed;
+        self.foreign |= other.foreign;
+    }
+}
 
 /// The body that passes as it comes to the entity with this mark: without what others signed. The bytes are
 /// touched only when there is any.
@@ -121,30 +139,58 @@ pub(crate) fn without_foreign<'a>(body: &RawObject<'a>, mark: &str) -> Result<Ra
         }
         let unreadable = |e: serde_json::Error| ApiError::bad_request(format!("{field}: {e}"));
         let mut conversation: Value = body.get(field).map_err(unreadable)?.unwrap_or_default();
-        let before = conversation.clone();
-        clean(&mut conversation, mark);
-        drop_empty_turns(&mut conversation);
-        if conversation != before && ends_in_a_result(&conversation) {
+        let turns = match &mut conversation {
+            // A request in the request.
+            Value::Object(inner) => inner.get_mut("contents"),
+            turns => Some(turns),
+        };
+        let Some(turns) = turns.and_then(Value::as_array_mut) else { continue };
+        let (all, latest) = clean_turns(turns, mark);
+        if latest.foreign && ends_in_a_result(turns) {
             // Within a loop of tools thinking has to be replayed, and cannot be: this answer goes without it.
             body.remove("thinking");
         }
-        let raw = serde_json::value::to_raw_value(&conversation).map_err(unreadable)?;
-        body.set_raw(Cow::Borrowed(field), Cow::Owned(raw));
+        if all.changed {
+            let raw = serde_json::value::to_raw_value(&conversation).map_err(unreadable)?;
+            body.set_raw(Cow::Borrowed(field), Cow::Owned(raw));
+        }
     }
     Ok(body)
 }
 
-/// A turn of nothing but what was left out would be refused.
-fn drop_empty_turns(conversation: &mut Value) {
-    let Value::Array(turns) = conversation else { return };
-    turns.retain(|turn| {
-        turn.get("content").and_then(Value::as_array).is_none_or(|content| !content.is_empty())
+/// What became of all the turns, and of those after the last thing that the user said.
+fn clean_turns(turns: &mut Vec<Value>, mark: &str) -> (Cleaned, Cleaned) {
+    let asked = turns.iter().rposition(|turn| turn["role"] == "user" && !has_result(turn));
+    let (mut all, mut latest) = (Cleaned::default(), Cleaned::default());
+    let mut at = 0;
+    turns.retain_mut(|turn| {
+        let said_something = !is_empty(turn);
+        let (kept, cleaned) = clean_item(turn, mark);
+        all.add(cleaned);
+        if asked.is_none_or(|asked| at > asked) {
+            latest.add(cleaned);
+        }
+        at += 1;
+        // A turn of nothing but what was left out would be refused.
+        kept && !(said_something && is_empty(turn))
     });
+    (all, latest)
 }
 
-fn ends_in_a_result(conversation: &Value) -> bool {
-    let last = conversation.as_array().and_then(|turns| turns.last()?.get("content")?.as_array());
-    last.into_iter().flatten().any(|block| block["type"] == "tool_result")
+/// Whether a turn is a list of nothing. One that calls tools says that.
+fn is_empty(turn: &Value) -> bool {
+    let lists = || SAID.iter().filter_map(|field| turn.get(*field)?.as_array());
+    let calls = turn.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
+    !calls && lists().next().is_some() && lists().all(Vec::is_empty)
+}
+
+fn ends_in_a_result(turns: &[Value]) -> bool {
+    turns.last().is_some_and(has_result)
+}
+
+fn has_result(turn: &Value) -> bool {
+    let blocks = turn.get("content").and_then(Value::as_array);
+    blocks.into_iter().flatten().any(|block| block["type"] == "tool_result")
 }
 
 fn is_marked(raw: &str) -> bool {
@@ -153,26 +199,49 @@ fn is_marked(raw: &str) -> bool {
         .any(|text| memchr::memmem::find(raw.as_bytes(), text.as_bytes()).is_some())
 }
 
+/// Whether an item of a list stays, and what became of it.
+fn clean_item(item: &mut Value, mark: &str) -> (bool, Cleaned) {
+    let marked = SEALED
+        .iter()
+        .any(|field| item.get(*field).and_then(Value::as_str).is_some_and(|text| text.starts_with(PREFIX)));
+    if is_ours_sealed(item) || !is_own(item, mark, Unmarked::Keep) {
+        return (false, Cleaned { changed: true, foreign: true });
+    }
+    let mut cleaned = clean(item, mark);
+    cleaned.changed |= marked;
+    (true, cleaned)
+}
+
 /// As deep as serde reads it.
-fn clean(value: &mut Value, mark: &str) {
+fn clean(value: &mut Value, mark: &str) -> Cleaned {
+    let mut cleaned = Cleaned::default();
     match value {
-        Value::Array(items) => {
-            items.retain_mut(|item| !is_ours_sealed(item) && is_own(item, mark, Unmarked::Keep));
-            items.iter_mut().for_each(|item| clean(item, mark));
-        }
+        Value::Array(items) => items.retain_mut(|item| {
+            let (kept, became) = clean_item(item, mark);
+            cleaned.add(became);
+            kept
+        }),
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
                 match value {
-                    Value::String(id) if IDS.contains(&name.as_str()) => own_id(id, mark),
-                    other => clean(other, mark),
+                    Value::String(id) if IDS.contains(&name.as_str()) => {
+                        if id.contains(SIGNED_ID) {
+                            own_id(id, mark);
+                            cleaned.add(Cleaned { changed: true, foreign: !id.contains(SIGNED_ID) });
+                        }
+                    }
+                    other => cleaned.add(clean(other, mark)),
                 }
             }
-            fields.retain(|name, value| {
-                name != "thinking_blocks" || value.as_array().is_none_or(|b| !b.is_empty())
-            });
+            if cleaned.changed {
+                fields.retain(|name, value| {
+                    name != "thinking_blocks" || value.as_array().is_none_or(|b| !b.is_empty())
+                });
+            }
         }
         _ => {}
     }
+    cleaned
 }
 
 /// Where a client's format has a place for what we sealed.
@@ -302,5 +371,64 @@ mod tests {
             same.to_vec().unwrap(),
             br#"{"messages":[ {"role":"user","thinking_blocks":[{"signature":"x"}]} ]}"#
         );
+    }
+
+    fn passed(body: &Value) -> String {
+        let body = body.to_string();
+        let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap(), "cc").unwrap();
+        String::from_utf8(kept.to_vec().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn thinking_stays_where_only_earlier_turns_were_of_others() {
+        let foreign = json!({"type": "thinking", "thinking": "t", "signature": "tg1-aa.c2ln"});
+        let own = |signature: &str| json!({"type": "thinking", "thinking": "t", "signature": signature});
+        let looping = |first: &Value, in_loop: &Value| {
+            json!({"thinking": {"type": "enabled", "budget_tokens": 2000}, "messages": [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": [first, {"type": "text", "text": "a"}]},
+                {"role": "user", "content": [{"type": "text", "text": "and then?"}]},
+                {"role": "assistant", "content": [in_loop, {"type": "tool_use", "id": "c"}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c"}, {"type": "text", "text": "look"}]}]})
+        };
+        let thinks = |body: Value| RawObject::parse(passed(&body).as_bytes()).unwrap().contains("thinking");
+        assert!(thinks(looping(&foreign, &own("c2ln"))));
+        assert!(thinks(looping(&foreign, &own("tg1-cc.c2ln"))));
+        assert!(!thinks(looping(&own("c2ln"), &foreign)));
+    }
+
+    #[test]
+    fn what_only_looks_marked_passes_byte_for_byte() {
+        for body in [
+            r#"{"messages":[ {"role":"user","content":"what is tg1-?","n":1.50} ]}"#,
+            r#"{"input": "say __thought__" }"#,
+        ] {
+            let kept = without_foreign(&RawObject::parse(body.as_bytes()).unwrap(), "cc").unwrap();
+            assert_eq!(
+                kept.to_vec().unwrap(),
+                body.replace(": \"say", ":\"say").replace("\" }", "\"}").as_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn only_turns_that_were_emptied_here_are_dropped() {
+        let sealed = json!({"text": "hm", "thought": true, "thoughtSignature": "dG9sbGdhdGUuW10="});
+        let contents = json!([{"role": "user", "parts": []}, {"role": "model", "parts": [sealed]},
+            {"role": "user", "parts": [{"text": "q"}]}]);
+        let left = json!([{"role": "user", "parts": []}, {"role": "user", "parts": [{"text": "q"}]}]);
+        assert_eq!(passed(&json!({ "contents": contents })), json!({ "contents": left }).to_string());
+        for inner in ["generateContentRequest", "generate_content_request"] {
+            let body = json!({ inner: { "contents": contents } });
+            assert_eq!(passed(&body), json!({ inner: { "contents": left } }).to_string());
+        }
+        let foreign = json!({"type": "thinking", "thinking": "t", "signature": "tg1-aa.c2ln"});
+        let call = json!([{"id": "c", "function": {"name": "f", "arguments": "{}"}}]);
+        let messages = json!({"messages": [{"role": "user", "content": []},
+            {"role": "assistant", "content": [foreign], "tool_calls": call},
+            {"role": "assistant", "content": [foreign], "tool_calls": []}]});
+        let left = json!({"messages": [{"role": "user", "content": []},
+            {"role": "assistant", "content": [], "tool_calls": call}]});
+        assert_eq!(passed(&messages), left.to_string());
     }
 }

@@ -6,8 +6,6 @@ use std::time::Instant;
 
 use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement};
 
-use wire::raw::RawObject;
-
 use crate::call::Call;
 use crate::clock;
 use crate::estimate::Lengths;
@@ -96,16 +94,16 @@ impl Open {
 }
 
 /// The time in which an attempt may be under way. A client that leaves in it has had its prompt sent, and
-/// no provider will tell what that cost: it is estimated then, and only then.
+/// no provider will tell what that cost: it is estimated then, and only then. Counting costs nothing.
 pub(crate) struct Waiting<'a, 'b> {
     open: &'a mut Open,
-    body: &'a RawObject<'b>,
+    call: &'a Call<'b>,
     over: bool,
 }
 
 impl<'a, 'b> Waiting<'a, 'b> {
-    pub(crate) fn new(open: &'a mut Open, body: &'a RawObject<'b>) -> Self {
-        Self { open, body, over: false }
+    pub(crate) fn new(open: &'a mut Open, call: &'a Call<'b>) -> Self {
+        Self { open, call, over: false }
     }
 
     pub(crate) fn open(&mut self) -> &mut Open {
@@ -119,8 +117,8 @@ impl<'a, 'b> Waiting<'a, 'b> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.open.count(Lengths::of_request(self.body).counted());
+        if !self.over && !self.call.dialect.counts() {
+            self.open.count(Lengths::of_request(&self.call.body).counted());
         }
     }
 }

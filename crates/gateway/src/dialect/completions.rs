@@ -9,11 +9,14 @@ use wire::error::ApiError;
 use wire::raw::RawObject;
 use wire::sse;
 
-use super::chat::error_event;
+use super::chat::{asks_for_usage, error_event};
 use super::{Dialect, DialectStream};
 use crate::error::ServeError;
 
-pub(super) struct UnifiedCompletions;
+pub(super) struct UnifiedCompletions {
+    /// Whether a stream has its usage although nobody asked for it.
+    pub(super) usage: bool,
+}
 
 /// Fields that would change the answer and that chat cannot express, and the value that asks for nothing.
 const INEXPRESSIBLE: [&str; 3] = ["suffix", "echo", "best_of"];
@@ -57,8 +60,12 @@ impl Dialect for UnifiedCompletions {
         serde_json::to_vec(&completion(id, created, model, choices, usage, extra))
     }
 
-    fn stream(&self, _body: &RawObject<'_>) -> Box<dyn DialectStream> {
-        Box::new(Texts)
+    fn stream(&self, body: &RawObject<'_>) -> Box<dyn DialectStream> {
+        Box::new(Texts { usage: self.usage || asks_for_usage(body) })
+    }
+
+    fn tells_usage(&self) -> bool {
+        self.usage
     }
 
     fn terminator(&self) -> &'static [u8] {
@@ -102,7 +109,9 @@ fn completion(
     Completion { id, object: "text_completion".to_owned(), created, model, choices, usage, extra }
 }
 
-struct Texts;
+struct Texts {
+    usage: bool,
+}
 
 impl DialectStream for Texts {
     fn chunk(&mut self, chunk: ChatChunk, out: &mut BytesMut) -> Result<(), serde_json::Error> {
@@ -118,7 +127,7 @@ impl DialectStream for Texts {
             })
             .collect();
         // A chunk of nothing but a role or a thought has no counterpart.
-        if choices.is_empty() && usage.is_none() {
+        if choices.is_empty() && (usage.is_none() || !self.usage) {
             return Ok(());
         }
         sse::write_json(out, &completion(id, created, model, choices, usage, extra))
@@ -132,11 +141,12 @@ impl DialectStream for Texts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use providers::Task;
     use serde_json::json;
 
     fn request(body: Value) -> Result<ChatRequest, ApiError> {
         let bytes = body.to_string();
-        UnifiedCompletions.request(&RawObject::parse(bytes.as_bytes()).unwrap())
+        UnifiedCompletions { usage: true }.request(&RawObject::parse(bytes.as_bytes()).unwrap())
     }
 
     #[test]
@@ -159,5 +169,22 @@ mod tests {
         for prompt in [json!(["a", "b"]), json!([1, 2]), json!({})] {
             assert!(request(json!({ "prompt": prompt })).unwrap_err().message.starts_with("prompt"));
         }
+    }
+
+    #[test]
+    fn usage_is_for_those_who_ask_where_openais_habits_hold() {
+        let counted = || ChatChunk { usage: Some(wire::usage::Usage::new(3, 1)), ..ChatChunk::default() };
+        let told = |dialect: &dyn Dialect, body: &str| {
+            let mut out = BytesMut::new();
+            let mut stream = dialect.stream(&RawObject::parse(body.as_bytes()).unwrap());
+            stream.chunk(counted(), &mut out).unwrap();
+            !out.is_empty()
+        };
+        let (unified, openai) =
+            (super::super::unified(Task::Completions), super::super::openai(Task::Completions));
+        let asks = r#"{"prompt":"a","stream_options":{"include_usage":true}}"#;
+        assert!(told(unified, "{}") && unified.tells_usage());
+        assert!(!told(openai, "{}") && !openai.tells_usage());
+        assert!(told(openai, asks));
     }
 }

@@ -51,6 +51,10 @@ pub(crate) trait Dialect: Send + Sync {
     fn counted(&self, _tokens: u64) -> Option<Value> {
         None
     }
+    /// Whether only the length of the prompt is asked for, which uses nothing.
+    fn counts(&self) -> bool {
+        self.counted(0).is_some()
+    }
 }
 
 /// The state of one streamed answer to a client.
@@ -92,6 +96,8 @@ pub(crate) enum Seen {
     More { text: u64 },
     /// It passes on, and nothing that matters follows.
     End,
+    /// The same, and it says that there is no answer.
+    Failed,
     /// An error, as a body that a codec reads.
     Error(Value),
 }
@@ -104,7 +110,7 @@ impl Seen {
 pub(crate) fn unified(task: Task) -> &'static dyn Dialect {
     match task {
         Task::Chat | Task::Embeddings => &chat::UnifiedChat { usage: true },
-        Task::Completions => &completions::UnifiedCompletions,
+        Task::Completions => &completions::UnifiedCompletions { usage: true },
     }
 }
 
@@ -112,7 +118,7 @@ pub(crate) fn unified(task: Task) -> &'static dyn Dialect {
 pub(crate) fn openai(task: Task) -> &'static dyn Dialect {
     match task {
         Task::Chat | Task::Embeddings => &chat::UnifiedChat { usage: false },
-        Task::Completions => &completions::UnifiedCompletions,
+        Task::Completions => &completions::UnifiedCompletions { usage: false },
     }
 }
 

@@ -96,6 +96,7 @@ impl Body for ClientBody {
                         this.out.extend_from_slice(this.dialect.terminator());
                         this.end(Outcome::Completed);
                     }
+                    Ok(Step::Failed) => this.end(Outcome::Failed),
                     Err(error) => this.fail(&error),
                 },
                 State::Closing => {

@@ -42,6 +42,8 @@ pub(crate) enum Progress {
     More,
     /// The format's own terminator: nothing that matters follows.
     Ended,
+    /// The same, and the client was told with it that there is no answer.
+    Failed,
 }
 
 impl Relay {

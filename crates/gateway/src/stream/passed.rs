@@ -33,10 +33,14 @@ impl Passed {
                 return Err(StreamFault::Upstream((self.read_error)(&body)));
             }
             Ok(Seen::More { text }) => self.lengths.answer += text,
-            Ok(Seen::End) | Err(_) => {}
+            Ok(Seen::End | Seen::Failed) | Err(_) => {}
         }
         sse::write_event(out, &event.name, &event.data);
-        Ok(if seen.is_ok_and(|seen| seen == Seen::End) { Progress::Ended } else { Progress::More })
+        Ok(match seen {
+            Ok(Seen::End) => Progress::Ended,
+            Ok(Seen::Failed) => Progress::Failed,
+            _ => Progress::More,
+        })
     }
 
     pub(super) fn finish(&self) -> Result<(), StreamFault> {

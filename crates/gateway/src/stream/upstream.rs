@@ -33,6 +33,7 @@ pub(crate) struct Upstream {
     /// Whether something has gone to the client: before, the limit is that of the first byte.
     begun: bool,
     ended: bool,
+    failed: bool,
     closing: bool,
 }
 
@@ -43,6 +44,8 @@ pub(crate) enum Step {
     Read,
     /// The answer is complete.
     Complete,
+    /// The upstream said that there is no answer, and the client has that in the upstream's words.
+    Failed,
 }
 
 impl Upstream {
@@ -60,6 +63,7 @@ impl Upstream {
             begun: false,
             deferred: None,
             ended: false,
+            failed: false,
             closing: false,
         }
     }
@@ -77,7 +81,7 @@ impl Upstream {
                 self.deferred = (!matches!(step, Ok(Step::Read))).then_some(step);
                 return Ok((self, out));
             }
-            if matches!(step?, Step::Complete) {
+            if !matches!(step?, Step::Read) {
                 let reason = "the stream ended without an event".to_owned();
                 return Err(ServeError::Broken { at: self.at, reason });
             }
@@ -128,13 +132,14 @@ impl Upstream {
             return Ok(());
         }
         let progress = self.relay.event(event, out).map_err(|fault| self.fault(fault))?;
-        self.ended = progress == Progress::Ended;
+        self.ended = progress != Progress::More;
+        self.failed = progress == Progress::Failed;
         Ok(())
     }
 
     fn complete(&mut self, out: &mut BytesMut) -> Result<Step, ServeError> {
         self.relay.finish(out).map_err(|fault| self.fault(fault))?;
-        Ok(Step::Complete)
+        Ok(if self.failed { Step::Failed } else { Step::Complete })
     }
 
     /// The timer is moved only when it fires, not on every piece.

@@ -62,11 +62,12 @@ fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<Succes
         let error = Box::new(asking.prepared.format.error(0, &bytes));
         return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
     }
+    let usage = || {
+        let told = (passage.usage)(&body);
+        told.map_or_else(|| estimated(asking.call, characters_of(&body)), reported)
+    };
     // What only counts uses nothing.
-    let counts = asking.call.dialect.counted(0).is_some();
-    let usage = (passage.usage)(&body);
-    let usage = usage.map_or_else(|| estimated(asking.call, characters_of(&body)), reported);
-    Ok(SuccessBody::Whole { usage: (!counts).then_some(usage), body: bytes })
+    Ok(SuccessBody::Whole { usage: (!asking.call.dialect.counts()).then(usage), body: bytes })
 }
 
 fn translated(

@@ -41,7 +41,8 @@ pub(super) fn filled(
     params: &DefaultParams,
     body: &RawObject<'_>,
 ) -> Result<ChatRequest, serde_json::Error> {
-    if params.is_empty() {
+    // To see what the request says it is written out and read again: not where the body has said it all.
+    if params.missing(|name| is_said(body, name)).next().is_none() {
         return Ok(request);
     }
     let mut value = serde_json::to_value(request)?;
@@ -53,4 +54,23 @@ pub(super) fn filled(
         fields.extend(missing);
     }
     serde_json::from_value(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_request_that_says_everything_is_not_built_anew() {
+        let model = json!({"max_tokens": 5});
+        let params = DefaultParams::new(model.as_object());
+        // JSON has no such number: what is built anew has lost it.
+        let request = ChatRequest { temperature: Some(f64::NAN), ..ChatRequest::default() };
+        let filled = |body: &str| {
+            filled(request.clone(), &params, &RawObject::parse(body.as_bytes()).unwrap()).unwrap()
+        };
+        assert!(filled(r#"{"max_tokens":7}"#).temperature.is_some());
+        assert_eq!(filled("{}").max_tokens, Some(5));
+    }
 }

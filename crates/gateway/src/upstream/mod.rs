@@ -73,7 +73,7 @@ pub(crate) enum SuccessBody {
 
 pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<Success, ServeError> {
     let entity = &call.endpoint.entities[at];
-    let only_counts = call.dialect.counted(0).is_some();
+    let only_counts = call.dialect.counts();
     let speaks =
         || call.dialect.passage().is_some_and(|passage| entity.native(passage.call, false).is_some());
     let body = if only_counts && !speaks() {

@@ -98,9 +98,11 @@ fn passed<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<Option<Prepared<'a>
     };
     let mut headers = headers(destination, entity)?.clone();
     for name in native.headers {
-        if let Some(value) = call.headers.get(*name) {
-            headers.insert(HeaderName::from_static(name), value.clone());
+        let mut lines = call.headers.get_all(*name).iter().cloned();
+        if let Some(first) = lines.next() {
+            headers.insert(HeaderName::from_static(name), first);
         }
+        lines.for_each(|line| drop(headers.append(HeaderName::from_static(name), line)));
     }
     let uri = with_query(&destination.uri, call.query, native.query);
     let mut body = reasoning::without_foreign(&call.body, &entity.mark)?;

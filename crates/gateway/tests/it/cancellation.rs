@@ -163,3 +163,18 @@ async fn leaving_after_the_last_byte_is_no_cancellation() {
     })
     .await;
 }
+
+/// What only counts is free, and a client that does not wait for it has used nothing.
+#[tokio::test]
+async fn leaving_before_a_count_is_there_costs_nothing() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("anthropic", "m;hang=headers")]);
+        let body = json!({"model": "e", "messages": [{"role": "user", "content": "hi"}]});
+        let asked = world.post("/anthropic/v1/messages/count_tokens", &body);
+        let gone = tokio::time::timeout(Duration::from_millis(300), asked).await;
+        assert!(gone.is_err(), "{gone:?}");
+        let settled = world.settled(AT_LAST).await;
+        assert_eq!((settled.outcome, settled.status, settled.usage), (Outcome::Cancelled, 499, None));
+    })
+    .await;
+}

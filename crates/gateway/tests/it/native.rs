@@ -182,3 +182,68 @@ async fn a_signature_that_passed_is_not_sent_to_another_format() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_request_in_a_request_is_for_counting_alone() {
+    for provider in ["google", "openai"] {
+        for inner in ["generateContentRequest", "generate_content_request"] {
+            world(async |world| {
+                let raw = Raw::start(world, Play::whole("200 OK", "", r#"{"totalTokens":9}"#)).await;
+                world.chat("e", &[Entity::new(provider, "gemini-2.5-flash").at(raw.url.clone())]);
+                let asked = json!({ inner: said("what is the length of this?") });
+                let counted = world.post("/gemini/v1beta/models/e:countTokens", &asked).await;
+                assert_eq!(counted.status, 200, "{provider} {inner} {counted:?}");
+                assert!(counted.json()["totalTokens"].as_u64() > Some(1), "{provider} {inner} {counted:?}");
+                let sent = raw.requests();
+                // Who speaks the format says itself what it makes of both.
+                let both = json!({ inner: said("a"), "contents": said("b")["contents"] });
+                for body in std::iter::once(asked).chain((provider != "google").then_some(both)) {
+                    let got = world.post(GENERATE, &body).await;
+                    assert_eq!((got.status, raw.requests()), (400, sent), "{got:?}");
+                }
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_line_of_a_header_that_goes_on_goes_on() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("anthropic", "claude-x")]);
+        let body = json!({"model": "e", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+        let request = Request::post("/anthropic/v1/messages")
+            .header("host", "g")
+            .header("x-api-key", TOKEN)
+            .header("anthropic-beta", "one-2025-01-01")
+            .header("anthropic-beta", "two-2025-02-02")
+            .body(Full::new(body.to_string().into()))
+            .unwrap();
+        let got = world.send(request).await.read().await;
+        assert_eq!(got.status, 200, "{got:?}");
+        let sent = world.ledger.requests().pop().unwrap();
+        assert_eq!(sent.headers["anthropic-beta"], "one-2025-01-01, two-2025-02-02");
+    })
+    .await;
+}
+
+/// The upstream says itself that its answer failed: the client reads that in its words, and so does the record.
+#[tokio::test]
+async fn a_response_that_failed_passes_and_is_recorded_as_failed() {
+    let events = [
+        "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{}}\n\n",
+        "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"server_error\"},\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n",
+    ];
+    for pieces in [events.to_vec(), vec![events[0], events[1], "data: [DONE]\n\n"]] {
+        world(async |world| {
+            let raw = Raw::start(world, Play::stream(&pieces)).await;
+            world.chat("e", &[Entity::new("openai", "m").at(raw.url.clone())]);
+            let body = json!({"model": "e", "input": "hi", "stream": true});
+            let got = world.post("/codex/v1/responses", &body).await;
+            assert_eq!((got.status, got.text.as_str()), (200, events.concat().as_str()), "{got:?}");
+            let settled = world.records.only();
+            assert_eq!((settled.outcome, settled.usage.unwrap().usage.total_tokens), (Outcome::Failed, 4));
+        })
+        .await;
+    }
+}

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Uri};
+use providers::auth::{Auth, AwsCredentials, SigV4};
 use providers::{NativeCall, Provider, SecretRef, Target, Task};
 use secrecy::SecretString;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use wire::endpoint::{EndpointConfig, ServedEntity};
 
-use super::credentials::{Credentials, Unauthorized, authorize};
+use super::credentials::{Credentials, Unauthorized, authorize, identity};
 use super::normalize::Invalid;
 use super::{DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
 use crate::permit::Grant;
@@ -110,14 +110,18 @@ fn entity(
 
 /// 48 bits: enough that no two entities of a server share one.
 fn mark(provider: &str, model: &str, target: &Target) -> Arc<str> {
-    let mut hash = Sha256::new();
-    let secrets = target.auth.secrets().into_iter().map(ToString::to_string);
-    for part in [provider, model, &target.url].into_iter().map(str::to_owned).chain(secrets) {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
+    let secrets: Vec<String> = target.auth.secrets().into_iter().map(ToString::to_string).collect();
+    let mut parts = vec![provider, model, &target.url];
+    parts.extend(secrets.iter().map(String::as_str));
+    // The machine's credentials are no secrets of ours: the accounts they lead to tell them apart.
+    if let Auth::SigV4(SigV4 {
+        credentials: AwsCredentials::Chain { role_arn, instance_profile_arn, .. },
+        ..
+    }) = &target.auth
+    {
+        parts.extend([role_arn, instance_profile_arn].map(|arn| arn.as_deref().unwrap_or_default()));
     }
-    let digest = hash.finalize();
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    identity(&parts).iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// Clients' own formats are chat, whatever else a provider serves.
@@ -174,6 +178,7 @@ mod tests {
     use super::super::normalize;
     use super::*;
     use http::header::AUTHORIZATION;
+    use providers::Framing;
     use serde_json::json;
 
     fn compiled(secret: Option<&str>) -> Result<Compiled, Invalid> {
@@ -210,5 +215,28 @@ mod tests {
     fn a_secret_that_no_header_can_carry_is_refused_without_showing_it() {
         let error = compiled(Some("sk-\u{7f}canary")).unwrap_err().to_string();
         assert!(error.contains("{{secrets/s/k}}") && !error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn entities_of_other_roles_have_other_marks() {
+        let chain = |role: Option<&str>, profile: Option<&str>| {
+            let credentials = AwsCredentials::Chain {
+                role_arn: role.map(str::to_owned),
+                instance_profile_arn: profile.map(str::to_owned),
+                sts_endpoint: None,
+            };
+            let auth = Auth::SigV4(SigV4 { region: "r".into(), service: "s", credentials });
+            let target = Target { url: "http://h".into(), auth, headers: Vec::new(), framing: Framing::Sse };
+            mark("p", "m", &target)
+        };
+        let marks = [
+            chain(None, None),
+            chain(Some("arn:a"), None),
+            chain(Some("arn:b"), None),
+            chain(None, Some("arn:a")),
+        ];
+        let distinct: std::collections::BTreeSet<_> = marks.iter().collect();
+        assert_eq!(distinct.len(), marks.len(), "{marks:?}");
+        assert_eq!(marks[1], chain(Some("arn:a"), None));
     }
 }

@@ -189,7 +189,8 @@ fn assertion(account: &GoogleServiceAccount, secret: &SecretString) -> Result<To
     Ok(TokenGrant { url, grant, id })
 }
 
-fn identity(parts: &[&str]) -> [u8; 32] {
+/// Equal for equal parts alone, however they would run together.
+pub fn identity(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

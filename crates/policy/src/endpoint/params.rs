@@ -102,7 +102,7 @@ impl Kind {
 pub struct DefaultParams(Vec<(String, Box<RawValue>)>);
 
 impl DefaultParams {
-    pub(super) fn new(params: Option<&Object>) -> Self {
+    pub fn new(params: Option<&Object>) -> Self {
         let given = params.into_iter().flatten();
         Self(given.filter_map(|(name, value)| Some((name.clone(), to_raw_value(value).ok()?))).collect())
     }

@@ -39,7 +39,7 @@ impl Dialect for GenerateContent {
     fn passage(&self) -> Option<&'static Passage> {
         static PASSAGE: Passage = Passage {
             call: NativeCall::GenerateContent,
-            needs: &["contents", "generateContentRequest"],
+            needs: &["contents"],
             usage: watch::usage,
             watch: watch::new,
         };
@@ -52,7 +52,7 @@ pub(crate) struct CountContent;
 
 impl Dialect for CountContent {
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
-        request::read(body)
+        request::read_counted(body)
     }
 
     fn reply(&self, _body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
@@ -66,7 +66,7 @@ impl Dialect for CountContent {
     fn passage(&self) -> Option<&'static Passage> {
         static PASSAGE: Passage = Passage {
             call: NativeCall::CountContent,
-            needs: &["contents", "generateContentRequest"],
+            needs: &["contents", "generateContentRequest", "generate_content_request"],
             usage: |_| None,
             watch: watch::new,
         };

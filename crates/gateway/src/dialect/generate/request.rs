@@ -59,11 +59,24 @@ struct Generation {
 }
 
 pub(super) fn read(body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
-    let mut request: Request = dialect::read(body, "generateContent")?;
+    let request: Request = dialect::read(body, "generateContent")?;
+    if request.inner.is_some() {
+        return Err(ApiError::bad_request("generateContentRequest: is for countTokens alone"));
+    }
+    chat(request)
+}
+
+/// The same where only the length is asked for, which may be that of a request in the request.
+pub(super) fn read_counted(body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
+    let mut request: Request = dialect::read(body, "countTokens")?;
     if let Some(inner) = request.inner.take() {
         request = serde_json::from_value(inner)
             .map_err(|e| ApiError::bad_request(format!("generateContentRequest: {e}")))?;
     }
+    chat(request)
+}
+
+fn chat(request: Request) -> Result<ChatRequest, ApiError> {
     if request.cached.is_some_and(|cached| !cached.is_null()) {
         return Err(ApiError::bad_request(
             "cachedContent: the model behind this endpoint keeps nothing between calls; send the contents",
@@ -409,6 +422,9 @@ mod tests {
             assert!(error.message.starts_with(named), "{named}: {}", error.message);
         }
         let counted = json!({"generateContentRequest": {"contents": contents}});
-        assert_eq!(try_chat(&counted).unwrap()["messages"][0]["content"], "x");
+        assert!(try_chat(&counted).unwrap_err().message.starts_with("generateContentRequest"));
+        let bytes = counted.to_string();
+        let counted = read_counted(&RawObject::parse(bytes.as_bytes()).unwrap()).unwrap();
+        assert_eq!(counted.messages[0].content.as_ref().map(Content::text).as_deref(), Some("x"));
     }
 }

@@ -41,11 +41,12 @@ impl Watch for Events {
         if let Some(number) = data["sequence_number"].as_u64() {
             self.next = number.saturating_add(1);
         }
-        match data["type"].as_str().unwrap_or(name) {
+        let kind = data["type"].as_str().unwrap_or(name);
+        match kind {
             "response.completed" | "response.incomplete" | "response.failed" => {
                 self.usage = usage(&data["response"]).or(self.usage.take());
                 self.ended = true;
-                Seen::End
+                if kind == "response.failed" { Seen::Failed } else { Seen::End }
             }
             // The fields of an error stand beside its type, or in an object of their own.
             "error" if data["error"].is_object() => Seen::Error(data.clone()),

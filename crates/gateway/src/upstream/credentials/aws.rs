@@ -10,10 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use aws_smithy_types::date_time::{DateTime, Format};
 use egress::AddressPolicy;
 use http::HeaderValue;
-use policy::endpoint::credentials::{AwsKeys, Signing};
+use policy::endpoint::credentials::{AwsKeys, Signing, identity};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Failed;
@@ -123,8 +122,7 @@ impl Chain {
         if let (Some(file), Some(role)) = (&environment.web_identity_token_file, &environment.role_arn) {
             let session = environment.role_session_name.as_deref().unwrap_or(sts::SESSION);
             let kept = sts.assume_with_web_identity(&self.client, role, session, file).await?;
-            let holder = Holder { keys: kept.value, arn: Some(role.clone()) };
-            return Ok(Kept { value: holder, good_until: kept.good_until });
+            return Ok(kept.map(|keys| Holder { keys, arn: Some(role.clone()) }));
         }
         if let Some(url) = container::url(environment) {
             return container::get(&self.sources, environment, &url).await;
@@ -142,20 +140,11 @@ impl Chain {
 fn role_id(signing: &Signing) -> [u8; 32] {
     let AwsKeys::Chain { role_arn, sts_endpoint, .. } = &signing.keys else { return [0; 32] };
     let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    hash(&[&signing.region, &part(role_arn), &part(sts_endpoint)])
+    identity(&[&signing.region, &part(role_arn), &part(sts_endpoint)])
 }
 
 fn machine_id(sts: &sts::Sts) -> [u8; 32] {
-    hash(&[&sts.url])
-}
-
-fn hash(parts: &[&str]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().into()
+    identity(&[&sts.url])
 }
 
 /// The JSON of the sources, which agree on it.

@@ -54,6 +54,12 @@ impl Failed {
         matches!(self, Self::Refused(reason) if codes.iter().any(|code| reason.contains(code)))
     }
 
+    fn reason(&self) -> &str {
+        match self {
+            Self::Refused(reason) | Self::Unreachable(reason) | Self::TimedOut(reason) => reason,
+        }
+    }
+
     fn context(self, what: &str) -> Self {
         match self {
             Self::Refused(reason) => Self::Refused(format!("{what}: {reason}")),
