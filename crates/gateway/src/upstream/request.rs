@@ -102,7 +102,9 @@ fn passed<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<Option<Prepared<'a>
         if let Some(first) = lines.next() {
             headers.insert(HeaderName::from_static(name), first);
         }
-        lines.for_each(|line| drop(headers.append(HeaderName::from_static(name), line)));
+        for line in lines {
+            headers.append(HeaderName::from_static(name), line);
+        }
     }
     let uri = with_query(&destination.uri, call.query, native.query);
     let mut body = reasoning::without_foreign(&call.body, &entity.mark)?;
