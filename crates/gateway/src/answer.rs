@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
+use crate::Gateway;
 use crate::record::Open;
 use crate::stream::ClientBody;
 use crate::upstream::{Success, SuccessBody};
@@ -14,7 +15,7 @@ use crate::upstream::{Success, SuccessBody};
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
-pub(crate) fn respond(success: Success, mut open: Open) -> Response {
+pub(crate) fn respond(gateway: &Gateway, success: Success, mut open: Open) -> Response {
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
@@ -29,7 +30,7 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
             } else {
                 "text/event-stream; charset=utf-8"
             },
-            Body::new(ClientBody::new(*upstream, ready, open, success.dialect)),
+            Body::new(ClientBody::new(*upstream, ready, open, success.dialect, gateway.drains(entity))),
         ),
     };
     let mut response = Response::new(body);

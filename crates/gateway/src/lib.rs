@@ -9,6 +9,7 @@ mod call;
 mod clock;
 mod decoded;
 mod dialect;
+mod drain;
 mod error;
 mod estimate;
 mod pipeline;
@@ -24,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::RecordSink;
-use policy::Live;
+use policy::{Entity, Live};
+use wire::endpoint::OnDisconnect;
 
 pub use surface::{Access, QueryRoute, router, routes};
 pub use upstream::AwsEnvironment;
@@ -61,6 +63,7 @@ struct Inner {
     keeper: upstream::Keeper,
     sink: Arc<dyn RecordSink>,
     config: GatewayConfig,
+    drains: drain::Drains,
 }
 
 impl Gateway {
@@ -71,7 +74,19 @@ impl Gateway {
         config: GatewayConfig,
     ) -> Self {
         let keeper = upstream::Keeper::new(&client, config.aws.clone());
-        Self { inner: Arc::new(Inner { live, client, keeper, sink, config }) }
+        let drains = drain::Drains::default();
+        Self { inner: Arc::new(Inner { live, client, keeper, sink, config, drains }) }
+    }
+
+    /// Waits for the answers that are read on although their clients have left.
+    /// After `within` they end with what has come of them.
+    pub async fn finish(&self, within: Duration) {
+        self.inner.drains.finish(within).await;
+    }
+
+    /// Where an answer of `entity` is read on when its client leaves; `None` where it is not.
+    fn drains(&self, entity: &Entity) -> Option<drain::Drains> {
+        (entity.on_disconnect == OnDisconnect::Drain).then(|| self.inner.drains.clone())
     }
 }
 

@@ -74,7 +74,7 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
     match answered {
-        Ok(success) => Ok(answer::respond(success, open)),
+        Ok(success) => Ok(answer::respond(gateway, success, open)),
         Err(error) => {
             let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
                 Outcome::Failed

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement};
+use policy::Endpoint;
+use wire::cost::Cost;
 
 use crate::call::Call;
 use crate::clock;
@@ -23,6 +25,7 @@ pub(crate) struct Open {
     usage: Option<CountedUsage>,
     bytes_out: u64,
     settled: bool,
+    endpoint: Arc<Endpoint>,
 }
 
 impl Open {
@@ -49,6 +52,7 @@ impl Open {
             usage: None,
             bytes_out: 0,
             settled: false,
+            endpoint: Arc::clone(&call.endpoint),
         }
     }
 
@@ -74,6 +78,12 @@ impl Open {
         self.bytes_out += bytes as u64;
     }
 
+    fn cost(&self) -> Option<Cost> {
+        let entity =
+            self.endpoint.entities.iter().find(|entity| Some(&entity.name) == self.entity.as_ref())?;
+        entity.prices.as_ref()?.cost(&self.usage.as_ref()?.tokens(), self.admission.received_at)
+    }
+
     pub(crate) fn settle(&mut self, outcome: Outcome, status: u16) {
         if std::mem::replace(&mut self.settled, true) {
             return;
@@ -82,6 +92,7 @@ impl Open {
         let settlement = Settlement {
             outcome,
             status,
+            cost: self.cost(),
             entity: self.entity.take(),
             attempts: std::mem::take(&mut self.attempts),
             usage: self.usage.take(),

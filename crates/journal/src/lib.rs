@@ -8,6 +8,7 @@ pub mod audit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wire::cost::Cost;
 use wire::counts::TokenCounts;
 use wire::usage::Usage;
 
@@ -41,6 +42,8 @@ pub struct Settlement {
     pub entity: Option<Arc<str>>,
     pub attempts: Vec<Attempt>,
     pub usage: Option<CountedUsage>,
+    /// By the prices valid at receipt; `None` where nothing was used or a price is not known.
+    pub cost: Option<Cost>,
     pub duration_ms: f64,
     /// From receipt to the first byte of the answer going to the client.
     pub first_byte_ms: Option<f64>,

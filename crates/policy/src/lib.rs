@@ -7,6 +7,7 @@ pub mod federation;
 pub mod identity;
 pub mod oauth;
 pub mod permit;
+pub mod price;
 pub mod routing;
 pub mod runtime;
 pub mod snapshot;

@@ -17,6 +17,7 @@ mod chat;
 mod compressed;
 mod conversation;
 mod default_params;
+mod draining;
 mod embeddings;
 mod entra;
 mod fallback;

@@ -15,6 +15,7 @@ use super::credentials::{Credentials, Unauthorized, authorize, identity};
 use super::normalize::Invalid;
 use super::{DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
 use crate::permit::Grant;
+use crate::price::Prices;
 
 /// What an endpoint is beside its config.
 #[derive(Clone, Debug)]
@@ -100,6 +101,9 @@ fn entity(
         provider,
         weight,
         timeouts: timeouts(served, defaults.timeouts),
+        prices: Prices::of_entity(served.price_per_million_tokens.as_ref())
+            .or_else(|| Prices::bundled(registration.name, &model.name)),
+        on_disconnect: served.on_disconnect.unwrap_or_default(),
         default_params: DefaultParams::new(model.default_params.as_ref()),
         unary,
         streaming,

@@ -35,6 +35,9 @@ use health::Health;
 /// How often old samples of histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// How long answers whose clients have left may be read on after the drain.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long updates that probe their upstreams may go on after the drain.
 const JOBS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     store: Arc<SqliteStore>,
     control: Control,
+    gateway: Gateway,
     metrics: PrometheusHandle,
     health: Health,
     router: Router,
@@ -71,11 +75,11 @@ impl Server {
         let health = Health::default();
         let router = Router::new()
             .merge(control::router(control.clone()))
-            .merge(gateway::router(gateway))
+            .merge(gateway::router(gateway.clone()))
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
-        Ok(Self { config, listener, address, store, control, metrics, health, router })
+        Ok(Self { config, listener, address, store, control, gateway, metrics, health, router })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -108,6 +112,7 @@ impl Server {
         self.health.ready(true);
         let front = Front::new(self.router);
         let drained = listen::serve(self.listener, front, tls, &self.config.server, stop, &self.health).await;
+        self.gateway.finish(ANSWERS_WITHIN).await;
         // One that takes longer is failed at the next start.
         let _ = tokio::time::timeout(JOBS_WITHIN, self.control.finish()).await;
         background.cancel();
