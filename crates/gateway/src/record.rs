@@ -36,6 +36,7 @@ impl Open {
             endpoint: Arc::clone(&call.endpoint.name),
             endpoint_id: Arc::clone(&call.endpoint.id),
             requester: Arc::clone(&call.principal.name),
+            groups: call.principal.groups.clone(),
             stream: call.stream,
             client_request_id: call.client_request_id.clone(),
             usage_context: call.usage_context.clone(),

@@ -4,6 +4,7 @@
 //! the binary. A sink must not block: it is called on the request's own thread.
 
 pub mod audit;
+pub mod rollup;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Admission {
     pub endpoint_id: Arc<str>,
     /// User name, or application id of a service principal.
     pub requester: Arc<str>,
+    /// The groups that the requester is in, inherited ones included.
+    pub groups: Vec<Arc<str>>,
     pub stream: bool,
     /// What the caller called it.
     pub client_request_id: Option<String>,

@@ -5,6 +5,7 @@ mod error;
 pub mod model;
 pub mod seal;
 mod sqlite;
+mod usage;
 
 use async_trait::async_trait;
 use secrecy::SecretSlice;
@@ -13,6 +14,7 @@ pub use document::{EndpointDocument, PendingUpdate, RevisionDocument, UpdateStat
 pub use error::{Result, StoreError};
 pub use seal::{KeyEncryption, KeySource, MasterKey};
 pub use sqlite::SqliteStore;
+pub use usage::{Grouping, Interval, Sees, UsageGroup, UsageQuery, UsageStore};
 
 use model::{
     AclEntry, Deletion, EndpointRecord, GrantRecord, GroupRecord, GroupRef, NewOauthSecret, NewObject,
@@ -22,7 +24,14 @@ use model::{
 
 /// All of it.
 pub trait Store:
-    RevisionStore + EndpointStore + SecretStore + TokenStore + PrincipalStore + OauthStore + WorkspaceStore
+    RevisionStore
+    + EndpointStore
+    + SecretStore
+    + TokenStore
+    + PrincipalStore
+    + OauthStore
+    + WorkspaceStore
+    + UsageStore
 {
 }
 
@@ -34,6 +43,7 @@ impl<T> Store for T where
         + PrincipalStore
         + OauthStore
         + WorkspaceStore
+        + UsageStore
 {
 }
 

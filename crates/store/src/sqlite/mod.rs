@@ -8,6 +8,7 @@ mod principals;
 mod revisions;
 mod secrets;
 mod tokens;
+mod usage;
 mod workspace;
 
 use std::path::Path;

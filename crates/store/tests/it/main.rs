@@ -9,6 +9,7 @@ mod keys;
 mod principals;
 mod secrets;
 mod tokens;
+mod usage;
 mod workspace;
 
 use tempfile::TempDir;

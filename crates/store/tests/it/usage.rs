@@ -1,0 +1,283 @@
+//! The sums of finished calls.
+
+use std::sync::Arc;
+
+use journal::rollup::{Breakdown, Hourly, HourlyKey, HourlyRow, HourlySums, MAX_TAG_VALUES, OTHER, Rollups};
+use journal::{Admission, CountedUsage, Outcome, Provenance, RequestId, Settlement};
+use tollgate_store::{EndpointStore, Grouping, Interval, Sees, SqliteStore, UsageQuery, UsageStore};
+use wire::cost::Cost;
+use wire::counts::{TokenCounts, TokenKind};
+use wire::usage::Usage;
+
+use crate::{open, stayed};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+/// A day that begins there.
+const MONDAY: i64 = 20_772 * DAY;
+
+fn row(hour: i64, breakdown: Breakdown, endpoint: &str, input: u64) -> HourlyRow {
+    let key = HourlyKey {
+        hour: MONDAY + hour * HOUR,
+        breakdown,
+        endpoint_id: format!("id-{endpoint}").into(),
+        endpoint: endpoint.into(),
+        entity: "m".into(),
+        status: 200,
+    };
+    let tokens = TokenCounts::new(input, 1).and(TokenKind::CacheRead, 2);
+    HourlyRow { key, sums: HourlySums { requests: 1, tokens, nano_usd: 7, ..HourlySums::default() } }
+}
+
+fn requester(name: &str) -> Breakdown {
+    Breakdown::Requester(name.into())
+}
+
+fn all_of(hours: std::ops::Range<i64>) -> UsageQuery {
+    let (from, to) = (MONDAY + hours.start * HOUR, MONDAY + hours.end * HOUR);
+    UsageQuery { from, to, limit: 10_000, ..UsageQuery::default() }
+}
+
+async fn inputs(store: &SqliteStore, query: &UsageQuery) -> Vec<(String, u64)> {
+    let groups = store.usage(query).await.unwrap();
+    groups.into_iter().map(|g| (g.label + &g.endpoint, g.sums.tokens.get(TokenKind::Input))).collect()
+}
+
+async fn with_store(case: impl AsyncFn(&SqliteStore)) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    case(&store).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_segment_is_in_the_sums_once() {
+    with_store(async |store| {
+        let last = store.generation().await.unwrap();
+        let rows = [row(1, Breakdown::All, "e", 10)];
+        for (journal, segment, added) in
+            [("a", 1, true), ("a", 1, false), ("a", 2, true), ("a", 1, false), ("b", 1, true), ("b", 9, true)]
+        {
+            assert_eq!(store.apply(journal, segment, &rows).await.unwrap(), added, "{journal} {segment}");
+        }
+        assert_eq!(inputs(store, &all_of(0..24)).await, [(String::new(), 40)]);
+        stayed(store, last).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn any_time_is_the_sum_of_its_hours() {
+    with_store(async |store| {
+        let rows: Vec<HourlyRow> =
+            (0..80).map(|hour| row(hour, Breakdown::All, "e", 1 << (hour / 4))).collect();
+        store.apply("j", 1, &rows).await.unwrap();
+        for (from, to) in [(0, 80), (3, 77), (24, 48), (23, 49), (30, 31), (5, 5), (47, 49), (0, 200)] {
+            let expected: u64 = (from..to.min(80)).map(|hour| 1 << (hour / 4)).sum();
+            let got = inputs(store, &all_of(from..to)).await.into_iter().map(|(_, input)| input).sum::<u64>();
+            assert_eq!(got, expected, "{from}..{to}");
+            for interval in [Interval::Hour, Interval::Day] {
+                let query = UsageQuery { interval: Some(interval), ..all_of(from..to) };
+                let groups = store.usage(&query).await.unwrap();
+                assert_eq!(groups.iter().map(|g| g.sums.tokens.get(TokenKind::Input)).sum::<u64>(), expected);
+                let length = if interval == Interval::Hour { HOUR } else { DAY };
+                assert!(groups.iter().all(|g| g.start % length == 0) && groups.is_sorted_by_key(|g| g.start));
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sums_are_told_apart_and_filtered() {
+    with_store(async |store| {
+        let tag = |value: &str| Breakdown::Tag { key: "team".into(), value: value.into() };
+        let rows = [
+            row(0, Breakdown::All, "a", 1),
+            row(0, Breakdown::All, "b", 2),
+            row(0, requester("ann"), "a", 1),
+            row(0, requester("bob"), "b", 2),
+            row(0, Breakdown::Group("staff".into()), "a", 1),
+            row(0, tag("x"), "a", 1),
+            row(0, tag("y"), "b", 2),
+        ];
+        store.apply("j", 1, &rows).await.unwrap();
+        let got = async |query: UsageQuery| {
+            let got = inputs(store, &query).await;
+            got.iter().map(|(name, input)| format!("{name}={input}")).collect::<Vec<_>>().join(" ")
+        };
+        let day = || all_of(0..24);
+        assert_eq!(got(day()).await, "=3");
+        assert_eq!(got(UsageQuery { by_endpoint: true, ..day() }).await, "a=1 b=2");
+        assert_eq!(got(UsageQuery { endpoint: Some("b".into()), ..day() }).await, "=2");
+        assert_eq!(got(UsageQuery { status: Some(500), ..day() }).await, "");
+        let by = |grouping| UsageQuery { grouping, by_label: true, ..all_of(0..24) };
+        assert_eq!(got(by(Grouping::Requester)).await, "ann=1 bob=2");
+        assert_eq!(got(by(Grouping::Group)).await, "staff=1");
+        assert_eq!(got(by(Grouping::Tag("team".into()))).await, "x=1 y=2");
+        assert_eq!(got(by(Grouping::Tag("other".into()))).await, "");
+        let bob = UsageQuery {
+            label: Some("bob".into()),
+            by_label: false,
+            by_endpoint: true,
+            ..by(Grouping::Requester)
+        };
+        assert_eq!(got(bob).await, "b=2");
+        assert_eq!(got(UsageQuery { limit: 1, ..by(Grouping::Requester) }).await, "ann=1");
+        let sees = |ids: &[&str]| {
+            Some(Sees { requester: "ann".into(), endpoint_ids: ids.iter().map(|id| (*id).into()).collect() })
+        };
+        assert_eq!(got(UsageQuery { sees: sees(&[]), ..day() }).await, "=1");
+        assert_eq!(got(UsageQuery { sees: sees(&["id-b"]), ..day() }).await, "=3");
+        assert_eq!(
+            got(UsageQuery { sees: sees(&["id-b"]), ..by(Grouping::Tag("team".into())) }).await,
+            "y=2"
+        );
+        assert_eq!(got(UsageQuery { sees: sees(&[]), ..by(Grouping::Group) }).await, "");
+    })
+    .await;
+}
+
+/// Whatever the segments are that bring them.
+#[tokio::test]
+async fn tags_of_an_hour_are_bounded() {
+    with_store(async |store| {
+        for segment in 0..3 {
+            let tags = (0..600).map(|at| Arc::<str>::from(format!("t{}", segment * 600 + at)));
+            let rows: Vec<HourlyRow> =
+                tags.map(|value| row(5, Breakdown::Tag { key: "k".into(), value }, "e", 1)).collect();
+            store.apply("j", segment, &rows).await.unwrap();
+        }
+        let query = UsageQuery { grouping: Grouping::Tag("k".into()), by_label: true, ..all_of(0..24) };
+        let got = inputs(store, &query).await;
+        assert_eq!(got.len(), MAX_TAG_VALUES + 1);
+        assert!(got.contains(&(OTHER.to_owned(), 800)), "{got:?}");
+        assert_eq!(got.iter().map(|(_, input)| input).sum::<u64>(), 1800);
+        // The next hour has room of its own.
+        store
+            .apply("j", 9, &[row(6, Breakdown::Tag { key: "k".into(), value: "new".into() }, "e", 1)])
+            .await
+            .unwrap();
+        assert!(inputs(store, &query).await.iter().any(|(label, _)| label == "new"));
+    })
+    .await;
+}
+
+/// The calls of a day, one by one, with what they used. No two of a hundred are alike.
+fn call(at: u64) -> (Admission, Settlement) {
+    let tokens = TokenCounts::new(at % 1009, at % 251)
+        .and(TokenKind::CacheRead, at % 4001)
+        .and(TokenKind::CacheWrite1h, at % 3)
+        .and(TokenKind::Reasoning, at % 97);
+    let admission = Admission {
+        request_id: RequestId(at.to_string().into()),
+        received_at: (MONDAY * 1000) + i64::try_from(at).unwrap() * 173,
+        endpoint: format!("e{}", at % 13).into(),
+        endpoint_id: format!("id-e{}", at % 13).into(),
+        requester: format!("u{}", at % 89).into(),
+        groups: vec!["users".into()],
+        stream: false,
+        client_request_id: None,
+        usage_context: [("team".to_owned(), format!("t{}", at % 101))].into(),
+    };
+    let usage = Usage::new(tokens.input(), tokens.output()).with_counts(tokens);
+    let settlement = Settlement {
+        outcome: Outcome::Completed,
+        status: if at.is_multiple_of(50) { 429 } else { 200 },
+        entity: Some("m".into()),
+        attempts: Vec::new(),
+        usage: Some(CountedUsage { usage, provenance: Provenance::Provider }),
+        cost: Some(Cost { nano_usd: tokens.total() * 3, prices: "v".into() }),
+        duration_ms: 2.0,
+        first_byte_ms: None,
+        bytes_out: 0,
+    };
+    (admission, settlement)
+}
+
+#[tokio::test]
+async fn a_million_calls_are_summed_up_to_the_token() {
+    const CALLS: u64 = 1_000_000;
+    with_store(async |store| {
+        let mut ledger = TokenCounts::default();
+        for segment in 0..20 {
+            let mut hourly = Hourly::default();
+            for at in segment * CALLS / 20..(segment + 1) * CALLS / 20 {
+                let (admission, settlement) = call(at);
+                ledger += settlement.usage.as_ref().unwrap().tokens();
+                hourly.add(&admission, &settlement);
+            }
+            let (segment, rows) = (i64::try_from(segment).unwrap(), hourly.rows());
+            for again in [true, false] {
+                assert_eq!(store.apply("j", segment, &rows).await.unwrap(), again);
+            }
+        }
+        let tag = || Grouping::Tag("team".into());
+        for grouping in [Grouping::Nothing, Grouping::Requester, Grouping::Group, tag()] {
+            for by in [false, true] {
+                let query =
+                    UsageQuery { grouping: grouping.clone(), by_label: by, by_endpoint: by, ..all_of(0..72) };
+                let groups = store.usage(&UsageQuery { limit: 100_000, ..query }).await.unwrap();
+                assert_eq!(
+                    groups.iter().map(|g| g.sums.tokens).sum::<TokenCounts>(),
+                    ledger,
+                    "{grouping:?} {by}"
+                );
+                assert_eq!(groups.iter().map(|g| g.sums.requests).sum::<u64>(), CALLS);
+                assert_eq!(groups.iter().map(|g| g.sums.nano_usd).sum::<u64>(), ledger.total() * 3);
+            }
+        }
+    })
+    .await;
+}
+
+/// Thirty days of 100 million calls: 40 endpoints of two entities, 1000 requesters of whom each calls three of them
+/// every hour, 100 teams.
+#[tokio::test]
+#[ignore = "makes a large file; docs/usage.md has the command and the figures"]
+async fn a_month_of_100_million_calls_is_answered_in_milliseconds() {
+    with_store(async |store| {
+        let calls = 100_000_000 / (720 * 3000);
+        for hour in 0..720 {
+            let mut rows = Vec::new();
+            for at in 0..3000 {
+                let endpoint = format!("e{}", (at * 7) % 40);
+                let mut add = |breakdown| {
+                    let mut one = row(hour, breakdown, &endpoint, 1000);
+                    one.key.entity = if at % 2 == 0 { "a" } else { "b" }.into();
+                    one.sums.requests = calls;
+                    rows.push(one);
+                };
+                add(Breakdown::All);
+                add(requester(&format!("u{}", at % 1000)));
+                add(Breakdown::Tag { key: "team".into(), value: format!("t{}", at % 100).into() });
+            }
+            store.apply("j", hour, &rows).await.unwrap();
+        }
+        let day = || UsageQuery { interval: Some(Interval::Day), ..all_of(0..720) };
+        let questions = [
+            ("the month in one", all_of(0..720)),
+            ("by day and endpoint", UsageQuery { by_endpoint: true, ..day() }),
+            (
+                "a day by hour and endpoint",
+                UsageQuery { interval: Some(Interval::Hour), by_endpoint: true, ..all_of(690..714) },
+            ),
+            ("by requester", UsageQuery { grouping: Grouping::Requester, by_label: true, ..all_of(0..720) }),
+            (
+                "by team",
+                UsageQuery { grouping: Grouping::Tag("team".into()), by_label: true, ..all_of(0..720) },
+            ),
+        ];
+        for (what, query) in questions {
+            let begun = std::time::Instant::now();
+            let groups = store.usage(&query).await.unwrap();
+            println!("{what}: {} groups, {:?}", groups.len(), begun.elapsed());
+            let requests = groups.iter().map(|g| g.sums.requests).sum::<u64>();
+            assert_eq!(
+                requests,
+                if what.starts_with("a day") { 24 * 3000 * calls } else { 720 * 3000 * calls }
+            );
+        }
+    })
+    .await;
+}
