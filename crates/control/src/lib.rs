@@ -21,6 +21,7 @@ mod secrets;
 mod token_management;
 mod tokens;
 mod update;
+mod usage;
 mod workspace;
 
 use std::sync::Arc;
@@ -147,7 +148,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     let oauth = [oauth::ROUTES, oauth::secrets::ROUTES, openapi::ROUTES];
     [discovery::ROUTES, tokens::ROUTES, secrets::scopes::ROUTES, secrets::values::ROUTES]
         .into_iter()
-        .chain([secrets::acls::ROUTES, endpoints::ROUTES, workspace::ROUTES])
+        .chain([secrets::acls::ROUTES, endpoints::ROUTES, workspace::ROUTES, usage::ROUTES])
         .chain(identity)
         .chain(oauth)
         .flatten()

@@ -39,6 +39,11 @@ impl Reply {
         Self { status: StatusCode::OK, body: body.into_bytes(), content_type, headers: Vec::new() }
     }
 
+    pub(crate) fn csv(body: String) -> Self {
+        let content_type = "text/csv; charset=utf-8";
+        Self { status: StatusCode::OK, body: body.into_bytes(), content_type, headers: Vec::new() }
+    }
+
     pub(crate) fn bytes(body: Vec<u8>) -> Self {
         let content_type = "application/octet-stream";
         Self { status: StatusCode::OK, body, content_type, headers: Vec::new() }

@@ -12,6 +12,7 @@ mod operation;
 mod queries;
 mod secrets;
 mod tokens;
+mod usage;
 mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,7 @@ const AREAS: &[Area] = &[
     endpoints::REVISIONS,
     secrets::AREA,
     workspace::AREA,
+    usage::AREA,
     identity::AREA,
     tokens::AREA,
     tokens::CLIENTS,

@@ -14,5 +14,6 @@ mod scim;
 mod secrets;
 mod tokens;
 mod updates;
+mod usage;
 mod workspace;
 mod world;

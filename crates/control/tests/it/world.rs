@@ -7,6 +7,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use journal::audit::{AuditRecord, AuditSink};
+use journal::rollup::Rollups;
 use policy::runtime::{NoRuntime, Probe};
 use policy::{Credential, Live, Principal, identity};
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ pub(crate) struct World {
     pub(crate) admin: String,
     pub(crate) control: Control,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) rollups: Arc<dyn Rollups>,
     pub(crate) audit: Arc<Recorder>,
     router: Router,
     folder: TempDir,
@@ -52,6 +54,7 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
     pub(crate) empty: bool,
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -80,14 +83,16 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let key = MasterKey::from_hex(&MasterKey::generate().unwrap()).unwrap();
         let store = SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap();
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store = Arc::new(store);
+        let rollups: Arc<dyn Rollups> = store.clone();
+        let store: Arc<dyn Store> = store;
         let admin = ensure_admin(store.as_ref()).await.unwrap().unwrap().to_string();
         let live = Arc::new(Live::default());
         let audit = Arc::new(Recorder::default());
         let ports = Ports { runtime: Arc::new(NoRuntime), probe, audit: Arc::clone(&audit) as _ };
         let control = Control::new(Arc::clone(&store), Arc::clone(&live), ports, config).await.unwrap();
         refresh(&control).await.unwrap();
-        Self { live, admin, router: router(control.clone()), control, store, audit, folder }
+        Self { live, admin, router: router(control.clone()), control, store, rollups, audit, folder }
     }
 
     /// Runs SQL beside the server.
@@ -102,7 +107,8 @@ impl World {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Answer { status: parts.status, headers: parts.headers, body, empty: bytes.is_empty() }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: parts.status, headers: parts.headers, body, empty: bytes.is_empty(), text }
     }
 
     pub(crate) async fn call(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {

@@ -29,6 +29,7 @@ use crate::first_start;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
+use crate::telemetry::usage::{Flusher, Sinks, UsageSums};
 use front::Front;
 use health::Health;
 
@@ -49,6 +50,7 @@ pub(crate) struct Server {
     store: Arc<SqliteStore>,
     control: Control,
     gateway: Gateway,
+    usage: Arc<UsageSums>,
     metrics: PrometheusHandle,
     health: Health,
     router: Router,
@@ -69,7 +71,9 @@ impl Server {
         let live = Arc::new(Live::default());
         let runtime = Arc::new(LastMinute::new());
         let metrics = metrics::init()?;
-        let gateway = gateway(&config, Arc::clone(&live), Arc::clone(&runtime))?;
+        let usage = Arc::new(UsageSums::default());
+        let sinks = Sinks(vec![Arc::new(MetricsSink::new(Arc::clone(&runtime))), usage.clone()]);
+        let gateway = gateway(&config, Arc::clone(&live), sinks)?;
         let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit: Arc::new(AuditLog) };
         let control = control(&config, Arc::clone(&store), live, ports).await?;
         let health = Health::default();
@@ -79,7 +83,7 @@ impl Server {
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
-        Ok(Self { config, listener, address, store, control, gateway, metrics, health, router })
+        Ok(Self { config, listener, address, store, control, gateway, usage, metrics, health, router })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -105,6 +109,8 @@ impl Server {
             tasks.spawn(control::watch_issuer(self.control.clone(), client, background.clone()));
         }
         tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
+        let flusher = Flusher::new(Arc::clone(&self.usage), Arc::clone(&self.store) as _);
+        tasks.spawn(flusher.run(background.clone()));
         let tls = match &self.config.server.tls {
             Some(files) => Some(tls::Reloading::start(files, &tasks, background.clone())?),
             None => None,
@@ -151,14 +157,14 @@ fn client(config: &Config) -> anyhow::Result<egress::Client> {
     egress::Client::new(client).context("cannot read the machine's root certificates")
 }
 
-fn gateway(config: &Config, live: Arc<Live>, runtime: Arc<LastMinute>) -> anyhow::Result<Gateway> {
+fn gateway(config: &Config, live: Arc<Live>, sinks: Sinks) -> anyhow::Result<Gateway> {
     let client = client(config)?;
     let limits = GatewayConfig {
         max_body_bytes: config.server.max_body_bytes,
         aws: crate::config::aws_of_process(),
         ..GatewayConfig::default()
     };
-    Ok(Gateway::new(live, client, Arc::new(MetricsSink::new(runtime)), limits))
+    Ok(Gateway::new(live, client, Arc::new(sinks), limits))
 }
 
 async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {

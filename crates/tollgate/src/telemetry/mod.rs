@@ -4,3 +4,4 @@ pub(crate) mod audit;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod minute;
+pub(crate) mod usage;

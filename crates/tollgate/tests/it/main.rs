@@ -22,3 +22,4 @@ mod streams;
 mod survival;
 mod tls;
 mod tokens;
+mod usage;
