@@ -45,7 +45,7 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
 
 /// The settlement is recorded before the bytes are handed over.
 fn whole(body: Bytes, open: &mut Open) -> Body {
-    open.sent(body.len());
+    open.sent_whole(&body);
     open.settle(Outcome::Completed, 200);
     Body::from(body)
 }

@@ -29,8 +29,6 @@ pub(crate) struct Call<'a> {
     /// The caller's own, its credential among them: only those that a provider names go on.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
-    pub(crate) client_request_id: Option<String>,
-    pub(crate) usage_context: BTreeMap<String, String>,
 }
 
 /// A request as it came.
@@ -74,22 +72,12 @@ impl<'a> Call<'a> {
         if stream && endpoint.task == Task::Embeddings {
             return Err(ApiError::bad_request("stream: embeddings cannot be streamed"));
         }
-        let client_request_id = field(&body, "client_request_id")?;
-        let usage_context = field(&body, "usage_context")?.unwrap_or_default();
+        // They are on record already, as far as they can be read.
+        field::<String>(&body, "client_request_id")?;
+        field::<BTreeMap<String, String>>(&body, "usage_context")?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        Ok(Self {
-            request_id,
-            endpoint,
-            principal,
-            body,
-            stream,
-            dialect,
-            headers,
-            query,
-            client_request_id,
-            usage_context,
-        })
+        Ok(Self { request_id, endpoint, principal, body, stream, dialect, headers, query })
     }
 }
 

@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use journal::{Outcome, RequestId};
+use journal::{Durable, RequestId};
 use policy::identity::{self, Credential, Unknown};
 use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
 use providers::Task;
@@ -21,8 +22,9 @@ use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
 
 use crate::call::{Asked, Call};
+use crate::capture::Capture;
 use crate::error::ServeError;
-use crate::record::{Open, Waiting};
+use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
 use crate::{Gateway, answer, body, clock, upstream};
 
@@ -63,28 +65,69 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let body = RawObject::parse(&bytes)
         .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))?;
     let endpoint = resolve(&snapshot, &ask.addressing, &body)?;
+    let mut open =
+        admit(gateway, ask, &request_id, (&endpoint, &principal), &parts, (&bytes, &body), started)?;
+    wait(open.durable()).await;
+    let asked = answer_of(gateway, ask, request_id, (endpoint, principal), &parts, body, &mut open);
+    let answered = Box::pin(asked).await;
+    let response = match answered {
+        Ok(success) => Ok(answer::respond(success, open)),
+        Err(error) => {
+            open.refuse(&error, ask.surface.shape);
+            Err(error)
+        }
+    };
+    wait(gateway.inner.sink.durable()).await;
+    response
+}
+
+/// For what is waited for where records must be on the disk.
+async fn wait(durable: Option<Durable>) {
+    if let Some(durable) = durable {
+        durable.await;
+    }
+}
+
+/// From here on the request is on record.
+fn admit(
+    gateway: &Gateway,
+    ask: &Ask,
+    request_id: &RequestId,
+    (endpoint, principal): (&Endpoint, &Principal),
+    parts: &Parts,
+    (bytes, body): (&Bytes, &RawObject<'_>),
+    started: Instant,
+) -> Result<Open, ApiError> {
+    let counts = (ask.surface.dialect)(endpoint.task).counts();
+    let known = Known { request_id, endpoint, principal, parts, body, streams: ask.streams, counts };
+    let capture = || Capture::new(bytes, gateway.inner.config.max_payload_bytes);
+    Open::admit(Arc::clone(&gateway.inner.sink), &known, capture, started).map_err(|full| {
+        let message = format!(
+            "USAGE_STORE_FULL: {full}, and calls without a record are refused; tell an administrator"
+        );
+        ApiError::new(ErrorCode::TemporarilyUnavailable, message)
+    })
+}
+
+async fn answer_of(
+    gateway: &Gateway,
+    ask: &Ask,
+    request_id: RequestId,
+    (endpoint, principal): (Arc<Endpoint>, Arc<Principal>),
+    parts: &Parts,
+    body: RawObject<'_>,
+    open: &mut Open,
+) -> Result<upstream::Success, ServeError> {
     permit_query(&principal, &endpoint)?;
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
     let asked = Asked { dialect, streams: ask.streams, headers, query, body };
     let call = Call::read(request_id, endpoint, principal, asked)?;
-    let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
-    let mut waiting = Waiting::new(&mut open, &call);
+    let mut waiting = Waiting::new(open, &call);
     let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
-    match answered {
-        Ok(success) => Ok(answer::respond(success, open)),
-        Err(error) => {
-            let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
-                Outcome::Failed
-            } else {
-                Outcome::Refused
-            };
-            open.settle(outcome, error.status());
-            Err(error)
-        }
-    }
+    answered
 }
 
 fn request_id(extensions: &http::Extensions) -> RequestId {
@@ -168,7 +211,7 @@ async fn attempt_all(
     let mut last = None;
     for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
         let entity = &call.endpoint.entities[at];
-        open.trying(&entity.name);
+        open.trying(entity);
         let tried = upstream::attempt(gateway, call, at).await;
         let status = match &tried {
             Ok(success) => Some(success.status),
@@ -178,7 +221,7 @@ async fn attempt_all(
         match tried {
             Ok(success) => return Ok(success),
             Err(error) if error.allows_fallback() => {
-                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, request_id = %call.request_id.0,
+                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, requester = %call.principal.name, request_id = %call.request_id.0,
                     error = error.sentence(), "attempt failed");
                 last = Some(error);
             }

@@ -10,7 +10,7 @@ use gateway::{Access, Gateway, GatewayConfig};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use journal::audit::{AuditRecord, AuditSink};
-use journal::{Admission, RecordSink, Settlement};
+use journal::{Admission, Full, RecordSink, Settlement};
 use policy::identity::hash_token;
 use policy::runtime::NoRuntime;
 use policy::{Level, Live};
@@ -183,7 +183,9 @@ impl AuditSink for Silent {
 }
 
 impl RecordSink for Silent {
-    fn admit(&self, _admission: &Admission) {}
+    fn admit(&self, _admission: &Admission) -> Result<(), Full> {
+        Ok(())
+    }
     fn settle(&self, _admission: &Admission, _settlement: &Settlement) {}
 }
 

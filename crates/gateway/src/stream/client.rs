@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use journal::Outcome;
+use journal::{Durable, Outcome};
 
 use super::array::Array;
 use super::upstream::{Step, Upstream};
@@ -23,6 +23,8 @@ pub(crate) struct ClientBody {
     /// Where the client takes an array in place of events.
     array: Option<Array>,
     state: State,
+    /// What the last bytes wait for.
+    durable: Option<Durable>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,8 @@ impl ClientBody {
         dialect: &'static dyn Dialect,
     ) -> Self {
         let array = dialect.streams_array().then(Array::default);
-        let mut body = Self { upstream, out: ready, open, dialect, array, state: State::Streaming };
+        let mut body =
+            Self { upstream, out: ready, open, dialect, array, state: State::Streaming, durable: None };
         body.frame();
         body
     }
@@ -60,8 +63,9 @@ impl ClientBody {
             array.close(&mut self.out);
         }
         self.open.count(self.upstream.usage());
-        self.open.sent(self.out.len());
+        self.open.sent(&self.out);
         self.open.settle(outcome, 200);
+        self.durable = self.open.durable();
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
     }
 
@@ -82,10 +86,14 @@ impl Body for ClientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         loop {
+            if let Some(durable) = &mut this.durable {
+                ready!(durable.as_mut().poll(cx));
+                this.durable = None;
+            }
             if !this.out.is_empty() {
                 let data = this.out.split().freeze();
                 if this.state == State::Streaming {
-                    this.open.sent(data.len());
+                    this.open.sent(&data);
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }

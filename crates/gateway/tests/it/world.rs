@@ -5,16 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::panic;
 use std::sync::Arc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use egress::{AddressPolicy, ClientConfig};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use journal::{Admission, RecordSink, Settlement};
+use journal::{Admission, Full, RecordSink, Settlement};
 use parking_lot::Mutex;
-use policy::endpoint::{Defaults, Meta, compile, normalize};
+use policy::endpoint::{Accounting, Defaults, Meta, compile, normalize};
 use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
 use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) recordings: Arc<Recordings>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
+    /// Of the endpoints that are published from now on.
+    pub(crate) accounting: Mutex<Accounting>,
     sts_endpoint: String,
     live: Arc<Live>,
     shutdown: CancellationToken,
@@ -87,11 +89,16 @@ pub(crate) struct World {
 pub(crate) struct Recorder {
     admitted: Mutex<Vec<Admission>>,
     settled: Mutex<Vec<(Admission, Settlement)>>,
+    pub(crate) is_full: AtomicBool,
 }
 
 impl RecordSink for Recorder {
-    fn admit(&self, admission: &Admission) {
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(Full);
+        }
         self.admitted.lock().push(admission.clone());
+        Ok(())
     }
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
@@ -293,6 +300,7 @@ impl World {
             recordings,
             records,
             tasks,
+            accounting: Mutex::default(),
             sts_endpoint,
             live,
             shutdown,
@@ -330,6 +338,7 @@ impl World {
             config_version: 1,
             fallback,
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
+            accounting: self.accounting.lock().clone(),
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
             let secret = secret.to_string();

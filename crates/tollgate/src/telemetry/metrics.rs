@@ -7,7 +7,7 @@ use ::metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
-use journal::{Admission, Provenance, RecordSink, Settlement};
+use journal::{Admission, Full, Provenance, RecordSink, Settlement};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 
@@ -98,9 +98,10 @@ impl Handles {
 }
 
 impl RecordSink for MetricsSink {
-    fn admit(&self, admission: &Admission) {
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
         self.in_flight.increment(1.0);
         self.last_minute.admit(admission);
+        Ok(())
     }
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
