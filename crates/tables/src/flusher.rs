@@ -1,0 +1,301 @@
+//! From sealed segments of the journal to the tables.
+//!
+//! Every table's commit holds the journal's id and the segment's number; a segment is deleted when all its
+//! tables have it. So a crash at any step repeats what was done, and nothing is there twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use deltalake_core::DeltaTable;
+use journal::{Entry, Journal, SealedSegment};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use wire::table::TableName;
+
+use crate::append::{self, Batch};
+use crate::keep::{Retention, keep_all};
+use crate::lake::{Lake, TableError};
+use crate::rows::{self, Rows, Workspace};
+use crate::served::{Served, ServedEntities};
+
+/// How often the tables are looked after.
+const KEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// How long the last flush may take at shutdown; what is left is flushed after the next start.
+const LAST_FLUSH: Duration = Duration::from_secs(10);
+
+/// Longest pause before a table that failed is tried again.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long one table may take for one segment: a store that hangs holds up no other table for ever.
+const TABLE_WITHIN: Duration = Duration::from_secs(120);
+
+/// Is given each segment once it is in the tables, before it is deleted; again after a crash in between.
+#[async_trait]
+pub trait SegmentObserver: Send + Sync {
+    /// Must be idempotent by `journal` and `number`. An error keeps the segment, and it is given again.
+    async fn segment(&self, journal: &str, number: u64, entries: &[Entry]) -> Result<(), String>;
+}
+
+/// A step of a flush, of which each may be the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    Sealed,
+    Read,
+    /// A table has the files and not the commit.
+    Written,
+    /// A table has the commit, and not all have.
+    Committed,
+    /// All tables have it.
+    Observed,
+    Deleted,
+}
+
+/// Ends a flush where it says true, as a crash would. For tests.
+pub type Crash = Arc<dyn Fn(Step) -> bool + Send + Sync>;
+
+/// What the flusher did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlusherStatus {
+    /// Segments that are in the tables.
+    pub segments: u64,
+    pub commits: u64,
+    /// Times that a table could not be written.
+    pub failures: u64,
+    /// Tables that cannot be written now.
+    pub failing_tables: u64,
+    /// Milliseconds that the last segment waited in the journal.
+    pub last_flush_ms: u64,
+}
+
+/// Fills the tables.
+pub struct Flusher {
+    pub journal: Journal,
+    pub lake: Lake,
+    pub workspace: Workspace,
+    /// Longest time between two flushes.
+    pub every: Duration,
+    pub retention: Retention,
+    pub served: Option<Arc<dyn ServedEntities>>,
+    pub observer: Option<Arc<dyn SegmentObserver>>,
+    pub crash: Option<Crash>,
+    state: State,
+}
+
+#[derive(Default)]
+struct State {
+    tables: HashMap<TableName, DeltaTable>,
+    failing: HashMap<TableName, Failing>,
+    served: Served,
+    status: Arc<Mutex<FlusherStatus>>,
+}
+
+/// A table that could not be written.
+struct Failing {
+    again_at: Instant,
+    pause: Duration,
+    /// Said once, and again when it is something else.
+    said: String,
+}
+
+impl Flusher {
+    pub fn new(journal: Journal, lake: Lake, workspace: Workspace, retention: Retention) -> Self {
+        let every = Duration::from_secs(10);
+        let state = State::default();
+        Self { journal, lake, workspace, every, retention, served: None, observer: None, crash: None, state }
+    }
+
+    /// What it did, also while it runs.
+    pub fn status(&self) -> Arc<Mutex<FlusherStatus>> {
+        Arc::clone(&self.state.status)
+    }
+
+    /// Flushes until `stop`, and a last time after it within a bound. A caller spawns it.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut kept = Instant::now();
+        loop {
+            // What a process before this one left goes first.
+            let by_time = async {
+                if let Err(error) = self.flush().await {
+                    tracing::error!(%error, "the tables could not be written");
+                }
+                if kept.elapsed() >= KEEP_EVERY {
+                    self.keep().await;
+                    kept = Instant::now();
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(self.every) => {}
+                    () = self.journal.sealed_by_size() => {}
+                }
+            };
+            tokio::select! {
+                () = by_time => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        // Tables that failed get one more chance.
+        self.state.failing.clear();
+        match tokio::time::timeout(LAST_FLUSH, self.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the last flush of the tables failed: it is made up for after the next start")
+            }
+            Err(_) => tracing::warn!(
+                "the last flush of the tables took too long: it is made up for after the next start"
+            ),
+        }
+    }
+
+    /// Puts files together, and removes what is too old.
+    pub async fn keep(&self) {
+        if let Err(error) = keep_all(&self.lake, self.retention).await {
+            tracing::warn!(%error, "the tables could not be looked after");
+        }
+    }
+
+    /// Brings everything that is settled into the tables. A table that cannot be written keeps its segments
+    /// in the journal and does not hold up the others.
+    pub async fn flush(&mut self) -> Result<(), TableError> {
+        self.journal.seal()?;
+        self.crash(Step::Sealed)?;
+        self.flush_served().await;
+        let mut blocked = HashSet::new();
+        for segment in self.journal.sealed()? {
+            self.flush_segment(&segment, &mut blocked).await?;
+        }
+        self.state.status.lock().failing_tables = self.state.failing.len() as u64;
+        Ok(())
+    }
+
+    /// `blocked` are tables that an earlier segment waits for: a later one must not get there before it.
+    async fn flush_segment(
+        &mut self,
+        segment: &SealedSegment,
+        blocked: &mut HashSet<TableName>,
+    ) -> Result<(), TableError> {
+        let began = Instant::now();
+        let entries = read(segment).await?;
+        self.crash(Step::Read)?;
+        let mut is_whole = true;
+        for (name, rows) in rows::of_segment(&entries, &self.workspace) {
+            if blocked.contains(&name) || self.waits(&name) {
+                is_whole = false;
+                blocked.insert(name);
+                continue;
+            }
+            match self.append(&name, &rows, segment.number).await {
+                Ok(()) => drop(self.state.failing.remove(&name)),
+                Err(TableError::Crashed) => return Err(TableError::Crashed),
+                Err(error) => {
+                    self.failed(&name, &error);
+                    is_whole = false;
+                    blocked.insert(name);
+                }
+            }
+        }
+        if !is_whole || !self.observe(segment.number, &entries).await {
+            return Ok(());
+        }
+        self.crash(Step::Observed)?;
+        self.journal.delete(segment)?;
+        self.crash(Step::Deleted)?;
+        let mut status = self.state.status.lock();
+        status.segments += 1;
+        status.last_flush_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    async fn append(&mut self, name: &TableName, rows: &Rows, number: u64) -> Result<(), TableError> {
+        let appended = tokio::time::timeout(TABLE_WITHIN, self.append_now(name, rows, number)).await;
+        appended.unwrap_or_else(|_| {
+            let reason = format!("it was not written within {} s", TABLE_WITHIN.as_secs());
+            Err(TableError::Rows { table: name.clone(), reason })
+        })
+    }
+
+    async fn append_now(&mut self, name: &TableName, rows: &Rows, number: u64) -> Result<(), TableError> {
+        // Taken out, so that one that failed half-way is read anew.
+        let mut table = match self.state.tables.remove(name) {
+            // A table that was moved away is made anew.
+            Some(table) if append::exists(&table, name).await? => table,
+            _ => append::open_or_create(&self.lake, name).await?,
+        };
+        let application = format!("tollgate/{}/{name}", self.journal.id());
+        let batch = Batch { application: &application, number: i64::try_from(number).unwrap_or(i64::MAX) };
+        let is_new = append::append(&mut table, name, rows, batch, &|| self.crash(Step::Written)).await?;
+        self.crash(Step::Committed)?;
+        self.state.status.lock().commits += u64::from(is_new);
+        self.state.tables.insert(name.clone(), table);
+        Ok(())
+    }
+
+    async fn observe(&self, number: u64, entries: &[Entry]) -> bool {
+        let Some(observer) = &self.observer else { return true };
+        match observer.segment(self.journal.id(), number, entries).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(segment = number, error, "a segment stays in the journal");
+                false
+            }
+        }
+    }
+
+    async fn flush_served(&mut self) {
+        let Some(served) = self.served.clone() else { return };
+        let updated = match served.current().await {
+            Ok(current) => self.state.served.update(&self.lake, &current, &self.workspace).await,
+            Err(error) => {
+                tracing::warn!(error, "what is served cannot be known: its table waits");
+                return;
+            }
+        };
+        if let Err(error) = updated {
+            tracing::error!(%error, "the table of what is served could not be written");
+        }
+    }
+
+    fn waits(&self, name: &TableName) -> bool {
+        self.state.failing.get(name).is_some_and(|failing| failing.again_at > Instant::now())
+    }
+
+    fn failed(&mut self, name: &TableName, error: &TableError) {
+        let said = error.to_string();
+        let before = self.state.failing.remove(name);
+        if before.as_ref().is_none_or(|before| before.said != said) {
+            tracing::error!(table = %name, error = said, "rows stay in the journal");
+        }
+        let pause = before.map_or(Duration::from_secs(1), |before| (before.pause * 2).min(MAX_PAUSE));
+        let again_at = Instant::now() + pause;
+        self.state.failing.insert(name.clone(), Failing { again_at, pause, said });
+        self.state.status.lock().failures += 1;
+    }
+
+    /// Why each table that cannot be written cannot.
+    pub fn failing(&self) -> BTreeMap<TableName, String> {
+        self.state.failing.iter().map(|(name, failing)| (name.clone(), failing.said.clone())).collect()
+    }
+
+    fn crash(&self, step: Step) -> Result<(), TableError> {
+        match &self.crash {
+            Some(crash) if crash(step) => Err(TableError::Crashed),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Damage is not passed over in silence: the segment stays.
+async fn read(segment: &SealedSegment) -> Result<Vec<Entry>, TableError> {
+    let (of, number) = (segment.clone(), segment.number);
+    let contents = tokio::task::spawn_blocking(move || of.read()).await.map_err(std::io::Error::other)??;
+    if contents.unread > 0 {
+        let unread = contents.unread;
+        tracing::error!(
+            segment = number,
+            unread,
+            "the segment is damaged: what is whole in it goes to the tables"
+        );
+    }
+    Ok(contents.entries)
+}
