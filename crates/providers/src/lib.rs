@@ -11,6 +11,7 @@ pub mod names;
 pub mod native;
 pub mod provider;
 pub mod secret;
+mod tool_choice;
 mod unified;
 
 mod ai21labs;
