@@ -14,6 +14,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod usage;
 mod wire;
 
 use ::wire::Object;
@@ -29,6 +30,7 @@ use crate::secret::SecretRef;
 pub(crate) use embeddings::{EmbedContent, Predict};
 pub(crate) use native::method as native_method;
 pub(crate) use response::error;
+pub use usage::generate_content_usage;
 
 const DEFAULT_BASE: &str = "https://generativelanguage.googleapis.com";
 
