@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod clock;
+mod counted;
 mod entry;
 mod frame;
 mod open;
@@ -20,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use wire::counts::TokenCounts;
 use wire::usage::Usage;
 
 pub use entry::{Audited, Call, Entry};
@@ -141,8 +143,16 @@ pub struct Attempt {
 /// Usage, and where the numbers came from: never a made-up zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CountedUsage {
+    #[serde(with = "counted")]
     pub usage: Usage,
     pub provenance: Provenance,
+}
+
+impl CountedUsage {
+    /// The tokens in kinds that do not overlap.
+    pub fn tokens(&self) -> TokenCounts {
+        self.usage.counts()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,14 +160,21 @@ pub struct CountedUsage {
 pub enum Provenance {
     /// The provider's own count.
     Provider,
+    /// Of an answer that broke off: the provider's count until then, of the prompt above all, and an estimate of
+    /// what came without being counted.
+    Counted,
     /// From the length of the text, a token for four characters.
     Estimated,
 }
 
 impl Provenance {
+    /// Every one, the surest first.
+    pub const ALL: [Self; 3] = [Self::Provider, Self::Counted, Self::Estimated];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Provider => "provider",
+            Self::Counted => "counted",
             Self::Estimated => "estimated",
         }
     }

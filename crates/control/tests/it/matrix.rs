@@ -22,6 +22,7 @@ use tollgate_control::{Control, ControlConfig, Needs, Ports};
 use tower::ServiceExt;
 
 use crate::openapi::compare;
+use crate::world::OneTable;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -206,8 +207,12 @@ impl World {
         let store = Arc::new(SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap());
         let mut ids = populate(&store).await;
         let live = Arc::new(Live::default());
-        let ports =
-            Ports { runtime: Arc::new(NoRuntime), probe: Arc::new(NoRuntime), audit: Arc::new(Silent) };
+        let ports = Ports {
+            runtime: Arc::new(NoRuntime),
+            probe: Arc::new(NoRuntime),
+            audit: Arc::new(Silent),
+            tables: Arc::new(OneTable),
+        };
         let control =
             Control::new(store.clone(), live.clone(), ports, ControlConfig::default()).await.unwrap();
         control.start().await.unwrap();
@@ -292,6 +297,9 @@ impl World {
             ("{id}", id),
             ("{token_id}", id),
             ("{secret_id}", "0"),
+            ("{catalog}", "main"),
+            ("{schema}", "main.logs"),
+            ("{table}", "main.logs.chat_payload"),
             ("{*path}", "Users/Manager/f"),
         ];
         filled.into_iter().fold(row.path.to_owned(), |path, (name, value)| path.replace(name, value))

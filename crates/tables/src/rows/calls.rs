@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use journal::{Call, Captured, Outcome};
+use journal::{Call, Captured, CountedUsage, Outcome};
 use serde::Serialize;
+use wire::counts::TokenKind;
 
 use super::{Workspace, count, day, entity_id_of, micros, overhead, status, whole};
 use crate::stream;
@@ -123,7 +124,7 @@ impl UsageRow {
     pub(super) fn new(call: &Call, workspace: &Workspace) -> Self {
         let (admission, settlement) = (&call.admission, &call.settlement);
         let counted = settlement.usage.as_ref();
-        let usage = counted.map(|counted| &counted.usage);
+        let tokens = counted.map(CountedUsage::tokens);
         let was_aborted = settlement.outcome == Outcome::Aborted;
         Self {
             account_id: workspace.account_id.clone(),
@@ -133,8 +134,8 @@ impl UsageRow {
             requester: admission.requester.to_string(),
             status_code: status(call),
             request_time: micros(admission.received_at),
-            input_token_count: usage.map(|usage| count(usage.prompt_tokens)),
-            output_token_count: usage.map(|usage| count(usage.completion_tokens)),
+            input_token_count: tokens.map(|tokens| count(tokens.input())),
+            output_token_count: tokens.map(|tokens| count(tokens.output())),
             input_character_count: admission.input_characters.map(count),
             output_character_count: None,
             usage_context: admission.usage_context.clone(),
@@ -145,9 +146,9 @@ impl UsageRow {
             served_entity_name: settlement.entity.as_deref().map(str::to_owned),
             outcome: settlement.outcome.as_str(),
             usage_provenance: counted.map(|counted| counted.provenance.as_str()),
-            cache_read_input_tokens: usage.and_then(|usage| usage.cached_tokens()).map(count),
-            cache_creation_input_tokens: usage.and_then(|usage| usage.cache_creation_tokens()).map(count),
-            output_reasoning_tokens: usage.and_then(|usage| usage.reasoning_tokens()).map(count),
+            cache_read_input_tokens: tokens.map(|tokens| count(tokens.cache_read())),
+            cache_creation_input_tokens: tokens.map(|tokens| count(tokens.cache_write())),
+            output_reasoning_tokens: tokens.map(|tokens| count(tokens.get(TokenKind::Reasoning))),
             duration_ms: Some(settlement.duration_ms).filter(|_| !was_aborted),
             time_to_first_byte_ms: settlement.first_byte_ms,
             gateway_overhead_ms: overhead(call),

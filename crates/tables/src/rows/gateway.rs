@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use journal::{Attempt, Call, Outcome, RequesterKind};
+use journal::{Attempt, Call, CountedUsage, Outcome, RequesterKind};
 use serde::Serialize;
+use wire::counts::TokenKind;
 
 use super::{Workspace, count, day, entity_id_of, micros, overhead, served_entity_id, status, whole};
 
@@ -52,9 +53,9 @@ pub(crate) struct GatewayRow {
 
 #[derive(Debug, Serialize)]
 struct TokenDetails {
-    cache_read_input_tokens: Option<i64>,
-    cache_creation_input_tokens: Option<i64>,
-    output_reasoning_tokens: Option<i64>,
+    cache_read_input_tokens: i64,
+    cache_creation_input_tokens: i64,
+    output_reasoning_tokens: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,7 +80,7 @@ impl GatewayRow {
     pub(super) fn new(call: &Call, workspace: &Workspace) -> Self {
         let (admission, settlement) = (&call.admission, &call.settlement);
         let counted = settlement.usage.as_ref();
-        let usage = counted.map(|counted| &counted.usage);
+        let tokens = counted.map(CountedUsage::tokens);
         let entity = settlement.entity.as_deref();
         let was_answered = settlement.status == 200;
         Self {
@@ -106,13 +107,13 @@ impl GatewayRow {
             user_agent: admission.user_agent.clone(),
             api_type: api_type(&admission.path),
             request_tags: BTreeMap::new(),
-            input_tokens: usage.map(|usage| count(usage.prompt_tokens)),
-            output_tokens: usage.map(|usage| count(usage.completion_tokens)),
-            total_tokens: usage.map(|usage| count(usage.total_tokens)),
-            token_details: usage.map(|usage| TokenDetails {
-                cache_read_input_tokens: usage.cached_tokens().map(count),
-                cache_creation_input_tokens: usage.cache_creation_tokens().map(count),
-                output_reasoning_tokens: usage.reasoning_tokens().map(count),
+            input_tokens: tokens.map(|tokens| count(tokens.input())),
+            output_tokens: tokens.map(|tokens| count(tokens.output())),
+            total_tokens: tokens.map(|tokens| count(tokens.total())),
+            token_details: tokens.map(|tokens| TokenDetails {
+                cache_read_input_tokens: count(tokens.cache_read()),
+                cache_creation_input_tokens: count(tokens.cache_write()),
+                output_reasoning_tokens: count(tokens.get(TokenKind::Reasoning)),
             }),
             response_content_type: was_answered.then_some(if admission.stream {
                 "text/event-stream"

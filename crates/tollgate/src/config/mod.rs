@@ -1,6 +1,7 @@
 //! Configuration: defaults, then `tollgate.toml`, then `TOLLGATE_*` variables. Typed; an unknown key is
 //! refused with the nearest known name. This is the only place that reads the environment.
 
+mod accounting;
 mod aws;
 mod custody;
 mod keys;
@@ -18,6 +19,7 @@ use policy::endpoint::{Defaults, Timeouts};
 use policy::federation::Rules;
 use providers::provider::Defaults as ProviderDefaults;
 
+pub(crate) use accounting::AccountingConfig;
 pub(crate) use aws::aws_of_process;
 pub(crate) use custody::{KeysConfig, VaultConfig};
 pub(crate) use resolve::{Environment, Login, MasterKeyTexts, Resolved};
@@ -43,8 +45,7 @@ pub(crate) struct Config {
     pub(crate) egress: AddressPolicy,
     pub(crate) defaults: Defaults,
     pub(crate) oidc: Option<OidcConfig>,
-    /// Where the tables lie: `<location>/<catalog>/<schema>/<table>`.
-    pub(crate) tables: PathBuf,
+    pub(crate) accounting: AccountingConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -99,8 +100,7 @@ impl Config {
             first_byte: millis("upstream.first_byte_timeout_ms"),
             idle: millis("upstream.idle_timeout_ms"),
         };
-        let tables =
-            values.optional("tables.location").map_or_else(|| server.data.join("tables"), PathBuf::from);
+        let accounting = AccountingConfig::from_resolved(values, &server.data)?;
         let log = LogConfig {
             level: values
                 .text("log.level")
@@ -120,7 +120,7 @@ impl Config {
             egress,
             defaults: Defaults { providers: provider_defaults(values), timeouts },
             oidc: oidc(values)?,
-            tables,
+            accounting,
         })
     }
 }
@@ -230,7 +230,7 @@ mod tests {
         let config = load("", &[]).unwrap();
         assert!(config.server.listen.ip().is_loopback());
         assert!(config.egress.check("h", "127.0.0.1".parse().unwrap(), 80).is_err());
-        assert_eq!(config.tables, Path::new("tollgate-data/tables"));
+        assert_eq!(config.accounting.location, "tollgate-data/tables");
     }
 
     #[test]

@@ -23,10 +23,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounting::{Accounting, AuditTrail, Records};
 use crate::config::{Config, ConfigProblem, TlsFiles};
 use crate::data::DataFolder;
 use crate::first_start;
-use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
 use front::Front;
@@ -45,6 +45,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     store: Arc<SqliteStore>,
     control: Control,
+    accounting: Accounting,
     metrics: PrometheusHandle,
     health: Health,
     router: Router,
@@ -65,8 +66,12 @@ impl Server {
         let live = Arc::new(Live::default());
         let runtime = Arc::new(LastMinute::new());
         let metrics = metrics::init()?;
-        let gateway = gateway(&config, Arc::clone(&live), Arc::clone(&runtime))?;
-        let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit: Arc::new(AuditLog) };
+        let accounting = Accounting::open(&config.accounting).await?;
+        let records =
+            Records { journal: accounting.journal.clone(), metrics: MetricsSink::new(Arc::clone(&runtime)) };
+        let gateway = gateway(&config, Arc::clone(&live), Arc::new(records))?;
+        let audit = Arc::new(AuditTrail { journal: accounting.journal.clone() });
+        let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit, tables: accounting.listing() };
         let control = control(&config, Arc::clone(&store), live, ports).await?;
         let health = Health::default();
         let router = Router::new()
@@ -75,7 +80,7 @@ impl Server {
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
-        Ok(Self { config, listener, address, store, control, metrics, health, router })
+        Ok(Self { config, listener, address, store, control, accounting, metrics, health, router })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -101,6 +106,9 @@ impl Server {
             tasks.spawn(control::watch_issuer(self.control.clone(), client, background.clone()));
         }
         tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
+        // Its last flush comes after the last call.
+        let account_id = self.control.account_id();
+        self.accounting.spawn(self.store.clone(), account_id, &tasks, &background).await?;
         let tls = match &self.config.server.tls {
             Some(files) => Some(tls::Reloading::start(files, &tasks, background.clone())?),
             None => None,
@@ -146,14 +154,15 @@ fn client(config: &Config) -> anyhow::Result<egress::Client> {
     egress::Client::new(client).context("cannot read the machine's root certificates")
 }
 
-fn gateway(config: &Config, live: Arc<Live>, runtime: Arc<LastMinute>) -> anyhow::Result<Gateway> {
+fn gateway(config: &Config, live: Arc<Live>, records: Arc<Records>) -> anyhow::Result<Gateway> {
     let client = client(config)?;
     let limits = GatewayConfig {
         max_body_bytes: config.server.max_body_bytes,
+        max_payload_bytes: config.accounting.max_payload_bytes,
         aws: crate::config::aws_of_process(),
         ..GatewayConfig::default()
     };
-    Ok(Gateway::new(live, client, Arc::new(MetricsSink::new(runtime)), limits))
+    Ok(Gateway::new(live, client, records, limits))
 }
 
 async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
