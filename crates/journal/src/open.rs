@@ -1,11 +1,10 @@
-//! Opening the journal: one process has it, and what a crash left open is settled first.
+//! Opening the journal: each process has a folder of its own in it, and what a crash left open is settled first.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use wire::usage::Usage;
 
@@ -13,14 +12,12 @@ use crate::entry::{self, Entry};
 use crate::segment::{self, OpenSegment};
 use crate::{Admission, CountedUsage, Outcome, Provenance, Settlement};
 
-/// How long a server that stops may hold on to the folder.
-const WAIT: Duration = Duration::from_secs(5);
+/// Servers that may share one data folder, as they do for a moment when one replaces another.
+const PLACES: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error(
-        "the journal {0} is in use by another server: stop that one, or set server.data to a folder of its own"
-    )]
+    #[error("the journal {0} is in use by {PLACES} other servers: set server.data to a folder of its own")]
     InUse(PathBuf),
     #[error("cannot open the journal {0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -28,6 +25,7 @@ pub enum OpenError {
 
 /// What a journal begins with.
 pub(crate) struct Opened {
+    pub(crate) folder: PathBuf,
     pub(crate) id: String,
     pub(crate) segment: OpenSegment,
     /// Bytes of the segments that wait for the tables.
@@ -38,28 +36,41 @@ pub(crate) struct Opened {
     pub(crate) lock: File,
 }
 
+/// The first place in `folder` that no other process has.
 pub(crate) fn open(folder: &Path) -> Result<Opened, OpenError> {
     let failed = |e| OpenError::Io(folder.to_owned(), e);
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let lock = lock(folder)?;
-    recover(folder, lock).map_err(failed)
+    for place in (0..PLACES).map(|place| folder.join(place.to_string())) {
+        DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
+        if let Some(lock) = lock(&place).map_err(failed)? {
+            return recover(&place, lock).map_err(failed);
+        }
+    }
+    Err(OpenError::InUse(folder.to_owned()))
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
+/// All places in `folder` that hold records and that no process has: of servers that died side by side.
+pub(crate) fn open_left(folder: &Path) -> Result<Vec<Opened>, OpenError> {
     let failed = |e| OpenError::Io(folder.to_owned(), e);
-    let path = folder.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.map_err(failed)?;
-    let began = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if began.elapsed() < WAIT => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+    let mut found = Vec::new();
+    for place in (0..PLACES).map(|place| folder.join(place.to_string())).filter(|place| place.is_dir()) {
+        let has_records = || Ok(segment::list(&place)?.iter().any(|(segment, _)| segment.bytes > 0));
+        if has_records().map_err(failed)?
+            && let Some(lock) = lock(&place).map_err(failed)?
+        {
+            found.push(recover(&place, lock).map_err(failed)?);
         }
+    }
+    Ok(found)
+}
+
+/// `None` where another process has it. The kernel takes a lock back from a process that dies.
+fn lock(place: &Path) -> io::Result<Option<File>> {
+    let path = place.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -97,7 +108,7 @@ fn recover(folder: &Path, lock: File) -> io::Result<Opened> {
     }
     segment::sync_folder(folder)?;
     let waiting = segments.iter().map(|(left, _)| left.bytes).sum();
-    Ok(Opened { id, segment, waiting, aborted: aborted.len(), lock })
+    Ok(Opened { folder: folder.to_owned(), id, segment, waiting, aborted: aborted.len(), lock })
 }
 
 /// Calls whose end is not in the segments that were read.

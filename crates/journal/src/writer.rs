@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::audit::{AuditRecord, AuditSink};
 use crate::entry::{self, Audited};
-use crate::open::{self, OpenError};
+use crate::open::{self, OpenError, Opened};
 use crate::payload::{Captured, Payload};
 use crate::segment::{self, OpenSegment, SealedSegment};
 use crate::{Admission, Durable, Full, RecordSink, Settlement, clock};
@@ -21,6 +21,7 @@ use crate::{Admission, Durable, Full, RecordSink, Settlement, clock};
 /// How a journal is kept.
 #[derive(Clone, Debug)]
 pub struct JournalConfig {
+    /// Shared by all servers of a data folder.
     pub folder: PathBuf,
     pub fsync: Fsync,
     /// A segment of this many bytes is sealed.
@@ -107,10 +108,22 @@ struct Record {
 }
 
 impl Journal {
-    /// Opens the journal, and settles what a crash left open. It waits for a server that stops for a while,
-    /// so that it is not called on a thread that others need.
+    /// Opens a journal of this process's own in the folder, and settles what a crash left open there. It
+    /// reads files, so that it is not called on a thread that others need.
     pub fn open(config: JournalConfig) -> Result<Self, OpenError> {
         let opened = open::open(&config.folder)?;
+        Ok(Self::of(opened, config))
+    }
+
+    /// Opens the journals of the folder that nobody has and that hold records: they want to be flushed, and
+    /// take no records any more.
+    pub fn open_left(config: &JournalConfig) -> Result<Vec<Self>, OpenError> {
+        let opened = open::open_left(&config.folder)?;
+        Ok(opened.into_iter().map(|opened| Self::of(opened, config.clone())).collect())
+    }
+
+    fn of(opened: Opened, config: JournalConfig) -> Self {
+        let config = JournalConfig { folder: opened.folder, ..config };
         let state = State {
             written: opened.segment.length,
             segment: opened.segment,
@@ -130,7 +143,7 @@ impl Journal {
             sealed: Notify::new(),
             _lock: opened.lock,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// What the tables know the numbers of this journal's segments by.

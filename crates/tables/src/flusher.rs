@@ -73,6 +73,8 @@ pub struct FlusherStatus {
 /// Fills the tables.
 pub struct Flusher {
     pub journal: Journal,
+    /// Of servers that died: they are flushed and then let go.
+    pub left: Vec<Journal>,
     pub lake: Lake,
     pub workspace: Workspace,
     /// Longest time between two flushes.
@@ -104,7 +106,19 @@ impl Flusher {
     pub fn new(journal: Journal, lake: Lake, workspace: Workspace, retention: Retention) -> Self {
         let every = Duration::from_secs(10);
         let state = State::default();
-        Self { journal, lake, workspace, every, retention, served: None, observer: None, crash: None, state }
+        let left = Vec::new();
+        Self {
+            journal,
+            left,
+            lake,
+            workspace,
+            every,
+            retention,
+            served: None,
+            observer: None,
+            crash: None,
+            state,
+        }
     }
 
     /// What it did, also while it runs.
@@ -158,20 +172,35 @@ impl Flusher {
     /// Brings everything that is settled into the tables. A table that cannot be written keeps its segments
     /// in the journal and does not hold up the others.
     pub async fn flush(&mut self) -> Result<(), TableError> {
-        self.journal.seal()?;
-        self.crash(Step::Sealed)?;
         self.flush_served().await;
-        let mut blocked = HashSet::new();
-        for segment in self.journal.sealed()? {
-            self.flush_segment(&segment, &mut blocked).await?;
+        self.flush_journal(&self.journal.clone()).await?;
+        let mut flushed = Ok(());
+        for journal in std::mem::take(&mut self.left) {
+            let result = self.flush_journal(&journal).await;
+            if result.is_err() || !journal.sealed()?.is_empty() {
+                self.left.push(journal);
+            }
+            flushed = flushed.and(result);
         }
+        flushed?;
         self.state.status.lock().failing_tables = self.state.failing.len() as u64;
+        Ok(())
+    }
+
+    async fn flush_journal(&mut self, journal: &Journal) -> Result<(), TableError> {
+        journal.seal()?;
+        self.crash(Step::Sealed)?;
+        let mut blocked = HashSet::new();
+        for segment in journal.sealed()? {
+            self.flush_segment(journal, &segment, &mut blocked).await?;
+        }
         Ok(())
     }
 
     /// `blocked` are tables that an earlier segment waits for: a later one must not get there before it.
     async fn flush_segment(
         &mut self,
+        journal: &Journal,
         segment: &SealedSegment,
         blocked: &mut HashSet<TableName>,
     ) -> Result<(), TableError> {
@@ -185,7 +214,7 @@ impl Flusher {
                 blocked.insert(name);
                 continue;
             }
-            match self.append(&name, &rows, segment.number).await {
+            match self.append(&name, &rows, (journal.id(), segment.number)).await {
                 Ok(()) => drop(self.state.failing.remove(&name)),
                 Err(TableError::Crashed) => return Err(TableError::Crashed),
                 Err(error) => {
@@ -195,11 +224,11 @@ impl Flusher {
                 }
             }
         }
-        if !is_whole || !self.observe(segment.number, &entries).await {
+        if !is_whole || !self.observe(journal.id(), segment.number, &entries).await {
             return Ok(());
         }
         self.crash(Step::Observed)?;
-        self.journal.delete(segment)?;
+        journal.delete(segment)?;
         self.crash(Step::Deleted)?;
         let mut status = self.state.status.lock();
         status.segments += 1;
@@ -207,22 +236,27 @@ impl Flusher {
         Ok(())
     }
 
-    async fn append(&mut self, name: &TableName, rows: &Rows, number: u64) -> Result<(), TableError> {
-        let appended = tokio::time::timeout(TABLE_WITHIN, self.append_now(name, rows, number)).await;
+    async fn append(&mut self, name: &TableName, rows: &Rows, from: (&str, u64)) -> Result<(), TableError> {
+        let appended = tokio::time::timeout(TABLE_WITHIN, self.append_now(name, rows, from)).await;
         appended.unwrap_or_else(|_| {
             let reason = format!("it was not written within {} s", TABLE_WITHIN.as_secs());
             Err(TableError::Rows { table: name.clone(), reason })
         })
     }
 
-    async fn append_now(&mut self, name: &TableName, rows: &Rows, number: u64) -> Result<(), TableError> {
+    async fn append_now(
+        &mut self,
+        name: &TableName,
+        rows: &Rows,
+        (journal, number): (&str, u64),
+    ) -> Result<(), TableError> {
         // Taken out, so that one that failed half-way is read anew.
         let mut table = match self.state.tables.remove(name) {
             // A table that was moved away is made anew.
             Some(table) if append::exists(&table, name).await? => table,
             _ => append::open_or_create(&self.lake, name).await?,
         };
-        let application = format!("tollgate/{}/{name}", self.journal.id());
+        let application = format!("tollgate/{journal}/{name}");
         let batch = Batch { application: &application, number: i64::try_from(number).unwrap_or(i64::MAX) };
         let is_new = append::append(&mut table, name, rows, batch, &|| self.crash(Step::Written)).await?;
         self.crash(Step::Committed)?;
@@ -231,9 +265,9 @@ impl Flusher {
         Ok(())
     }
 
-    async fn observe(&self, number: u64, entries: &[Entry]) -> bool {
+    async fn observe(&self, journal: &str, number: u64, entries: &[Entry]) -> bool {
         let Some(observer) = &self.observer else { return true };
-        match observer.segment(self.journal.id(), number, entries).await {
+        match observer.segment(journal, number, entries).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(segment = number, error, "a segment stays in the journal");

@@ -1,5 +1,7 @@
 //! Where the tables lie: a folder of this machine or a prefix of an object store.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,7 +105,8 @@ impl Lake {
 }
 
 fn folder(path: &Path) -> Result<Url, String> {
-    std::fs::create_dir_all(path).map_err(|e| e.to_string())?;
+    // What is in the tables is for the server's own user, unless somebody opens the folder to others.
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| e.to_string())?;
     let path = path.canonicalize().map_err(|e| e.to_string())?;
     Url::from_directory_path(&path).map_err(|()| "it is no path that a URL can say".to_owned())
 }

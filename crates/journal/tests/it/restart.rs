@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 
-use tollgate_journal::{Journal, OpenError, Outcome, RecordSink};
+use tollgate_journal::{Journal, Outcome, RecordSink};
 
 use crate::world::{admission, config, settled, settlement};
 
@@ -64,12 +64,13 @@ fn a_cut_at_any_byte_of_the_open_segment_loses_at_most_the_last_record() {
     let before = journal.status().bytes;
     journal.admit(&admission("b")).unwrap();
     drop(journal);
-    let path = folder.path().join("000000000001.open");
+    let path = folder.path().join("0/000000000001.open");
     let data = fs::read(&path).unwrap();
     let start = usize::try_from(before).unwrap();
     for cut in (start..data.len()).step_by(17).chain([data.len() - 1]) {
         let other = tempfile::tempdir().unwrap();
-        fs::write(other.path().join("000000000001.open"), &data[..cut]).unwrap();
+        fs::create_dir(other.path().join("0")).unwrap();
+        fs::write(other.path().join("0/000000000001.open"), &data[..cut]).unwrap();
         let journal = Journal::open(config(other.path())).unwrap();
         journal.seal().unwrap();
         assert_eq!((journal.aborted(), settled(&journal)["a"].as_slice()), (0, &[Outcome::Completed][..]));
@@ -111,7 +112,7 @@ fn numbers_are_not_used_again_and_an_emptied_folder_is_another() {
     assert!(journal.sealed().unwrap().iter().all(|segment| segment.number > first.number));
     assert_eq!(journal.id(), id);
     drop(journal);
-    for file in fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()) {
+    for file in fs::read_dir(folder.path().join("0")).unwrap().map(|file| file.unwrap().path()) {
         if file.extension().is_some() {
             fs::remove_file(file).unwrap();
         }
@@ -120,8 +121,17 @@ fn numbers_are_not_used_again_and_an_emptied_folder_is_another() {
 }
 
 #[test]
-fn a_folder_has_one_journal() {
+fn two_servers_have_a_journal_each_and_what_one_left_is_found() {
     let folder = tempfile::tempdir().unwrap();
-    let _first = Journal::open(config(folder.path())).unwrap();
-    assert!(matches!(Journal::open(config(folder.path())), Err(OpenError::InUse(_))));
+    let first = Journal::open(config(folder.path())).unwrap();
+    let second = Journal::open(config(folder.path())).unwrap();
+    assert_ne!(first.id(), second.id());
+    second.admit(&admission("cut")).unwrap();
+    assert!(Journal::open_left(&config(folder.path())).unwrap().is_empty(), "both are in use");
+    let id = second.id().to_owned();
+    drop(second);
+    let left = Journal::open_left(&config(folder.path())).unwrap();
+    assert_eq!(left.iter().map(Journal::id).collect::<Vec<_>>(), [id]);
+    left[0].seal().unwrap();
+    assert_eq!(settled(&left[0])["cut"], [Outcome::Aborted]);
 }

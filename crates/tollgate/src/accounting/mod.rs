@@ -11,7 +11,7 @@ use std::time::Duration;
 use ::metrics::{counter, describe_counter, describe_gauge, gauge};
 use anyhow::Context;
 use control::TableListing;
-use journal::Journal;
+use journal::{Journal, OpenError};
 use parking_lot::Mutex;
 use store::Store;
 use tables::{Flusher, FlusherStatus, Lake, Workspace};
@@ -31,6 +31,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Accounting {
     pub(crate) journal: Journal,
     pub(crate) lake: Lake,
+    /// What other servers of the data folder left when they died.
+    left: Vec<Journal>,
     config: AccountingConfig,
 }
 
@@ -39,13 +41,14 @@ impl Accounting {
     pub(crate) async fn open(config: &AccountingConfig) -> anyhow::Result<Self> {
         let lake = config.lake()?;
         let of = config.journal.clone();
-        let journal = tokio::task::spawn_blocking(move || Journal::open(of)).await??;
-        if journal.aborted() > 0 {
-            let calls = journal.aborted();
+        let open = move || Ok::<_, OpenError>((Journal::open(of.clone())?, Journal::open_left(&of)?));
+        let (journal, left) = tokio::task::spawn_blocking(open).await??;
+        let calls = journal.aborted() + left.iter().map(Journal::aborted).sum::<usize>();
+        if calls > 0 {
             tracing::warn!(calls, "calls were under way when the server died: they are recorded as aborted");
         }
         describe();
-        Ok(Self { journal, lake, config: config.clone() })
+        Ok(Self { journal, lake, left, config: config.clone() })
     }
 
     /// What the control plane shows of the tables.
@@ -63,8 +66,9 @@ impl Accounting {
     ) -> anyhow::Result<()> {
         let id = store.workspace_id().await.context("cannot read the workspace's id")?;
         let workspace = Workspace { account_id, workspace_id: id.to_string() };
-        let Self { journal, lake, config } = self;
+        let Self { journal, lake, left, config } = self;
         let mut flusher = Flusher::new(journal.clone(), lake, workspace, config.retention);
+        flusher.left = left;
         flusher.every = config.flush_every;
         flusher.served = Some(Arc::new(StoredEntities(store)));
         tasks.spawn(tell(journal.clone(), flusher.status(), stop.clone()));
