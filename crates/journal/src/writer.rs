@@ -182,10 +182,21 @@ impl Journal {
     /// Deletes a segment whose records are in the tables.
     pub fn delete(&self, segment: &SealedSegment) -> io::Result<()> {
         fs::remove_file(&segment.path)?;
+        self.forget(segment);
+        Ok(())
+    }
+
+    /// Keeps a segment that is damaged, for people to look at, after what is whole in it is in the tables.
+    pub fn set_aside(&self, segment: &SealedSegment) -> io::Result<()> {
+        fs::rename(&segment.path, segment.path.with_extension("damaged"))?;
+        self.forget(segment);
+        Ok(())
+    }
+
+    fn forget(&self, segment: &SealedSegment) {
         let mut state = self.inner.state.lock();
         state.waiting = state.waiting.saturating_sub(segment.bytes);
         self.inner.dirty.notify_one();
-        Ok(())
     }
 }
 

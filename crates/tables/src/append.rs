@@ -23,11 +23,11 @@ const CHECKPOINT_EVERY: &str = "20";
 /// How often a commit is begun anew because another process wrote under the same name.
 const ATTEMPTS: usize = 5;
 
-/// Who writes, and the number of what is written: what has a number that the table knows is there already.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Batch<'a> {
-    pub(crate) application: &'a str,
+/// Rows with the number of what they are from: what the table has a number for is there already.
+#[derive(Debug)]
+pub(crate) struct Numbered {
     pub(crate) number: i64,
+    pub(crate) rows: Rows,
 }
 
 /// The table with its log read, made where it is not there.
@@ -64,24 +64,25 @@ async fn create(table: &DeltaTable, name: &TableName) -> Result<DeltaTable, Tabl
         .map_err(|e| delta(name, e))
 }
 
-/// Appends `rows`: false where they are in the table already. `written` is called between the files and the
-/// commit, and its error ends it there.
+/// Appends those of `rows`, which are in the order of their numbers, that the table does not have from
+/// `application`: false where it has them all. `written` is called between the files and the commit, and its
+/// error ends it there.
 pub(crate) async fn append(
     table: &mut DeltaTable,
     name: &TableName,
-    rows: &Rows,
-    batch: Batch<'_>,
+    rows: &[Numbered],
+    application: &str,
     written: &(dyn Fn() -> Result<(), TableError> + Send + Sync),
 ) -> Result<bool, TableError> {
     for _ in 0..ATTEMPTS {
         table.update_state().await.map_err(|e| delta(name, e))?;
         unaltered(table, name)?;
-        if last_number(table, name, batch.application).await?.is_some_and(|last| last >= batch.number) {
-            return Ok(false);
-        }
-        let adds = write(table, name, rows).await?;
+        let has = last_number(table, name, application).await?;
+        let new = &rows[rows.partition_point(|rows| has.is_some_and(|has| rows.number <= has))..];
+        let Some(last) = new.last() else { return Ok(false) };
+        let adds = write(table, name, new).await?;
         written()?;
-        match commit(table, adds, batch).await {
+        match commit(table, adds, Transaction::new(application, last.number)).await {
             Ok(()) => {
                 table.update_state().await.map_err(|e| delta(name, e))?;
                 return Ok(true);
@@ -107,20 +108,25 @@ pub(crate) async fn last_number(
     state.transaction_version(store.as_ref(), application).await.map_err(|e| delta(name, e))
 }
 
-async fn write(table: &DeltaTable, name: &TableName, rows: &Rows) -> Result<Vec<Action>, TableError> {
+async fn write(table: &DeltaTable, name: &TableName, rows: &[Numbered]) -> Result<Vec<Action>, TableError> {
     let failed = |e| delta(name, e);
     let state = table.snapshot().map_err(failed)?;
     let schema: SchemaRef = state.snapshot().arrow_schema();
-    let batches = rows.batches(&schema).map_err(|reason| TableError::Rows { table: name.clone(), reason })?;
     let mut writer = RecordBatchWriter::for_table(table).map_err(failed)?;
-    for batch in batches {
-        writer.write(batch).await.map_err(failed)?;
+    for Numbered { rows, .. } in rows {
+        let batches = rows.batches(&schema);
+        for batch in batches.map_err(|reason| TableError::Rows { table: name.clone(), reason })? {
+            writer.write(batch).await.map_err(failed)?;
+        }
     }
     Ok(writer.flush().await.map_err(failed)?.into_iter().map(Action::Add).collect())
 }
 
-async fn commit(table: &DeltaTable, adds: Vec<Action>, batch: Batch<'_>) -> Result<(), DeltaTableError> {
-    let transaction = Transaction::new(batch.application, batch.number);
+async fn commit(
+    table: &DeltaTable,
+    adds: Vec<Action>,
+    transaction: Transaction,
+) -> Result<(), DeltaTableError> {
     let state = table.snapshot()?;
     let partition_by = Some(state.metadata().partition_columns().to_vec());
     let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by, predicate: None };

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use deltalake_core::DeltaTable;
-use journal::{Entry, Journal, SealedSegment};
+use journal::{Contents, Entry, Journal, SealedSegment};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use wire::table::TableName;
 
-use crate::append::{self, Batch};
+use crate::append::{self, Numbered};
 use crate::keep::{Retention, keep_all};
 use crate::lake::{Lake, TableError};
-use crate::rows::{self, Rows, Workspace};
+use crate::rows::{self, Workspace};
 use crate::served::{Served, ServedEntities};
 
 /// How often the tables are looked after.
@@ -31,6 +31,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long one table may take for one segment: a store that hangs holds up no other table for ever.
 const TABLE_WITHIN: Duration = Duration::from_secs(120);
+
+/// Bytes of segments that are committed together, and in memory at once, unless one is longer.
+const TOGETHER: u64 = 64 << 20;
 
 /// Is given each segment once it is in the tables, before it is deleted; again after a crash in between.
 #[async_trait]
@@ -151,14 +154,12 @@ impl Flusher {
         }
         // Tables that failed get one more chance.
         self.state.failing.clear();
-        match tokio::time::timeout(LAST_FLUSH, self.flush()).await {
+        let flushed = tokio::time::timeout(LAST_FLUSH, self.flush()).await;
+        let later = "the last flush of the tables is made up for after the next start";
+        match flushed {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the last flush of the tables failed: it is made up for after the next start")
-            }
-            Err(_) => tracing::warn!(
-                "the last flush of the tables took too long: it is made up for after the next start"
-            ),
+            Ok(Err(error)) => tracing::error!(%error, "{later}"),
+            Err(_) => tracing::warn!(seconds = LAST_FLUSH.as_secs(), "it took too long: {later}"),
         }
     }
 
@@ -190,66 +191,82 @@ impl Flusher {
     async fn flush_journal(&mut self, journal: &Journal) -> Result<(), TableError> {
         journal.seal()?;
         self.crash(Step::Sealed)?;
-        let mut blocked = HashSet::new();
-        for segment in journal.sealed()? {
-            self.flush_segment(journal, &segment, &mut blocked).await?;
+        let (mut blocked, segments) = (HashSet::new(), journal.sealed()?);
+        let mut left = segments.as_slice();
+        while !left.is_empty() {
+            let (group, more) = left.split_at(together(left));
+            self.flush_group(journal, group, &mut blocked).await?;
+            left = more;
         }
         Ok(())
     }
 
+    /// One commit for each table, whatever the number of segments: what waited is caught up with quickly.
     /// `blocked` are tables that an earlier segment waits for: a later one must not get there before it.
-    async fn flush_segment(
+    async fn flush_group(
         &mut self,
         journal: &Journal,
-        segment: &SealedSegment,
+        group: &[SealedSegment],
         blocked: &mut HashSet<TableName>,
     ) -> Result<(), TableError> {
         let began = Instant::now();
-        let entries = read(segment).await?;
+        let mut contents = Vec::with_capacity(group.len());
+        for segment in group {
+            contents.push(read(segment).await?);
+        }
         self.crash(Step::Read)?;
-        let mut is_whole = true;
-        for (name, rows) in rows::of_segment(&entries, &self.workspace) {
-            if blocked.contains(&name) || self.waits(&name) {
-                is_whole = false;
-                blocked.insert(name);
-                continue;
-            }
-            match self.append(&name, &rows, (journal.id(), segment.number)).await {
-                Ok(()) => drop(self.state.failing.remove(&name)),
-                Err(TableError::Crashed) => return Err(TableError::Crashed),
-                Err(error) => {
-                    self.failed(&name, &error);
-                    is_whole = false;
-                    blocked.insert(name);
-                }
+        let mut tables: BTreeMap<TableName, Vec<Numbered>> = BTreeMap::new();
+        for (segment, Contents { entries, .. }) in group.iter().zip(&contents) {
+            let number = i64::try_from(segment.number).unwrap_or(i64::MAX);
+            for (name, rows) in rows::of_segment(entries, &self.workspace) {
+                tables.entry(name).or_default().push(Numbered { number, rows });
             }
         }
-        if !is_whole || !self.observe(journal.id(), segment.number, &entries).await {
+        let mut is_whole = true;
+        for (name, rows) in tables {
+            is_whole &= self.flush_table(journal, name, &rows, blocked).await?;
+        }
+        if !is_whole {
             return Ok(());
         }
-        self.crash(Step::Observed)?;
-        journal.delete(segment)?;
-        self.crash(Step::Deleted)?;
-        let mut status = self.state.status.lock();
-        status.segments += 1;
-        status.last_flush_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for (segment, contents) in group.iter().zip(&contents) {
+            self.let_go(journal, segment, contents).await?;
+        }
+        self.state.status.lock().last_flush_ms =
+            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(())
     }
 
-    async fn append(&mut self, name: &TableName, rows: &Rows, from: (&str, u64)) -> Result<(), TableError> {
-        let appended = tokio::time::timeout(TABLE_WITHIN, self.append_now(name, rows, from)).await;
-        appended.unwrap_or_else(|_| {
+    /// Whether the table has the rows.
+    async fn flush_table(
+        &mut self,
+        journal: &Journal,
+        name: TableName,
+        rows: &[Numbered],
+        blocked: &mut HashSet<TableName>,
+    ) -> Result<bool, TableError> {
+        if blocked.contains(&name) || self.waits(&name) {
+            blocked.insert(name);
+            return Ok(false);
+        }
+        let appended = tokio::time::timeout(TABLE_WITHIN, self.append(&name, rows, journal.id())).await;
+        let appended = appended.unwrap_or_else(|_| {
             let reason = format!("it was not written within {} s", TABLE_WITHIN.as_secs());
             Err(TableError::Rows { table: name.clone(), reason })
-        })
+        });
+        match appended {
+            Ok(()) => drop(self.state.failing.remove(&name)),
+            Err(TableError::Crashed) => return Err(TableError::Crashed),
+            Err(error) => {
+                self.failed(&name, &error);
+                blocked.insert(name);
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    async fn append_now(
-        &mut self,
-        name: &TableName,
-        rows: &Rows,
-        (journal, number): (&str, u64),
-    ) -> Result<(), TableError> {
+    async fn append(&mut self, name: &TableName, rows: &[Numbered], journal: &str) -> Result<(), TableError> {
         // Taken out, so that one that failed half-way is read anew.
         let mut table = match self.state.tables.remove(name) {
             // A table that was moved away is made anew.
@@ -257,11 +274,28 @@ impl Flusher {
             _ => append::open_or_create(&self.lake, name).await?,
         };
         let application = format!("tollgate/{journal}/{name}");
-        let batch = Batch { application: &application, number: i64::try_from(number).unwrap_or(i64::MAX) };
-        let is_new = append::append(&mut table, name, rows, batch, &|| self.crash(Step::Written)).await?;
+        let is_new =
+            append::append(&mut table, name, rows, &application, &|| self.crash(Step::Written)).await?;
         self.crash(Step::Committed)?;
         self.state.status.lock().commits += u64::from(is_new);
         self.state.tables.insert(name.clone(), table);
+        Ok(())
+    }
+
+    /// All tables have what is in the segment.
+    async fn let_go(
+        &self,
+        journal: &Journal,
+        segment: &SealedSegment,
+        contents: &Contents,
+    ) -> Result<(), TableError> {
+        if !self.observe(journal.id(), segment.number, &contents.entries).await {
+            return Ok(());
+        }
+        self.crash(Step::Observed)?;
+        if contents.unread == 0 { journal.delete(segment) } else { journal.set_aside(segment) }?;
+        self.crash(Step::Deleted)?;
+        self.state.status.lock().segments += 1;
         Ok(())
     }
 
@@ -319,8 +353,18 @@ impl Flusher {
     }
 }
 
-/// Damage is not passed over in silence: the segment stays.
-async fn read(segment: &SealedSegment) -> Result<Vec<Entry>, TableError> {
+/// How many of the segments are committed together.
+fn together(segments: &[SealedSegment]) -> usize {
+    let mut bytes = 0;
+    let fits = |segment: &&SealedSegment| {
+        bytes += segment.bytes;
+        bytes <= TOGETHER
+    };
+    segments.iter().take_while(fits).count().max(1)
+}
+
+/// Damage is not passed over in silence.
+async fn read(segment: &SealedSegment) -> Result<Contents, TableError> {
     let (of, number) = (segment.clone(), segment.number);
     let contents = tokio::task::spawn_blocking(move || of.read()).await.map_err(std::io::Error::other)??;
     if contents.unread > 0 {
@@ -331,5 +375,5 @@ async fn read(segment: &SealedSegment) -> Result<Vec<Entry>, TableError> {
             "the segment is damaged: what is whole in it goes to the tables"
         );
     }
-    Ok(contents.entries)
+    Ok(contents)
 }

@@ -9,7 +9,7 @@ use deltalake_core::DeltaTable;
 use serde::Serialize;
 use wire::table::TableName;
 
-use crate::append::{self, Batch, last_number};
+use crate::append::{self, Numbered, last_number};
 use crate::checks::delta;
 use crate::clock;
 use crate::columns::Kind;
@@ -147,8 +147,8 @@ impl Served {
         let is_change = !rows.is_empty();
         if is_change {
             let number = last_number(&table, &name, APPLICATION).await?.map_or(1, |last| last + 1);
-            let batch = Batch { application: APPLICATION, number };
-            append::append(&mut table, &name, &Rows::ServedEntities(rows), batch, &|| Ok(())).await?;
+            let rows = [Numbered { number, rows: Rows::ServedEntities(rows) }];
+            append::append(&mut table, &name, &rows, APPLICATION, &|| Ok(())).await?;
         }
         // Whoever was quicker may have written something else: the table says what it holds.
         self.known = Some(self::known(&table, &name).await?);

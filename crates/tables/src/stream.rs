@@ -48,7 +48,7 @@ fn chat(chunks: &[Value]) -> Value {
             match (key.as_str(), value) {
                 ("object", _) => drop(whole.insert(key.clone(), "chat.completion".into())),
                 ("choices", Value::Array(pieces)) => {
-                    pieces.iter().for_each(|piece| add_choice(&mut choices, piece))
+                    pieces.iter().for_each(|piece| add_choice(&mut choices, piece));
                 }
                 (_, Value::Null) => {}
                 _ => drop(whole.insert(key.clone(), value.clone())),

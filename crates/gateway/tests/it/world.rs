@@ -12,7 +12,7 @@ use egress::{AddressPolicy, ClientConfig};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use journal::{Admission, Full, RecordSink, Settlement};
+use journal::{Admission, Durable, Full, RecordSink, Settlement};
 use parking_lot::Mutex;
 use policy::endpoint::{Accounting, Defaults, Meta, compile, normalize};
 use policy::identity::{Token, hash_token};
@@ -22,6 +22,7 @@ use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,6 +91,10 @@ pub(crate) struct Recorder {
     admitted: Mutex<Vec<Admission>>,
     settled: Mutex<Vec<(Admission, Settlement)>>,
     pub(crate) is_full: AtomicBool,
+    /// Whether records are waited for, how often that was asked, and for how many of these they are on the disk.
+    pub(crate) is_strict: AtomicBool,
+    asked: AtomicUsize,
+    pub(crate) on_disk: watch::Sender<usize>,
 }
 
 impl RecordSink for Recorder {
@@ -103,6 +108,15 @@ impl RecordSink for Recorder {
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
         self.settled.lock().push((admission.clone(), settlement.clone()));
+    }
+
+    fn durable(&self) -> Option<Durable> {
+        if !self.is_strict.load(Ordering::Relaxed) {
+            return None;
+        }
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut on_disk = self.on_disk.subscribe();
+        Some(Box::pin(async move { drop(on_disk.wait_for(|count| *count >= asked).await) }))
     }
 }
 
