@@ -92,6 +92,29 @@ def fill(mount):
     return filler
 
 
+def served_full(small, mount):
+    """The same where calls are served while their records have room in memory; gives how many were."""
+    def asked(marker):
+        body = {"messages": [{"role": "user", "content": "hello"}], "client_request_id": marker}
+        return call("POST", f"/serving-endpoints/{NAME}/invocations", body, token=server.token, base=small.url)
+    filler = fill(mount)
+    for n in range(20):
+        asked(f"served-{n}").ok()
+    refused, deadline = False, time.monotonic() + 30
+    served = 20
+    while not refused:
+        assert time.monotonic() < deadline, "the memory has no bound"
+        reply = asked(f"served-{served}")
+        refused = reply.status == 503
+        served += 0 if refused else 1
+    os.remove(filler)
+    deadline = time.monotonic() + 10
+    while "tollgate_journal_full 0" not in call("GET", "/metrics", token=None, base=small.url).text:
+        assert time.monotonic() < deadline, "it does not end"
+        time.sleep(0.2)
+    return served
+
+
 def full(small, mount):
     """Calls on a server whose journal's disk is full, and has room again; gives how many had room after all."""
     def asked(marker):
@@ -177,6 +200,25 @@ with scratch_folder("crashes") as folder:
     @check(f"it was ready again within {READY_SECONDS} s each time: at most {slowest:.2f} s")
     def ready():
         assert slowest <= READY_SECONDS, slowest
+
+    @check("on a full disk calls are served as long as there is memory, where that is asked, and recorded once there is room")
+    def full_memory():
+        mount = os.path.join(folder, "smaller")
+        os.mkdir(mount)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", mount], capture_output=True).returncode != 0:
+            print("SKIP no tmpfs can be mounted here", flush=True)
+            return
+        try:
+            data, place = os.path.join(mount, "data"), os.path.join(folder, "beyond")
+            shutil.copytree(server.data, data, ignore=lambda _, names: [name for name in names if name in ("journal", "tables")])
+            settings = {**SETTINGS, "TOLLGATE_SERVER__DATA": data, "TOLLGATE_TABLES__LOCATION": place,
+                        "TOLLGATE_JOURNAL__ON_FULL": "serve", "TOLLGATE_JOURNAL__QUEUE_BYTES": "200000"}
+            with Server(folder, UPSTREAM, settings) as small:
+                served = served_full(small, mount)
+            found = lake.rows(place, USAGE, "client_request_id", "status_code = 200")
+            assert len(found) == len(set(found)) == served, (len(found), served)
+        finally:
+            subprocess.run(["umount", "-l", mount], check=True)
 
     @check("on a full disk calls are refused before the upstream, and all is recorded once there is room")
     def full_disk():
