@@ -35,10 +35,12 @@ const TABLE_WITHIN: Duration = Duration::from_secs(120);
 /// Bytes of segments that are committed together, and in memory at once, unless one is longer.
 const TOGETHER: u64 = 64 << 20;
 
-/// Is given each segment once it is in the tables, before it is deleted; again after a crash in between.
+/// Is given each segment before it is deleted, those of a journal in the order of their numbers, whether or
+/// not all tables can be written; again after a crash.
 #[async_trait]
 pub trait SegmentObserver: Send + Sync {
-    /// Must be idempotent by `journal` and `number`. An error keeps the segment, and it is given again.
+    /// Must be idempotent by `journal` and `number`. An error keeps the segment and those after it, and they
+    /// are given again.
     async fn segment(&self, journal: &str, number: u64, entries: &[Entry]) -> Result<(), String>;
 }
 
@@ -51,7 +53,7 @@ pub enum Step {
     Written,
     /// A table has the commit, and not all have.
     Committed,
-    /// All tables have it.
+    /// All tables have it, and so has the observer.
     Observed,
     Deleted,
 }
@@ -94,7 +96,16 @@ struct State {
     tables: HashMap<TableName, DeltaTable>,
     failing: HashMap<TableName, Failing>,
     served: Served,
+    /// The last segment of each journal that the observer was given.
+    observed: HashMap<String, u64>,
     status: Arc<Mutex<FlusherStatus>>,
+}
+
+/// What an earlier segment waits for: a later one must not get there before it.
+#[derive(Default)]
+struct Blocked {
+    tables: HashSet<TableName>,
+    observer: bool,
 }
 
 /// A table that could not be written.
@@ -191,7 +202,7 @@ impl Flusher {
     async fn flush_journal(&mut self, journal: &Journal) -> Result<(), TableError> {
         journal.seal()?;
         self.crash(Step::Sealed)?;
-        let (mut blocked, segments) = (HashSet::new(), journal.sealed()?);
+        let (mut blocked, segments) = (Blocked::default(), journal.sealed()?);
         let mut left = segments.as_slice();
         while !left.is_empty() {
             let (group, more) = left.split_at(together(left));
@@ -202,12 +213,11 @@ impl Flusher {
     }
 
     /// One commit for each table, whatever the number of segments: what waited is caught up with quickly.
-    /// `blocked` are tables that an earlier segment waits for: a later one must not get there before it.
     async fn flush_group(
         &mut self,
         journal: &Journal,
         group: &[SealedSegment],
-        blocked: &mut HashSet<TableName>,
+        blocked: &mut Blocked,
     ) -> Result<(), TableError> {
         let began = Instant::now();
         let mut contents = Vec::with_capacity(group.len());
@@ -222,7 +232,7 @@ impl Flusher {
                 tables.entry(name).or_default().push(Numbered { number, rows });
             }
         }
-        let mut is_whole = true;
+        let mut is_whole = self.observe(journal.id(), group, &contents, blocked).await;
         for (name, rows) in tables {
             is_whole &= self.flush_table(journal, name, &rows, blocked).await?;
         }
@@ -230,7 +240,7 @@ impl Flusher {
             return Ok(());
         }
         for (segment, contents) in group.iter().zip(&contents) {
-            self.let_go(journal, segment, contents).await?;
+            self.let_go(journal, segment, contents)?;
         }
         self.state.status.lock().last_flush_ms =
             u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -243,10 +253,10 @@ impl Flusher {
         journal: &Journal,
         name: TableName,
         rows: &[Numbered],
-        blocked: &mut HashSet<TableName>,
+        blocked: &mut Blocked,
     ) -> Result<bool, TableError> {
-        if blocked.contains(&name) || self.waits(&name) {
-            blocked.insert(name);
+        if blocked.tables.contains(&name) || self.waits(&name) {
+            blocked.tables.insert(name);
             return Ok(false);
         }
         let appended = tokio::time::timeout(TABLE_WITHIN, self.append(&name, rows, journal.id())).await;
@@ -259,7 +269,7 @@ impl Flusher {
             Err(TableError::Crashed) => return Err(TableError::Crashed),
             Err(error) => {
                 self.failed(&name, &error);
-                blocked.insert(name);
+                blocked.tables.insert(name);
                 return Ok(false);
             }
         }
@@ -283,15 +293,12 @@ impl Flusher {
     }
 
     /// All tables have what is in the segment.
-    async fn let_go(
+    fn let_go(
         &self,
         journal: &Journal,
         segment: &SealedSegment,
         contents: &Contents,
     ) -> Result<(), TableError> {
-        if !self.observe(journal.id(), segment.number, &contents.entries).await {
-            return Ok(());
-        }
         self.crash(Step::Observed)?;
         if contents.unread == 0 { journal.delete(segment) } else { journal.set_aside(segment) }?;
         self.crash(Step::Deleted)?;
@@ -299,15 +306,31 @@ impl Flusher {
         Ok(())
     }
 
-    async fn observe(&self, journal: &str, number: u64, entries: &[Entry]) -> bool {
-        let Some(observer) = &self.observer else { return true };
-        match observer.segment(journal, number, entries).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(segment = number, error, "a segment stays in the journal");
-                false
+    /// Whether the observer has all segments of the group. After one that failed none is given, so that the
+    /// order stays.
+    async fn observe(
+        &mut self,
+        journal: &str,
+        group: &[SealedSegment],
+        contents: &[Contents],
+        blocked: &mut Blocked,
+    ) -> bool {
+        let Some(observer) = self.observer.clone() else { return true };
+        for (segment, contents) in group.iter().zip(contents) {
+            if self.state.observed.get(journal).is_some_and(|last| segment.number <= *last) {
+                continue;
             }
+            if blocked.observer {
+                return false;
+            }
+            if let Err(error) = observer.segment(journal, segment.number, &contents.entries).await {
+                tracing::error!(segment = segment.number, error, "segments stay in the journal");
+                blocked.observer = true;
+                return false;
+            }
+            self.state.observed.insert(journal.to_owned(), segment.number);
         }
+        true
     }
 
     async fn flush_served(&mut self) {

@@ -71,7 +71,9 @@ impl Lake {
 
     /// The path of a table on this machine, where it is on one.
     pub fn folder(&self, table: &TableName) -> Option<std::path::PathBuf> {
-        self.url(table).to_file_path().ok()
+        let path = self.url(table).to_file_path().ok()?;
+        // Without the slash at its end.
+        Some(path.components().collect())
     }
 
     fn url(&self, table: &TableName) -> Url {

@@ -1,9 +1,14 @@
 //! Tables that somebody changed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use deltalake_core::kernel::{DataType, StructField};
-use tollgate_tables::TableName;
+use journal::Entry;
+use parking_lot::Mutex;
+use tollgate_tables::{SegmentObserver, TableName};
 
 use crate::world::{World, calls};
 
@@ -52,4 +57,49 @@ async fn a_foreign_table_is_never_written_to() {
     flusher.flush().await.unwrap();
     assert!(flusher.failing().contains_key(&name));
     assert!(world.lake.list().await.unwrap().iter().all(|info| info.name != name));
+}
+
+/// Notes the numbers that it is given, and fails when it is told to.
+#[derive(Default)]
+struct Observer {
+    seen: Mutex<Vec<u64>>,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl SegmentObserver for Observer {
+    async fn segment(&self, _journal: &str, number: u64, _entries: &[Entry]) -> Result<(), String> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err("not now".to_owned());
+        }
+        self.seen.lock().push(number);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_observer_has_each_segment_once_and_in_order_whatever_becomes_of_a_table() {
+    let world = World::new();
+    let observer = Arc::new(Observer::default());
+    let mut flusher = world.flusher("journal");
+    flusher.observer = Some(observer.clone());
+    // Something in the place of the table.
+    let place = world.lake.folder(&TableName::parse("main.logs.chat_payload").unwrap()).unwrap();
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "").unwrap();
+    for (round, fails) in [false, true, false].into_iter().enumerate() {
+        observer.fails.store(fails, Ordering::Relaxed);
+        calls(&flusher.journal, &format!("c{round}"), 2);
+        flusher.flush().await.unwrap();
+    }
+    assert_eq!(*observer.seen.lock(), [1, 2, 3]);
+    assert_eq!(flusher.journal.sealed().unwrap().len(), 3);
+    std::fs::remove_file(&place).unwrap();
+    drop(flusher);
+    let mut flusher = world.flusher("journal");
+    flusher.observer = Some(observer.clone());
+    flusher.flush().await.unwrap();
+    assert_eq!(*observer.seen.lock(), [1, 2, 3, 1, 2, 3], "a new process does not know");
+    assert_eq!(world.rows("main.logs.chat_payload").await, 6);
+    assert!(flusher.journal.sealed().unwrap().is_empty());
 }
