@@ -77,9 +77,10 @@ with scratch_folder("tables") as folder:
         @check("a flush is in the tables within seconds, while the server runs")
         def flushed():
             deadline = time.monotonic() + 30
-            while not (tables / PAYLOAD / "_delta_log").exists() or lake.rows(tables, PAYLOAD, "count(*)") < [(82,)]:
-                assert time.monotonic() < deadline, "the tables were not written"
-                time.sleep(0.5)
+            for name, count in ((PAYLOAD, 82), ("system/serving/endpoint_usage", 42), ("system/ai_gateway/usage", 40)):
+                while not (tables / name / "_delta_log").exists() or lake.rows(tables, name, "count(*)") < [(count,)]:
+                    assert time.monotonic() < deadline, f"{name} was not written"
+                    time.sleep(0.5)
 
         @check("every table has a row for each call, read alike by DuckDB and delta-rs")
         def counted():
