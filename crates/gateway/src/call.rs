@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use journal::RequestId;
+use journal::trace::TraceContext;
 use policy::{Endpoint, Principal};
 use providers::Task;
 use serde_json::Value;
@@ -31,6 +32,7 @@ pub(crate) struct Call<'a> {
     pub(crate) query: Option<&'a str>,
     pub(crate) client_request_id: Option<String>,
     pub(crate) usage_context: BTreeMap<String, String>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A request as it came.
@@ -41,6 +43,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
     pub(crate) body: RawObject<'a>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Fields that no upstream may see.
@@ -56,7 +59,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body } = asked;
+        let Asked { dialect, streams, headers, query, mut body, trace } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -89,6 +92,7 @@ impl<'a> Call<'a> {
             query,
             client_request_id,
             usage_context,
+            trace,
         })
     }
 }

@@ -11,6 +11,7 @@ mod decoded;
 mod dialect;
 mod error;
 mod estimate;
+mod inference;
 mod pipeline;
 mod probe;
 mod reasoning;
@@ -37,6 +38,10 @@ pub struct GatewayConfig {
     pub body_timeout: Duration,
     /// Where the machine's own credentials come from.
     pub aws: AwsEnvironment,
+    /// Whether the records tell what telemetry wants besides.
+    pub describe: bool,
+    /// Whether upstreams get a `traceparent`, and the caller's `tracestate`.
+    pub propagate: bool,
 }
 
 impl Default for GatewayConfig {
@@ -45,6 +50,8 @@ impl Default for GatewayConfig {
             max_body_bytes: 16 << 20,
             body_timeout: Duration::from_secs(30),
             aws: AwsEnvironment::default(),
+            describe: false,
+            propagate: false,
         }
     }
 }

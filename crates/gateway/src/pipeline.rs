@@ -13,6 +13,7 @@ use axum::response::Response;
 use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use journal::trace::TraceContext;
 use journal::{Outcome, RequestId};
 use policy::identity::{self, Credential, Unknown};
 use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
@@ -24,7 +25,7 @@ use crate::call::{Asked, Call};
 use crate::error::ServeError;
 use crate::record::{Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, body, clock, upstream};
+use crate::{Gateway, answer, body, clock, inference, upstream};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -67,9 +68,11 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body };
+    let trace = parts.extensions.get::<TraceContext>().cloned();
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace };
     let call = Call::read(request_id, endpoint, principal, asked)?;
-    let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
+    let described = config.describe.then(|| Box::new(inference::request(&call)));
+    let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started, described);
     let mut waiting = Waiting::new(&mut open, &call);
     let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
@@ -168,13 +171,15 @@ async fn attempt_all(
     let mut last = None;
     for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
         let entity = &call.endpoint.entities[at];
-        open.trying(&entity.name);
-        let tried = upstream::attempt(gateway, call, at).await;
+        let span = call.trace.as_ref().map(|_| inference::span_id());
+        let described = span.filter(|_| open.is_described());
+        open.trying(&entity.name, described.map(|span| Box::new(inference::upstream(call, entity, span))));
+        let tried = upstream::attempt(gateway, call, at, span).await;
         let status = match &tried {
             Ok(success) => Some(success.status),
             Err(error) => error.upstream_status(),
         };
-        open.tried(status);
+        open.tried(status, tried.as_ref().err().and_then(ServeError::fault));
         match tried {
             Ok(success) => return Ok(success),
             Err(error) if error.allows_fallback() => {

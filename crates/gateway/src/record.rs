@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement};
+use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement, inference};
 
 use crate::call::Call;
 use crate::clock;
@@ -18,15 +18,27 @@ pub(crate) struct Open {
     first_byte: Option<Instant>,
     attempts: Vec<Attempt>,
     /// The attempt that is under way, and since when.
-    trying: Option<(Arc<str>, Instant)>,
+    trying: Option<Trying>,
     entity: Option<Arc<str>>,
     usage: Option<CountedUsage>,
     bytes_out: u64,
+    response: Option<Box<inference::Response>>,
     settled: bool,
 }
 
+struct Trying {
+    entity: Arc<str>,
+    since: Instant,
+    upstream: Option<Box<inference::Upstream>>,
+}
+
 impl Open {
-    pub(crate) fn admit(sink: Arc<dyn RecordSink>, call: &Call<'_>, started: Instant) -> Self {
+    pub(crate) fn admit(
+        sink: Arc<dyn RecordSink>,
+        call: &Call<'_>,
+        started: Instant,
+        inference: Option<Box<inference::Request>>,
+    ) -> Self {
         let admission = Admission {
             request_id: call.request_id.clone(),
             received_at: clock::now_ms(),
@@ -36,6 +48,8 @@ impl Open {
             stream: call.stream,
             client_request_id: call.client_request_id.clone(),
             usage_context: call.usage_context.clone(),
+            trace: call.trace.clone(),
+            inference,
         };
         sink.admit(&admission);
         Self {
@@ -48,21 +62,33 @@ impl Open {
             entity: None,
             usage: None,
             bytes_out: 0,
+            response: None,
             settled: false,
         }
     }
 
     /// An attempt begins: from here on it is on record, also when the client does not wait for its end.
-    pub(crate) fn trying(&mut self, entity: &Arc<str>) {
+    pub(crate) fn trying(&mut self, entity: &Arc<str>, upstream: Option<Box<inference::Upstream>>) {
         self.entity = Some(Arc::clone(entity));
-        self.trying = Some((Arc::clone(entity), Instant::now()));
+        self.trying = Some(Trying { entity: Arc::clone(entity), since: Instant::now(), upstream });
     }
 
     /// The attempt ended; `status` is the upstream's, if it answered.
-    pub(crate) fn tried(&mut self, status: Option<u16>) {
-        if let Some((entity, since)) = self.trying.take() {
-            self.attempts.push(Attempt { entity, status, duration_ms: ms(since) });
+    pub(crate) fn tried(&mut self, status: Option<u16>, fault: Option<&'static str>) {
+        if let Some(Trying { entity, since, upstream }) = self.trying.take() {
+            let began_ms = since.duration_since(self.started).as_secs_f64() * 1e3;
+            let duration_ms = ms(since);
+            self.attempts.push(Attempt { entity, status, duration_ms, began_ms, fault, upstream });
         }
+    }
+
+    /// Whether somebody wants to know what the answer says of itself.
+    pub(crate) fn is_described(&self) -> bool {
+        self.admission.inference.is_some()
+    }
+
+    pub(crate) fn answered(&mut self, response: inference::Response) {
+        self.response = Some(Box::new(response));
     }
 
     pub(crate) fn count(&mut self, usage: CountedUsage) {
@@ -78,7 +104,7 @@ impl Open {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        self.tried(None);
+        self.tried(None, Some("cancelled"));
         let settlement = Settlement {
             outcome,
             status,
@@ -88,6 +114,7 @@ impl Open {
             duration_ms: ms(self.started),
             first_byte_ms: self.first_byte.map(|at| at.duration_since(self.started).as_secs_f64() * 1e3),
             bytes_out: self.bytes_out,
+            response: self.response.take(),
         };
         self.sink.settle(&self.admission, &settlement);
     }

@@ -4,6 +4,8 @@
 //! the binary. A sink must not block: it is called on the request's own thread.
 
 pub mod audit;
+pub mod inference;
+pub mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +30,10 @@ pub struct Admission {
     /// What the caller called it.
     pub client_request_id: Option<String>,
     pub usage_context: BTreeMap<String, String>,
+    /// `None` where nobody gave the request a place in a trace.
+    pub trace: Option<trace::TraceContext>,
+    /// `None` where nobody wants to know.
+    pub inference: Option<Box<inference::Request>>,
 }
 
 /// How a request ended.
@@ -45,6 +51,8 @@ pub struct Settlement {
     pub first_byte_ms: Option<f64>,
     /// Bytes of the answer that were handed to the client's connection.
     pub bytes_out: u64,
+    /// `None` where nobody wants to know, and where there was no answer.
+    pub response: Option<Box<inference::Response>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +85,12 @@ pub struct Attempt {
     /// The upstream's status; `None` when there was no answer.
     pub status: Option<u16>,
     pub duration_ms: f64,
+    /// From receipt of the request to its beginning.
+    pub began_ms: f64,
+    /// What was wrong where it is not a status that says so: `timeout`, `connection`, `refused`, `cancelled`.
+    pub fault: Option<&'static str>,
+    /// `None` where nobody wants to know.
+    pub upstream: Option<Box<inference::Upstream>>,
 }
 
 /// Usage, and where the numbers came from: never a made-up zero.
@@ -100,6 +114,19 @@ impl Provenance {
             Self::Provider => "provider",
             Self::Estimated => "estimated",
         }
+    }
+}
+
+/// Several sinks, each told in turn.
+pub struct Sinks(pub Vec<Box<dyn RecordSink>>);
+
+impl RecordSink for Sinks {
+    fn admit(&self, admission: &Admission) {
+        self.0.iter().for_each(|sink| sink.admit(admission));
+    }
+
+    fn settle(&self, admission: &Admission, settlement: &Settlement) {
+        self.0.iter().for_each(|sink| sink.settle(admission, settlement));
     }
 }
 

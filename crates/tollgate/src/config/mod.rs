@@ -5,6 +5,7 @@ mod aws;
 mod custody;
 mod keys;
 mod resolve;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use providers::provider::Defaults as ProviderDefaults;
 pub(crate) use aws::aws_of_process;
 pub(crate) use custody::{KeysConfig, VaultConfig};
 pub(crate) use resolve::{Environment, Login, MasterKeyTexts, Resolved};
+pub(crate) use telemetry::{OtlpHeaders, Sampler, TelemetryConfig};
 
 /// What is wrong with a configuration, and what to do.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) oidc: Option<OidcConfig>,
     /// Where the tables lie: `<location>/<catalog>/<schema>/<table>`.
     pub(crate) tables: PathBuf,
+    pub(crate) telemetry: TelemetryConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +124,7 @@ impl Config {
             defaults: Defaults { providers: provider_defaults(values), timeouts },
             oidc: oidc(values)?,
             tables,
+            telemetry: TelemetryConfig::from_resolved(values)?,
         })
     }
 }
