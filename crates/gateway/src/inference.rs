@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use journal::inference::{Request, Response, Upstream};
 use journal::trace::{SpanId, TraceContext};
-use policy::Entity;
+use policy::{Entity, PrincipalKind};
 use providers::{NativeCall, Task};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -73,6 +73,10 @@ pub(crate) fn request(call: &Call<'_>) -> Request {
         encoding_format: first(body, None, &["encoding_format"]),
         dimensions: first(body, None, &["dimensions"]),
         config_version: call.endpoint.config_version,
+        requester_kind: match call.principal.kind {
+            PrincipalKind::User => "user",
+            PrincipalKind::ServicePrincipal => "service_principal",
+        },
     }
 }
 

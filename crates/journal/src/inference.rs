@@ -27,6 +27,8 @@ pub struct Request {
     pub dimensions: Option<i64>,
     /// Of the endpoint at the time.
     pub config_version: i64,
+    /// `user` or `service_principal`.
+    pub requester_kind: &'static str,
 }
 
 /// What the answer says of itself, as the client got it.

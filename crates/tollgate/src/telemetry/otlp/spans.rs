@@ -81,6 +81,7 @@ impl Call<'_> {
         attributes.integer("http.response.status_code", settlement.status);
         attributes.text("dbx.endpoint.name", &*admission.endpoint);
         attributes.some_text("dbx.served_entity.name", settlement.entity.as_deref());
+        attributes.text("dbx.requester.kind", self.request.requester_kind);
         attributes.integer("dbx.config.version", self.request.config_version);
         attributes.text("dbx.request.id", &*admission.request_id.0);
         if let Some(counted) = &settlement.usage {
