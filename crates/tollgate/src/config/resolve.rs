@@ -214,7 +214,8 @@ fn of_text(key: &Key, text: &str) -> Result<Vec<String>, String> {
     let wrong = || format!("= {text:?} must be {}", expectation(key.kind));
     match key.kind {
         Kind::Text => Ok(vec![text.to_owned()]),
-        Kind::Flag => match text {
+        // OpenTelemetry's variables, for one, may be written `True`.
+        Kind::Flag => match text.to_lowercase().as_str() {
             "true" | "1" => Ok(vec!["true".to_owned()]),
             "false" | "0" => Ok(vec!["false".to_owned()]),
             _ => Err(wrong()),

@@ -338,7 +338,7 @@ mod tests {
     fn nothing_is_sent_unless_there_is_an_endpoint() {
         let config = load(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap();
         assert!(config.traces.is_none() && config.metrics.is_none() && !config.propagate);
-        let config = load(&[BASE, ("OTEL_SDK_DISABLED", "true")]).unwrap();
+        let config = load(&[BASE, ("OTEL_SDK_DISABLED", "True")]).unwrap();
         assert!(config.traces.is_none() && config.metrics.is_none());
     }
 
