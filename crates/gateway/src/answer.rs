@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
+use crate::inference;
 use crate::record::Open;
 use crate::stream::ClientBody;
 use crate::upstream::{Success, SuccessBody};
@@ -18,6 +19,9 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
+            if open.is_described() {
+                open.answered(inference::response(&body));
+            }
             if let Some(usage) = usage {
                 open.count(*usage);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use journal::RequestId;
+use journal::trace::TraceContext;
 use policy::{Endpoint, Principal};
 use providers::Task;
 use serde_json::Value;
@@ -29,6 +30,7 @@ pub(crate) struct Call<'a> {
     /// The caller's own, its credential among them: only those that a provider names go on.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A request as it came.
@@ -39,6 +41,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
     pub(crate) body: RawObject<'a>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Fields that no upstream may see.
@@ -54,7 +57,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body } = asked;
+        let Asked { dialect, streams, headers, query, mut body, trace } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -77,7 +80,7 @@ impl<'a> Call<'a> {
         field::<BTreeMap<String, String>>(&body, "usage_context")?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        Ok(Self { request_id, endpoint, principal, body, stream, dialect, headers, query })
+        Ok(Self { request_id, endpoint, principal, body, stream, dialect, headers, query, trace })
     }
 }
 

@@ -12,6 +12,7 @@ mod decoded;
 mod dialect;
 mod error;
 mod estimate;
+mod inference;
 mod pipeline;
 mod probe;
 mod reasoning;
@@ -40,6 +41,10 @@ pub struct GatewayConfig {
     pub max_payload_bytes: usize,
     /// Where the machine's own credentials come from.
     pub aws: AwsEnvironment,
+    /// Whether the records tell what telemetry wants besides.
+    pub describe: bool,
+    /// Whether upstreams get a `traceparent`, and the caller's `tracestate`.
+    pub propagate: bool,
 }
 
 impl Default for GatewayConfig {
@@ -49,6 +54,8 @@ impl Default for GatewayConfig {
             max_payload_bytes: 1 << 20,
             body_timeout: Duration::from_secs(30),
             aws: AwsEnvironment::default(),
+            describe: false,
+            propagate: false,
         }
     }
 }

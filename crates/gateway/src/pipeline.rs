@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use journal::trace::TraceContext;
 use journal::{Durable, RequestId};
 use policy::identity::{self, Credential, Unknown};
 use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
@@ -26,7 +27,7 @@ use crate::capture::Capture;
 use crate::error::ServeError;
 use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, body, clock, upstream};
+use crate::{Gateway, answer, body, clock, inference, upstream};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -122,8 +123,12 @@ async fn answer_of(
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body };
+    let trace = parts.extensions.get::<TraceContext>().cloned();
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace };
     let call = Call::read(request_id, endpoint, principal, asked)?;
+    if gateway.inner.config.describe {
+        open.describe(Box::new(inference::request(&call)));
+    }
     let mut waiting = Waiting::new(open, &call);
     let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
@@ -211,13 +216,15 @@ async fn attempt_all(
     let mut last = None;
     for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
         let entity = &call.endpoint.entities[at];
-        open.trying(entity);
-        let tried = upstream::attempt(gateway, call, at).await;
+        let span = call.trace.as_ref().map(|_| inference::span_id());
+        let described = span.filter(|_| open.is_described());
+        open.trying(entity, described.map(|span| Box::new(inference::upstream(call, entity, span))));
+        let tried = upstream::attempt(gateway, call, at, span).await;
         let status = match &tried {
             Ok(success) => Some(success.status),
             Err(error) => error.upstream_status(),
         };
-        open.tried(status);
+        open.tried(status, tried.as_ref().err().and_then(ServeError::fault));
         match tried {
             Ok(success) => return Ok(success),
             Err(error) if error.allows_fallback() => {

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use journal::audit::Peer;
+use journal::trace::TraceContext;
 use journal::{
     Admission, Attempt, CountedUsage, Durable, Full, Outcome, RecordSink, RequestId, RequesterKind,
-    Settlement,
+    Settlement, inference,
 };
 use policy::identity::PrincipalKind;
 use policy::{Endpoint, Entity, Principal, estimate};
@@ -67,6 +68,8 @@ impl Known<'_> {
             payload_table: endpoint.accounting.payload_table.clone(),
             input_characters: characters,
             estimated_input_tokens: characters.map(estimate::tokens),
+            trace: parts.extensions.get::<TraceContext>().cloned(),
+            inference: None,
         }
     }
 }
@@ -79,14 +82,23 @@ pub(crate) struct Open {
     first_byte: Option<Instant>,
     attempts: Vec<Attempt>,
     /// The attempt that is under way, and since when.
-    trying: Option<(Attempt, Instant)>,
+    trying: Option<Trying>,
     entity: Option<Arc<str>>,
     model: Option<String>,
     usage: Option<CountedUsage>,
     bytes_out: u64,
     /// Where the endpoint's bodies are kept.
     capture: Option<Capture>,
+    response: Option<Box<inference::Response>>,
     settled: bool,
+}
+
+struct Trying {
+    entity: Arc<str>,
+    since: Instant,
+    /// Milliseconds since the epoch.
+    started_at: i64,
+    upstream: Option<Box<inference::Upstream>>,
 }
 
 impl Open {
@@ -112,8 +124,14 @@ impl Open {
             usage: None,
             bytes_out: 0,
             capture,
+            response: None,
             settled: false,
         })
+    }
+
+    /// What is asked, for those who want to know.
+    pub(crate) fn describe(&mut self, request: Box<inference::Request>) {
+        self.admission.inference = Some(request);
     }
 
     /// What is to be waited for before the client gets its last byte.
@@ -122,20 +140,37 @@ impl Open {
     }
 
     /// An attempt begins: from here on it is on record, also when the client does not wait for its end.
-    pub(crate) fn trying(&mut self, entity: &Entity) {
+    pub(crate) fn trying(&mut self, entity: &Entity, upstream: Option<Box<inference::Upstream>>) {
         self.entity = Some(Arc::clone(&entity.name));
         self.model = Some(entity.model.clone());
-        let started_at = clock::now_ms();
-        let attempt =
-            Attempt { entity: Arc::clone(&entity.name), started_at, status: None, duration_ms: 0.0 };
-        self.trying = Some((attempt, Instant::now()));
+        let (since, started_at) = (Instant::now(), clock::now_ms());
+        self.trying = Some(Trying { entity: Arc::clone(&entity.name), since, started_at, upstream });
     }
 
     /// The attempt ended; `status` is the upstream's, if it answered.
-    pub(crate) fn tried(&mut self, status: Option<u16>) {
-        if let Some((attempt, since)) = self.trying.take() {
-            self.attempts.push(Attempt { status, duration_ms: ms(since), ..attempt });
+    pub(crate) fn tried(&mut self, status: Option<u16>, fault: Option<&'static str>) {
+        if let Some(Trying { entity, since, started_at, upstream }) = self.trying.take() {
+            let began_ms = since.duration_since(self.started).as_secs_f64() * 1e3;
+            let duration_ms = ms(since);
+            self.attempts.push(Attempt {
+                entity,
+                started_at,
+                status,
+                duration_ms,
+                began_ms,
+                fault,
+                upstream,
+            });
         }
+    }
+
+    /// Whether somebody wants to know what the answer says of itself.
+    pub(crate) fn is_described(&self) -> bool {
+        self.admission.inference.is_some()
+    }
+
+    pub(crate) fn answered(&mut self, response: inference::Response) {
+        self.response = Some(Box::new(response));
     }
 
     pub(crate) fn count(&mut self, usage: CountedUsage) {
@@ -176,7 +211,7 @@ impl Open {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        self.tried(None);
+        self.tried(None, Some("cancelled"));
         let settlement = Settlement {
             outcome,
             status,
@@ -188,6 +223,7 @@ impl Open {
             first_byte_ms: self.first_byte.map(|at| at.duration_since(self.started).as_secs_f64() * 1e3),
             bytes_out: self.bytes_out,
             payload: self.capture.take().map(|capture| Box::new(capture.payload())),
+            response: self.response.take(),
         };
         self.sink.settle(&self.admission, &settlement);
     }

@@ -179,6 +179,7 @@ mod tests {
                 request: Captured::Whole(Bytes::from_static(b"{\"a\":1}")),
                 response: Captured::TooLong,
             })),
+            response: None,
         };
         (admission, settlement)
     }

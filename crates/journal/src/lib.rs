@@ -8,11 +8,13 @@ mod clock;
 mod counted;
 mod entry;
 mod frame;
+pub mod inference;
 mod open;
 mod payload;
 mod segment;
 mod shared;
 mod sync;
+pub mod trace;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -68,6 +70,12 @@ pub struct Admission {
     pub input_characters: Option<u64>,
     /// Tokens that these are taken for, where no provider says.
     pub estimated_input_tokens: Option<u64>,
+    /// `None` where nobody gave the request a place in a trace.
+    #[serde(skip)]
+    pub trace: Option<trace::TraceContext>,
+    /// `None` where nobody wants to know.
+    #[serde(skip)]
+    pub inference: Option<Box<inference::Request>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +107,9 @@ pub struct Settlement {
     /// The bodies, where the endpoint's are kept. They are stored beside the rest.
     #[serde(skip)]
     pub payload: Option<Box<Payload>>,
+    /// `None` where nobody wants to know, and where there was no answer.
+    #[serde(skip)]
+    pub response: Option<Box<inference::Response>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +149,15 @@ pub struct Attempt {
     /// The upstream's status; `None` when there was no answer.
     pub status: Option<u16>,
     pub duration_ms: f64,
+    /// From receipt of the request to its beginning.
+    #[serde(default)]
+    pub began_ms: f64,
+    /// What was wrong where it is not a status that says so: `timeout`, `connection`, `refused`, `cancelled`.
+    #[serde(skip)]
+    pub fault: Option<&'static str>,
+    /// `None` where nobody wants to know.
+    #[serde(skip)]
+    pub upstream: Option<Box<inference::Upstream>>,
 }
 
 /// Usage, and where the numbers came from: never a made-up zero.
@@ -187,6 +207,25 @@ pub struct Full;
 
 /// Resolves when what was recorded before cannot be lost to a power cut any more.
 pub type Durable = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Several sinks, each told in turn.
+pub struct Sinks(pub Vec<Box<dyn RecordSink>>);
+
+impl RecordSink for Sinks {
+    /// What the first ones refuse the others are not told of: those that may refuse stand first.
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
+        self.0.iter().try_for_each(|sink| sink.admit(admission))
+    }
+
+    fn settle(&self, admission: &Admission, settlement: &Settlement) {
+        self.0.iter().for_each(|sink| sink.settle(admission, settlement));
+    }
+
+    /// Of the first that is waited for.
+    fn durable(&self) -> Option<Durable> {
+        self.0.iter().find_map(|sink| sink.durable())
+    }
+}
 
 /// Takes the two records of each request.
 pub trait RecordSink: Send + Sync {

@@ -152,6 +152,7 @@ fn aborted_settlement(admission: &Admission) -> Settlement {
         first_byte_ms: None,
         bytes_out: 0,
         payload: None,
+        response: None,
     }
 }
 

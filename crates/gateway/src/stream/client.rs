@@ -62,11 +62,18 @@ impl ClientBody {
         if let Some(array) = &mut self.array {
             array.close(&mut self.out);
         }
-        self.open.count(self.upstream.usage());
+        self.count();
         self.open.sent(&self.out);
         self.open.settle(outcome, 200);
         self.durable = self.open.durable();
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
+    }
+
+    fn count(&mut self) {
+        self.open.count(self.upstream.usage());
+        if self.open.is_described() {
+            self.open.answered(self.upstream.response());
+        }
     }
 
     /// The status is long sent: the error goes into the stream, and no terminator follows.
@@ -121,7 +128,7 @@ impl Drop for ClientBody {
     /// A client that left pays for what was delivered.
     fn drop(&mut self) {
         if self.state == State::Streaming {
-            self.open.count(self.upstream.usage());
+            self.count();
         }
     }
 }

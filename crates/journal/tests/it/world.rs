@@ -35,6 +35,7 @@ pub(crate) fn settlement() -> Settlement {
         first_byte_ms: None,
         bytes_out: 0,
         payload: None,
+        response: None,
     }
 }
 

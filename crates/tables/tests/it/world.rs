@@ -89,6 +89,9 @@ pub(crate) fn settlement(tokens: u64) -> Settlement {
             started_at: 1_764_200_000_001,
             status: Some(200),
             duration_ms: 2.0,
+            began_ms: 0.5,
+            fault: None,
+            upstream: None,
         }],
         usage: Some(CountedUsage { usage: Usage::new(tokens, 1), provenance: Provenance::Provider }),
         duration_ms: 3.0,
@@ -98,6 +101,7 @@ pub(crate) fn settlement(tokens: u64) -> Settlement {
             request: Captured::Whole(Bytes::from_static(b"{\"messages\":[]}")),
             response: Captured::TooLong,
         })),
+        response: None,
     }
 }
 

@@ -167,7 +167,7 @@ pub(super) fn all() -> Vec<Key> {
             foreign: setting.variables,
         })
     });
-    fixed.chain(settings).collect()
+    fixed.chain(super::telemetry::keys()).chain(settings).collect()
 }
 
 /// The variable of a key: `server.tls.cert` is `TOLLGATE_SERVER__TLS__CERT`.

@@ -6,6 +6,7 @@ mod aws;
 mod custody;
 mod keys;
 mod resolve;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,6 +24,7 @@ pub(crate) use accounting::AccountingConfig;
 pub(crate) use aws::aws_of_process;
 pub(crate) use custody::{KeysConfig, VaultConfig};
 pub(crate) use resolve::{Environment, Login, MasterKeyTexts, Resolved};
+pub(crate) use telemetry::{OtlpHeaders, Sampler, TelemetryConfig};
 
 /// What is wrong with a configuration, and what to do.
 #[derive(Debug)]
@@ -46,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) defaults: Defaults,
     pub(crate) oidc: Option<OidcConfig>,
     pub(crate) accounting: AccountingConfig,
+    pub(crate) telemetry: TelemetryConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +124,7 @@ impl Config {
             defaults: Defaults { providers: provider_defaults(values), timeouts },
             oidc: oidc(values)?,
             accounting,
+            telemetry: TelemetryConfig::from_resolved(values)?,
         })
     }
 }

@@ -14,6 +14,7 @@ use anyhow::Context;
 use axum::Router;
 use control::{Control, ControlConfig, Ports};
 use gateway::{Gateway, GatewayConfig};
+use journal::{RecordSink, Sinks};
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::Live;
 use store::SqliteStore;
@@ -24,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounting::{Accounting, AuditTrail, Records};
-use crate::config::{Config, ConfigProblem, TlsFiles};
+use crate::config::{Config, ConfigProblem, OtlpHeaders, TlsFiles};
 use crate::data::DataFolder;
 use crate::first_start;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
+use crate::telemetry::otlp::{self, Exporter, OtlpSink};
 use front::Front;
 use health::Health;
 
@@ -49,6 +51,7 @@ pub(crate) struct Server {
     metrics: PrometheusHandle,
     health: Health,
     router: Router,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -67,9 +70,12 @@ impl Server {
         let runtime = Arc::new(LastMinute::new());
         let metrics = metrics::init()?;
         let accounting = Accounting::open(&config.accounting).await?;
-        let records =
-            Records { journal: accounting.journal.clone(), metrics: MetricsSink::new(Arc::clone(&runtime)) };
-        let gateway = gateway(&config, Arc::clone(&live), Arc::new(records))?;
+        let client = client(&config)?;
+        let headers = OtlpHeaders::of_process()?;
+        let (otlp, exporter) = otlp::new(&config.telemetry, headers, &client)?.unzip();
+        let metrics_sink = MetricsSink::new(Arc::clone(&runtime));
+        let records = Records { journal: accounting.journal.clone(), metrics: metrics_sink };
+        let gateway = gateway(&config, Arc::clone(&live), client, sink(records, otlp));
         let audit = Arc::new(AuditTrail { journal: accounting.journal.clone() });
         let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit, tables: accounting.listing() };
         let control = control(&config, Arc::clone(&store), live, ports).await?;
@@ -80,7 +86,7 @@ impl Server {
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
-        Ok(Self { config, listener, address, store, control, accounting, metrics, health, router })
+        Ok(Self { config, listener, address, store, control, accounting, metrics, health, router, exporter })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -106,6 +112,9 @@ impl Server {
             tasks.spawn(control::watch_issuer(self.control.clone(), client, background.clone()));
         }
         tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
+        if let Some(exporter) = self.exporter {
+            exporter.start(&tasks, &background);
+        }
         // Its last flush comes after the last call.
         let account_id = self.control.account_id();
         self.accounting.spawn(self.store.clone(), account_id, &tasks, &background).await?;
@@ -114,7 +123,8 @@ impl Server {
             None => None,
         };
         self.health.ready(true);
-        let front = Front::new(self.router);
+        let telemetry = &self.config.telemetry;
+        let front = Front::new(self.router, telemetry.traces.as_ref().map(|_| telemetry.sampler));
         let drained = listen::serve(self.listener, front, tls, &self.config.server, stop, &self.health).await;
         // One that takes longer is failed at the next start.
         let _ = tokio::time::timeout(JOBS_WITHIN, self.control.finish()).await;
@@ -154,15 +164,25 @@ fn client(config: &Config) -> anyhow::Result<egress::Client> {
     egress::Client::new(client).context("cannot read the machine's root certificates")
 }
 
-fn gateway(config: &Config, live: Arc<Live>, records: Arc<Records>) -> anyhow::Result<Gateway> {
-    let client = client(config)?;
+/// Who gets the records of model calls.
+fn sink(records: Records, otlp: Option<OtlpSink>) -> Arc<dyn RecordSink> {
+    match otlp {
+        Some(otlp) => Arc::new(Sinks(vec![Box::new(records), Box::new(otlp)])),
+        None => Arc::new(records),
+    }
+}
+
+fn gateway(config: &Config, live: Arc<Live>, client: egress::Client, sink: Arc<dyn RecordSink>) -> Gateway {
+    let telemetry = &config.telemetry;
     let limits = GatewayConfig {
         max_body_bytes: config.server.max_body_bytes,
         max_payload_bytes: config.accounting.max_payload_bytes,
         aws: crate::config::aws_of_process(),
+        describe: telemetry.traces.is_some() || telemetry.metrics.is_some(),
+        propagate: telemetry.propagate,
         ..GatewayConfig::default()
     };
-    Ok(Gateway::new(live, client, records, limits))
+    Gateway::new(live, client, sink, limits)
 }
 
 async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {

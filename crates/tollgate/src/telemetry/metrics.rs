@@ -142,6 +142,7 @@ fn log(admission: &Admission, settlement: &Settlement) {
     let usage = settlement.usage.as_ref().map(|u| &u.usage);
     tracing::info!(
         request_id = %admission.request_id.0,
+        trace_id = admission.trace.as_ref().map(|trace| trace.trace_id.to_string()),
         endpoint = %admission.endpoint,
         entity = settlement.entity.as_deref(),
         requester = %admission.requester,
