@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use journal::RequestId;
-use policy::{Endpoint, Principal};
+use policy::{Endpoint, IdKey, Principal};
 use providers::Task;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -15,6 +15,7 @@ use wire::error::ApiError;
 use wire::raw::RawObject;
 
 use crate::dialect::Dialect;
+use crate::{stored, tags};
 
 /// What moves through the pipeline.
 pub(crate) struct Call<'a> {
@@ -31,6 +32,22 @@ pub(crate) struct Call<'a> {
     pub(crate) query: Option<&'a str>,
     pub(crate) client_request_id: Option<String>,
     pub(crate) usage_context: BTreeMap<String, String>,
+    pub(crate) request_tags: BTreeMap<String, String>,
+    /// The only entity that can take it, where it goes on from what that one keeps.
+    pub(crate) pinned: Option<usize>,
+    /// What is asked of something that is kept, where it is not a model that is asked.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) id_key: Option<IdKey>,
+}
+
+/// A call about something that an entity keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) method: Method,
+    /// What stands behind the address of the format.
+    pub(crate) path: String,
+    /// Parameters of the query, with the entity's own ids.
+    pub(crate) query: String,
 }
 
 /// A request as it came.
@@ -41,6 +58,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
     pub(crate) body: RawObject<'a>,
+    pub(crate) id_key: Option<IdKey>,
 }
 
 /// Fields that no upstream may see.
@@ -56,7 +74,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body } = asked;
+        let Asked { dialect, streams, headers, query, mut body, id_key } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -78,6 +96,7 @@ impl<'a> Call<'a> {
         let usage_context = field(&body, "usage_context")?.unwrap_or_default();
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
+        let pinned = stored::pinned(id_key.as_ref(), &endpoint, dialect, &body)?;
         Ok(Self {
             request_id,
             endpoint,
@@ -89,6 +108,10 @@ impl<'a> Call<'a> {
             query,
             client_request_id,
             usage_context,
+            request_tags: tags::request_tags(headers)?,
+            pinned,
+            kept: None,
+            id_key,
         })
     }
 }

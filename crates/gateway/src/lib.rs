@@ -16,8 +16,10 @@ mod probe;
 mod reasoning;
 mod record;
 mod shape;
+mod stored;
 mod stream;
 mod surface;
+mod tags;
 mod upstream;
 
 use std::sync::Arc;

@@ -67,11 +67,21 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body };
+    let id_key = snapshot.id_key.clone();
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, id_key };
     let call = Call::read(request_id, endpoint, principal, asked)?;
-    let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
-    let mut waiting = Waiting::new(&mut open, &call);
-    let answered = attempt_all(gateway, &call, waiting.open()).await;
+    admitted(gateway, &call, started).await
+}
+
+/// From here on a call is on record.
+pub(crate) async fn admitted(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    started: Instant,
+) -> Result<Response, ServeError> {
+    let mut open = Open::admit(Arc::clone(&gateway.inner.sink), call, started);
+    let mut waiting = Waiting::new(&mut open, call);
+    let answered = attempt_all(gateway, call, waiting.open()).await;
     waiting.over();
     match answered {
         Ok(success) => Ok(answer::respond(success, open)),
@@ -87,7 +97,7 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     }
 }
 
-fn request_id(extensions: &http::Extensions) -> RequestId {
+pub(crate) fn request_id(extensions: &http::Extensions) -> RequestId {
     let given = extensions.get::<RequestId>().cloned();
     given.unwrap_or_else(|| RequestId(uuid::Uuid::now_v7().to_string().into()))
 }
@@ -151,12 +161,20 @@ fn no_such_endpoint(name: &str) -> ApiError {
     ))
 }
 
-fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result<(), ApiError> {
+pub(crate) fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result<(), ApiError> {
     if permit::level(principal, endpoint) >= Some(Level::Query) {
         return Ok(());
     }
     let (who, what) = (&principal.name, &endpoint.name);
     Err(ApiError::denied(format!("{who} lacks {} on endpoint {what:?}", Level::Query.as_str())))
+}
+
+/// The entities to try, in order. What one keeps, no other has.
+fn plan(call: &Call<'_>) -> Vec<usize> {
+    match call.pinned {
+        Some(at) => vec![at],
+        None => routing::plan(&call.endpoint, fastrand::u32(0..100)).collect(),
+    }
 }
 
 /// Tries the planned entities in order until one answers or the fault is not theirs.
@@ -166,7 +184,7 @@ async fn attempt_all(
     open: &mut Open,
 ) -> Result<upstream::Success, ServeError> {
     let mut last = None;
-    for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
+    for at in plan(call) {
         let entity = &call.endpoint.entities[at];
         open.trying(&entity.name);
         let tried = upstream::attempt(gateway, call, at).await;

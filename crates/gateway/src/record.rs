@@ -36,6 +36,7 @@ impl Open {
             stream: call.stream,
             client_request_id: call.client_request_id.clone(),
             usage_context: call.usage_context.clone(),
+            request_tags: call.request_tags.clone(),
         };
         sink.admit(&admission);
         Self {
@@ -117,7 +118,7 @@ impl<'a, 'b> Waiting<'a, 'b> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if !self.over && !self.call.dialect.counts() {
+        if !self.over && !self.call.dialect.is_free() {
             self.open.count(Lengths::of_request(&self.call.body).counted());
         }
     }

@@ -28,6 +28,8 @@ pub struct Admission {
     /// What the caller called it.
     pub client_request_id: Option<String>,
     pub usage_context: BTreeMap<String, String>,
+    /// What the caller attached to the call, of the header `Databricks-Ai-Gateway-Request-Tags`.
+    pub request_tags: BTreeMap<String, String>,
 }
 
 /// How a request ended.

@@ -22,7 +22,7 @@ use crate::error::ServeError;
 pub(crate) use chat::{asks_for_usage, error_event as unified_error_event};
 pub(crate) use generate::{CountContent, GenerateContent};
 pub(crate) use messages::{CountMessages, Messages};
-pub(crate) use responses::Responses;
+pub(crate) use responses::{Responses, StoredResponses};
 
 /// A client's format.
 pub(crate) trait Dialect: Send + Sync {
@@ -54,6 +54,10 @@ pub(crate) trait Dialect: Send + Sync {
     /// Whether only the length of the prompt is asked for, which uses nothing.
     fn counts(&self) -> bool {
         self.counted(0).is_some()
+    }
+    /// Whether a call uses no tokens.
+    fn is_free(&self) -> bool {
+        self.counts()
     }
 }
 

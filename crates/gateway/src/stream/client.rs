@@ -53,13 +53,19 @@ impl ClientBody {
         }
     }
 
+    fn count(&mut self) {
+        if !self.dialect.is_free() {
+            self.open.count(self.upstream.usage());
+        }
+    }
+
     /// The settlement is recorded before the last bytes are handed over.
     fn end(&mut self, outcome: Outcome) {
         self.frame();
         if let Some(array) = &mut self.array {
             array.close(&mut self.out);
         }
-        self.open.count(self.upstream.usage());
+        self.count();
         self.open.sent(self.out.len());
         self.open.settle(outcome, 200);
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
@@ -113,7 +119,7 @@ impl Drop for ClientBody {
     /// A client that left pays for what was delivered.
     fn drop(&mut self) {
         if self.state == State::Streaming {
-            self.open.count(self.upstream.usage());
+            self.count();
         }
     }
 }

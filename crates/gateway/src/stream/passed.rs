@@ -10,16 +10,23 @@ use super::{Progress, ReadError};
 use crate::dialect::{Seen, Watch};
 use crate::error::ServeError;
 use crate::estimate::Lengths;
+use crate::stored::Carried;
 
 pub(crate) struct Passed {
     watch: Box<dyn Watch>,
     read_error: ReadError,
     lengths: Lengths,
+    /// Where the ids in it become others.
+    carried: Option<Carried>,
 }
 
 impl Passed {
     pub(crate) fn new(watch: Box<dyn Watch>, lengths: Lengths, read_error: ReadError) -> Self {
-        Self { watch, read_error, lengths }
+        Self { watch, read_error, lengths, carried: None }
+    }
+
+    pub(crate) fn carrying(self, carried: Option<Carried>) -> Self {
+        Self { carried, ..self }
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
@@ -35,7 +42,10 @@ impl Passed {
             Ok(Seen::More { text }) => self.lengths.answer += text,
             Ok(Seen::End | Seen::Failed) | Err(_) => {}
         }
-        sse::write_event(out, &event.name, &event.data);
+        match &mut self.carried {
+            Some(carried) => sse::write_event(out, &event.name, &carried.rewritten(event.data.clone())),
+            None => sse::write_event(out, &event.name, &event.data),
+        }
         Ok(match seen {
             Ok(Seen::End) => Progress::Ended,
             Ok(Seen::Failed) => Progress::Failed,

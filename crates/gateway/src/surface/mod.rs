@@ -68,8 +68,8 @@ enum Answers {
     /// Asks the endpoint that the path names, for what the path says.
     Generate,
     Models(lists::Style),
-    /// Responses that are kept, of which there are none.
-    Kept,
+    /// A response that is kept, by the id in the path.
+    Kept(kept::Part),
     /// A client looks whether somebody is there.
     Alive,
 }
@@ -85,11 +85,11 @@ const fn models(path: &'static str, style: lists::Style) -> QueryRoute {
 }
 
 const FAMILIES: [&[QueryRoute]; 5] =
-    [unified::ROUTES, chat::ROUTES, messages::ROUTES, responses::ROUTES, generate::ROUTES];
+    [unified::ROUTES, chat::ROUTES, messages::ROUTES, responses::LISTS, generate::ROUTES];
 
 /// Every path there is.
 pub fn routes() -> impl Iterator<Item = &'static QueryRoute> {
-    FAMILIES.into_iter().flatten()
+    FAMILIES.into_iter().chain(responses::BASES).flatten()
 }
 
 /// The path of an endpoint whose name is the beginning of `…/responses/{id}`, which the router would prefer.
@@ -136,7 +136,10 @@ async fn answer(route: &'static QueryRoute, gateway: Gateway, request: Request<B
             Box::pin(generate::answer(gateway, &call, request)).await
         }
         Answers::Models(style) => lists::answer(&gateway, style, &request.into_parts().0),
-        Answers::Kept => kept::answer(&gateway, &request.into_parts().0),
+        Answers::Kept(part) => {
+            let (id, request) = parameter(request).await;
+            Box::pin(kept::answer(&gateway, part, &id, &request.into_parts().0)).await
+        }
         Answers::Alive => StatusCode::OK.into_response(),
     }
 }

@@ -28,6 +28,7 @@ use crate::decoded::Decoded;
 use crate::dialect::{Dialect, asks_for_usage};
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
+use crate::stored::{self, Carried};
 use crate::stream::{Origin, Passed, Relay, Translated, Upstream};
 use crate::{Gateway, clock};
 use request::{Format, Prepared};
@@ -93,10 +94,10 @@ pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Re
 
 async fn ask(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<SuccessBody, ServeError> {
     let entity = &call.endpoint.entities[at];
-    let prepared = request::prepare(call, entity)?;
-    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity) };
+    let prepared = request::prepare(call, at)?;
+    let asking = Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity) };
     match (call.stream, asking.prepared.bodies.as_slice()) {
-        (true, [body, ..]) => asking.stream(at, body).await,
+        (true, [body, ..]) => asking.stream(body).await,
         _ => asking.whole().await,
     }
 }
@@ -116,17 +117,19 @@ struct Asking<'a> {
     gateway: &'a Gateway,
     call: &'a Call<'a>,
     entity: &'a Entity,
+    /// Which one of the endpoint.
+    entity_at: usize,
     prepared: Prepared<'a>,
     at: At,
 }
 
 impl Asking<'_> {
     /// Up to the first event that gives something for the client.
-    async fn stream(&self, at: usize, body: &Bytes) -> Result<SuccessBody, ServeError> {
+    async fn stream(&self, body: &Bytes) -> Result<SuccessBody, ServeError> {
         let first = async {
             let response = self.send(body).await?;
             let id = upstream_id(&response);
-            let relay = self.relay(at, id);
+            let relay = self.relay(id);
             let framing = self.prepared.destination.framing;
             let idle = self.entity.timeouts.idle;
             Upstream::new(response.into_body(), framing, relay, idle, self.at.clone()).first_event().await
@@ -263,7 +266,8 @@ impl Asking<'_> {
         })
     }
 
-    fn relay(&self, at: usize, id: Option<String>) -> Relay {
+    fn relay(&self, id: Option<String>) -> Relay {
+        let at = self.entity_at;
         let lengths = Lengths::of_request(&self.call.body);
         match &self.prepared.format {
             Format::Chat { codec, names } => Relay::translated(Translated::new(
@@ -282,7 +286,8 @@ impl Asking<'_> {
                         None => UpstreamError::read(502, data, |_| None),
                     }
                 };
-                Relay::Passed(Passed::new((passage.watch)(), lengths, Box::new(read_error)))
+                let passed = Passed::new((passage.watch)(), lengths, Box::new(read_error));
+                Relay::Passed(passed.carrying(self.carried()))
             }
             Format::Unified(_) | Format::Embeddings { .. } => {
                 let dialect = self.call.dialect;
@@ -301,6 +306,15 @@ impl Asking<'_> {
                 )
             }
         }
+    }
+
+    /// Where the entity keeps what it answers: how its ids become those that the client gets.
+    fn carried(&self) -> Option<Carried> {
+        let call = self.call;
+        if call.kept.is_none() && !stored::keeps(call.dialect, &call.body) {
+            return None;
+        }
+        Some(Carried::new(call.id_key.clone()?, Arc::clone(&call.endpoint), self.entity_at))
     }
 
     /// `id` is the upstream's own of the call, where its headers tell one.

@@ -29,6 +29,7 @@ mod pressure;
 mod provider_errors;
 mod reasoning;
 mod refusals;
+mod stored;
 mod streams;
 mod surfaces;
 mod timeouts;
