@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
+use crate::dialect::ClientFraming;
 use crate::record::Open;
 use crate::stream::ClientBody;
 use crate::upstream::{Success, SuccessBody};
@@ -24,10 +25,10 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
             ("application/json", whole(body, &mut open))
         }
         SuccessBody::Stream { upstream, ready } => (
-            if success.dialect.streams_array() {
-                "application/json"
-            } else {
-                "text/event-stream; charset=utf-8"
+            match success.dialect.framing() {
+                ClientFraming::Events => "text/event-stream; charset=utf-8",
+                ClientFraming::Array => "application/json",
+                ClientFraming::AwsEventStream => "application/vnd.amazon.eventstream",
             },
             Body::new(ClientBody::new(*upstream, ready, open, success.dialect)),
         ),

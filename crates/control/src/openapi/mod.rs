@@ -194,6 +194,7 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
             content[FILE] = json!({"schema": schema("FileContent")});
             content
         }
+        Answer::EventStream => json!({"application/vnd.amazon.eventstream": {}}),
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
         Answer::Model(name) => {
             let mut content = json_of(name);

@@ -11,7 +11,7 @@ use journal::Outcome;
 
 use super::array::Array;
 use super::upstream::{Step, Upstream};
-use crate::dialect::Dialect;
+use crate::dialect::{ClientFraming, Dialect};
 use crate::error::ServeError;
 use crate::record::Open;
 
@@ -40,7 +40,7 @@ impl ClientBody {
         open: Open,
         dialect: &'static dyn Dialect,
     ) -> Self {
-        let array = dialect.streams_array().then(Array::default);
+        let array = (dialect.framing() == ClientFraming::Array).then(Array::default);
         let mut body = Self { upstream, out: ready, open, dialect, array, state: State::Streaming };
         body.frame();
         body

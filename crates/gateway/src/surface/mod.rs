@@ -1,6 +1,7 @@
 //! The paths of the data plane. One file per family; the parent only collects and dispatches.
 
 mod chat;
+mod converse;
 mod generate;
 mod kept;
 mod lists;
@@ -67,6 +68,10 @@ enum Answers {
     ByModel(&'static Surface),
     /// Asks the endpoint that the path names, for what the path says.
     Generate,
+    /// Asks the endpoint that the path names for a turn.
+    Converse {
+        stream: bool,
+    },
     Models(lists::Style),
     /// A response that is kept, by the id in the path.
     Kept(kept::Part),
@@ -84,8 +89,8 @@ const fn models(path: &'static str, style: lists::Style) -> QueryRoute {
     QueryRoute { method: Method::GET, path, task: None, access: Access::Token, answers }
 }
 
-const FAMILIES: [&[QueryRoute]; 5] =
-    [unified::ROUTES, chat::ROUTES, messages::ROUTES, responses::LISTS, generate::ROUTES];
+const FAMILIES: [&[QueryRoute]; 6] =
+    [unified::ROUTES, chat::ROUTES, messages::ROUTES, responses::LISTS, generate::ROUTES, converse::ROUTES];
 
 /// Every path there is.
 pub fn routes() -> impl Iterator<Item = &'static QueryRoute> {
@@ -134,6 +139,12 @@ async fn answer(route: &'static QueryRoute, gateway: Gateway, request: Request<B
         Answers::Generate => {
             let (call, request) = parameter(request).await;
             Box::pin(generate::answer(gateway, &call, request)).await
+        }
+        Answers::Converse { stream } => {
+            let (name, request) = parameter(request).await;
+            let (addressing, surface) = (Addressing::Path(name), &converse::CONVERSE);
+            serve(gateway, Ask { surface, addressing, task: route.task, streams: Some(stream) }, request)
+                .await
         }
         Answers::Models(style) => lists::answer(&gateway, style, &request.into_parts().0),
         Answers::Kept(part) => {

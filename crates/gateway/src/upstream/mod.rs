@@ -18,18 +18,18 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use journal::CountedUsage;
 use policy::{Endpoint, Entity};
-use providers::{Codec, EmbeddingsCodec, UpstreamError};
+use providers::{Codec, EmbeddingsCodec, Framing, NativeCall, UpstreamError};
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
 use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
 use crate::decoded::Decoded;
-use crate::dialect::{Dialect, asks_for_usage};
+use crate::dialect::{ClientFraming, Dialect, asks_for_usage};
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
 use crate::stored::{self, Carried};
-use crate::stream::{Origin, Passed, Relay, Translated, Upstream};
+use crate::stream::{Origin, Passed, Relay, Translated, Unwrap, Upstream};
 use crate::{Gateway, clock};
 use request::{Format, Prepared};
 
@@ -287,7 +287,8 @@ impl Asking<'_> {
                     }
                 };
                 let passed = Passed::new((passage.watch)(), lengths, Box::new(read_error));
-                Relay::Passed(passed.carrying(self.carried()))
+                let framing = self.call.dialect.framing();
+                Relay::Passed(passed.framed(framing).unwrapping(self.unwrap(call)).carrying(self.carried()))
             }
             Format::Unified(_) | Format::Embeddings { .. } => {
                 let dialect = self.call.dialect;
@@ -306,6 +307,22 @@ impl Asking<'_> {
                 )
             }
         }
+    }
+
+    /// How events come out of frames, where the upstream sends frames and the client takes none.
+    fn unwrap(&self, call: NativeCall) -> Option<Unwrap> {
+        let in_frames = self.prepared.destination.framing == Framing::AwsEventStream;
+        if !in_frames || self.call.dialect.framing() == ClientFraming::AwsEventStream {
+            return None;
+        }
+        let (endpoint, at) = (Arc::clone(&self.call.endpoint), self.entity_at);
+        Some(Box::new(move |event| {
+            let entity = &endpoint.entities[at];
+            match entity.provider.native(&entity.model, call, true) {
+                Some(native) => native.codec.unwrap(event),
+                None => Ok(event),
+            }
+        }))
     }
 
     /// Where the entity keeps what it answers: how its ids become those that the client gets.

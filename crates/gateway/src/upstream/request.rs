@@ -103,15 +103,6 @@ fn passed<'a>(call: &'a Call<'_>, at: usize) -> Result<Option<Prepared<'a>>, Ser
         return Ok(None);
     };
     let mut headers = headers(destination, entity)?.clone();
-    for name in native.headers {
-        let mut lines = call.headers.get_all(*name).iter().cloned();
-        if let Some(first) = lines.next() {
-            headers.insert(HeaderName::from_static(name), first);
-        }
-        for line in lines {
-            headers.append(HeaderName::from_static(name), line);
-        }
-    }
     let format = Format::Native { codec: native.codec, passage };
     if let Some(kept) = &call.kept {
         let (uri, bodies) = (kept_at(&destination.uri, kept), vec![Bytes::new()]);
@@ -123,10 +114,27 @@ fn passed<'a>(call: &'a Call<'_>, at: usize) -> Result<Option<Prepared<'a>>, Ser
     if passage.call == NativeCall::Responses {
         stored::opened(call.id_key.as_ref(), &call.endpoint, at, &mut body)?;
     }
-    native.codec.pass(&entity.model, &mut body).map_err(ServeError::Refused)?;
+    let mut carried = carried(call.headers, native.headers);
+    native.codec.pass_with(&entity.model, &mut carried, &mut body).map_err(ServeError::Refused)?;
+    // They stand in place of ours.
+    carried.iter().for_each(|(name, _)| drop(headers.remove(*name)));
+    for (name, value) in carried {
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| ApiError::bad_request(format!("the header {name} is no header value")))?;
+        headers.append(HeaderName::from_static(name), value);
+    }
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
     let (bodies, headers, method) = (vec![body.into()], Cow::Owned(headers), Method::POST);
     Ok(Some(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format }))
+}
+
+/// The caller's headers of these names, each line for itself.
+fn carried(headers: &HeaderMap, names: &[&'static str]) -> Vec<(&'static str, String)> {
+    let lines = |name: &'static str| {
+        let values = headers.get_all(name).iter();
+        values.filter_map(move |value| Some((name, value.to_str().ok()?.to_owned())))
+    };
+    names.iter().copied().flat_map(lines).collect()
 }
 
 /// Where something lies that the entity keeps.

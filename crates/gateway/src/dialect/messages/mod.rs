@@ -13,6 +13,9 @@ use wire::raw::RawObject;
 
 use super::{Dialect, DialectStream, Passage};
 
+pub(super) use reply::input;
+pub(super) use request::effort;
+
 /// Messages in, messages out.
 pub(crate) struct Messages;
 
