@@ -1,5 +1,7 @@
 //! From an upstream's success to the client's response.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -15,7 +17,8 @@ use crate::upstream::{Success, SuccessBody};
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
-pub(crate) fn respond(success: Success, mut open: Open) -> Response {
+/// `ping_every` is how long a stream may be silent before the client is told that it is alive.
+pub(crate) fn respond(success: Success, mut open: Open, ping_every: Duration) -> Response {
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
@@ -30,7 +33,7 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
                 ClientFraming::Array => "application/json",
                 ClientFraming::AwsEventStream => "application/vnd.amazon.eventstream",
             },
-            Body::new(ClientBody::new(*upstream, ready, open, success.dialect)),
+            Body::new(ClientBody::new(*upstream, ready, open, success.dialect, ping_every)),
         ),
     };
     let mut response = Response::new(body);

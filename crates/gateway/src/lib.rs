@@ -37,6 +37,8 @@ pub struct GatewayConfig {
     pub max_body_bytes: usize,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
+    /// How long a stream may be silent before a client whose format has pings gets one.
+    pub ping_every: Duration,
     /// Where the machine's own credentials come from.
     pub aws: AwsEnvironment,
 }
@@ -46,6 +48,7 @@ impl Default for GatewayConfig {
         Self {
             max_body_bytes: 16 << 20,
             body_timeout: Duration::from_secs(30),
+            ping_every: Duration::from_secs(15),
             aws: AwsEnvironment::default(),
         }
     }

@@ -84,7 +84,7 @@ pub(crate) async fn admitted(
     let answered = attempt_all(gateway, call, waiting.open()).await;
     waiting.over();
     match answered {
-        Ok(success) => Ok(answer::respond(success, open)),
+        Ok(success) => Ok(answer::respond(success, open, gateway.inner.config.ping_every)),
         Err(error) => {
             let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
                 Outcome::Failed

@@ -40,6 +40,10 @@ pub(crate) trait Dialect: Send + Sync {
     fn framing(&self) -> ClientFraming {
         ClientFraming::Events
     }
+    /// The event that keeps a silent stream alive, where the format's own service sends one.
+    fn ping(&self) -> Option<&'static [u8]> {
+        None
+    }
     /// Whether a stream has its usage although nobody asked for it.
     fn tells_usage(&self) -> bool {
         true

@@ -4,10 +4,12 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use journal::Outcome;
+use tokio::time::{Instant, Sleep};
 
 use super::array::Array;
 use super::upstream::{Step, Upstream};
@@ -22,7 +24,25 @@ pub(crate) struct ClientBody {
     dialect: &'static dyn Dialect,
     /// Where the client takes an array in place of events.
     array: Option<Array>,
+    ping: Option<Ping>,
     state: State,
+}
+
+/// Tells a client that waits that the stream is alive, as the service of its format does.
+struct Ping {
+    event: &'static [u8],
+    every: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Ping {
+    fn new(event: &'static [u8], every: Duration) -> Self {
+        Self { event, every, timer: Box::pin(tokio::time::sleep(every)) }
+    }
+
+    fn restart(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + self.every);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,9 +59,11 @@ impl ClientBody {
         ready: BytesMut,
         open: Open,
         dialect: &'static dyn Dialect,
+        ping_every: Duration,
     ) -> Self {
+        let ping = dialect.ping().map(|event| Ping::new(event, ping_every));
         let array = (dialect.framing() == ClientFraming::Array).then(Array::default);
-        let mut body = Self { upstream, out: ready, open, dialect, array, state: State::Streaming };
+        let mut body = Self { upstream, out: ready, open, dialect, array, ping, state: State::Streaming };
         body.frame();
         body
     }
@@ -57,6 +79,17 @@ impl ClientBody {
         if !self.dialect.is_free() {
             self.open.count(self.upstream.usage());
         }
+    }
+
+    /// Between two events of an upstream that is silent for long stands a ping.
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ServeError>> {
+        if let Poll::Ready(step) = self.upstream.poll_step(cx, &mut self.out) {
+            return Poll::Ready(step);
+        }
+        let Some(ping) = &mut self.ping else { return Poll::Pending };
+        ready!(ping.timer.as_mut().poll(cx));
+        self.out.extend_from_slice(ping.event);
+        Poll::Ready(Ok(Step::Read))
     }
 
     /// The settlement is recorded before the last bytes are handed over.
@@ -90,13 +123,14 @@ impl Body for ClientBody {
         loop {
             if !this.out.is_empty() {
                 let data = this.out.split().freeze();
+                this.ping.iter_mut().for_each(Ping::restart);
                 if this.state == State::Streaming {
                     this.open.sent(data.len());
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             match this.state {
-                State::Streaming => match ready!(this.upstream.poll_step(cx, &mut this.out)) {
+                State::Streaming => match ready!(this.poll_upstream(cx)) {
                     Ok(Step::Read) => this.frame(),
                     Ok(Step::Complete) => {
                         this.out.extend_from_slice(this.dialect.terminator());

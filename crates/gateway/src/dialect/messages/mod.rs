@@ -32,6 +32,10 @@ impl Dialect for Messages {
         Box::<stream::Events>::default()
     }
 
+    fn ping(&self) -> Option<&'static [u8]> {
+        Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
+    }
+
     fn passage(&self) -> Option<&'static Passage> {
         static PASSAGE: Passage = Passage {
             call: NativeCall::Messages,
