@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from client_pages import run_page
 from harness import *
+from tls_front import TlsFront
 
 print("boto3", boto3.__version__)
 REGION, KEY_ID, KEY = "us-west-2", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -128,11 +129,14 @@ make_endpoint(FOREIGN, openai_entity(name="echo"))
 
 @check("docs/clients: the lines for boto3, with the token as AWS' bearer token, and no signature")
 def pages():
-    os.environ["NO_PROXY"] = "*"
-    try:
-        answer = run_page("boto3", host=HOST, token=TOKEN, endpoint=FOREIGN)
-    finally:
-        os.environ.pop("AWS_BEARER_TOKEN_BEDROCK", None)
+    # botocore sends a bearer token over TLS alone.
+    with TlsFront(HOST) as front:
+        os.environ.update(AWS_CA_BUNDLE=front.certificate, NO_PROXY="*")
+        try:
+            answer = run_page("boto3", host=front.url, token=TOKEN, endpoint=FOREIGN)
+        finally:
+            for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_CA_BUNDLE"):
+                os.environ.pop(name, None)
     assert answer["output"]["message"]["content"] == [{"text": "echo: hello"}], answer
 
 

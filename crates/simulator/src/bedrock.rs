@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::anthropic::Anthropic;
 use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
-use crate::format::{Call, Format, Refusal, Reply};
+use crate::format::{Call, Format, Refusal, Reply, decoded};
 use crate::frames::{Frame, FrameWriter, Kind};
 
 const TOOL_USE: &str = "tooluse_";
@@ -99,11 +99,6 @@ impl Format for Bedrock {
     fn request_id_header(&self) -> &'static str {
         "x-amzn-requestid"
     }
-}
-
-/// Percent-decoded; what is no UTF-8 names nothing.
-fn decoded(segment: &str) -> Cow<'_, str> {
-    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
 }
 
 fn extraneous(body: &Value) -> Option<&str> {

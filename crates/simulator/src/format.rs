@@ -127,6 +127,11 @@ impl From<serde_json::Error> for Refusal {
     }
 }
 
+/// A segment of a path, percent-decoded; what is no UTF-8 names nothing.
+pub(crate) fn decoded(segment: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
+}
+
 /// JSON without its last character, so that it is never closed.
 pub(crate) fn broken_json(json: &[u8]) -> &[u8] {
     json.split_last().map_or(json, |(_, rest)| rest)

@@ -6,8 +6,8 @@ mod hosted;
 use wire::Object;
 
 use crate::auth::{Auth, GoogleServiceAccount};
-use crate::fields::{Block, ConfigError, Field, base_url};
-use crate::google::{EmbedContent, Gemini, Predict, chat_method, native_method, path_segment};
+use crate::fields::{Block, ConfigError, Field, base_url, path_segment};
+use crate::google::{EmbedContent, Gemini, Predict, chat_method, native_method};
 use crate::hosted::BETA;
 use crate::native::{Native, NativeCall, NativeCodec};
 use crate::openai::{Edits, OpenAiChat};
