@@ -30,6 +30,7 @@ use axum::Router;
 use journal::audit::AuditSink;
 use policy::endpoint::Defaults;
 use policy::{Live, Probe, RuntimeView};
+use secrecy::ExposeSecret;
 use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -78,6 +79,8 @@ struct Inner {
     config: ControlConfig,
     issuer: Option<oauth::federation::Desk>,
     workspace_id: i64,
+    /// For the snapshot.
+    id_key: policy::IdKey,
     /// Updates that run in the background.
     jobs: TaskTracker,
     /// Changes are made one after the other: what is checked is then still true when it is written.
@@ -101,6 +104,7 @@ impl Control {
         config: ControlConfig,
     ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
+        let id_key = policy::IdKey::new(store.id_key().await?.expose_secret());
         let Ports { runtime, probe, audit, tables } = ports;
         let issuer = config.oidc.clone().map(oauth::federation::Desk::new);
         let jobs = TaskTracker::new();
@@ -117,6 +121,7 @@ impl Control {
                 config,
                 issuer,
                 workspace_id,
+                id_key,
                 writing,
                 publishing,
             }),

@@ -47,6 +47,7 @@ pub async fn refresh(control: &Control) -> Result<(), PublishError> {
         endpoints: Arc::new(endpoints),
         tokens: Arc::new(tokens),
         oauth: Arc::new(oauth),
+        id_key: Some(control.inner.id_key.clone()),
     };
     control.inner.live.publish(snapshot);
     Ok(())

@@ -1,5 +1,7 @@
 //! From an upstream's success to the client's response.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
+use crate::dialect::ClientFraming;
 use crate::inference;
 use crate::record::Open;
 use crate::stream::ClientBody;
@@ -15,7 +18,8 @@ use crate::upstream::{Success, SuccessBody};
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
-pub(crate) fn respond(success: Success, mut open: Open) -> Response {
+/// `ping_every` is how long a stream may be silent before the client is told that it is alive.
+pub(crate) fn respond(success: Success, mut open: Open, ping_every: Duration) -> Response {
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
@@ -28,12 +32,12 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
             ("application/json", whole(body, &mut open))
         }
         SuccessBody::Stream { upstream, ready } => (
-            if success.dialect.streams_array() {
-                "application/json"
-            } else {
-                "text/event-stream; charset=utf-8"
+            match success.dialect.framing() {
+                ClientFraming::Events => "text/event-stream; charset=utf-8",
+                ClientFraming::Array => "application/json",
+                ClientFraming::AwsEventStream => "application/vnd.amazon.eventstream",
             },
-            Body::new(ClientBody::new(*upstream, ready, open, success.dialect)),
+            Body::new(ClientBody::new(*upstream, ready, open, success.dialect, ping_every)),
         ),
     };
     let mut response = Response::new(body);

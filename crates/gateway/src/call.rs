@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use journal::RequestId;
 use journal::trace::TraceContext;
-use policy::{Endpoint, Principal};
+use policy::{Endpoint, IdKey, Principal};
 use providers::Task;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -16,6 +16,7 @@ use wire::error::ApiError;
 use wire::raw::RawObject;
 
 use crate::dialect::Dialect;
+use crate::{stored, tags};
 
 /// What moves through the pipeline.
 pub(crate) struct Call<'a> {
@@ -31,6 +32,21 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
     pub(crate) trace: Option<TraceContext>,
+    /// The only entity that can take it, where it goes on from what that one keeps.
+    pub(crate) pinned: Option<usize>,
+    /// What is asked of something that is kept, where it is not a model that is asked.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) id_key: Option<IdKey>,
+}
+
+/// A call about something that an entity keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) method: Method,
+    /// What stands behind the address of the format.
+    pub(crate) path: String,
+    /// Parameters of the query, with the entity's own ids.
+    pub(crate) query: String,
 }
 
 /// A request as it came.
@@ -42,6 +58,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) query: Option<&'a str>,
     pub(crate) body: RawObject<'a>,
     pub(crate) trace: Option<TraceContext>,
+    pub(crate) id_key: Option<IdKey>,
 }
 
 /// Fields that no upstream may see.
@@ -57,7 +74,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body, trace } = asked;
+        let Asked { dialect, streams, headers, query, mut body, trace, id_key } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -80,7 +97,22 @@ impl<'a> Call<'a> {
         field::<BTreeMap<String, String>>(&body, "usage_context")?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        Ok(Self { request_id, endpoint, principal, body, stream, dialect, headers, query, trace })
+        tags::request_tags(headers)?;
+        let pinned = stored::pinned(id_key.as_ref(), &endpoint, dialect, &body)?;
+        Ok(Self {
+            request_id,
+            endpoint,
+            principal,
+            body,
+            stream,
+            dialect,
+            headers,
+            query,
+            trace,
+            pinned,
+            kept: None,
+            id_key,
+        })
     }
 }
 

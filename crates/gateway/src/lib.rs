@@ -18,8 +18,10 @@ mod probe;
 mod reasoning;
 mod record;
 mod shape;
+mod stored;
 mod stream;
 mod surface;
+mod tags;
 mod upstream;
 
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct GatewayConfig {
     pub body_timeout: Duration,
     /// Longest body that is kept of a call, where the endpoint's are kept, in bytes.
     pub max_payload_bytes: usize,
+    /// How long a stream may be silent before a client whose format has pings gets one.
+    pub ping_every: Duration,
     /// Where the machine's own credentials come from.
     pub aws: AwsEnvironment,
     /// Whether the records tell what telemetry wants besides.
@@ -53,6 +57,7 @@ impl Default for GatewayConfig {
             max_body_bytes: 16 << 20,
             max_payload_bytes: 1 << 20,
             body_timeout: Duration::from_secs(30),
+            ping_every: Duration::from_secs(15),
             aws: AwsEnvironment::default(),
             describe: false,
             propagate: false,

@@ -17,7 +17,7 @@ use http::request::Parts;
 use journal::trace::TraceContext;
 use journal::{Durable, RequestId};
 use policy::identity::{self, Credential, Unknown};
-use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
+use policy::{Endpoint, IdKey, Level, Principal, Snapshot, permit, routing};
 use providers::Task;
 use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
@@ -66,16 +66,70 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let body = RawObject::parse(&bytes)
         .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))?;
     let endpoint = resolve(&snapshot, &ask.addressing, &body)?;
-    let mut open =
-        admit(gateway, ask, &request_id, (&endpoint, &principal), &parts, (&bytes, &body), started)?;
+    let known = Known {
+        request_id: &request_id,
+        endpoint: &endpoint,
+        principal: &principal,
+        parts: &parts,
+        body: &body,
+        streams: ask.streams,
+        counts: (ask.surface.dialect)(endpoint.task).counts(),
+    };
+    let open = admit(gateway, &known, &bytes, started)?;
+    let call = read(ask, request_id, (endpoint, principal), &parts, (body, snapshot.id_key.clone()));
+    Ok(recorded(gateway, ask.surface, call, open).await)
+}
+
+/// From here on the request is on record.
+pub(crate) fn admit(
+    gateway: &Gateway,
+    known: &Known<'_>,
+    bytes: &Bytes,
+    started: Instant,
+) -> Result<Open, ApiError> {
+    let capture = || Capture::new(bytes, gateway.inner.config.max_payload_bytes);
+    Open::admit(Arc::clone(&gateway.inner.sink), known, capture, started).map_err(|full| {
+        let message = format!(
+            "USAGE_STORE_FULL: {full}, and calls without a record are refused; tell an administrator"
+        );
+        ApiError::new(ErrorCode::TemporarilyUnavailable, message)
+    })
+}
+
+/// The call, where its caller may make it.
+fn read<'a>(
+    ask: &Ask,
+    request_id: RequestId,
+    (endpoint, principal): (Arc<Endpoint>, Arc<Principal>),
+    parts: &'a Parts,
+    (body, id_key): (RawObject<'a>, Option<IdKey>),
+) -> Result<Call<'a>, ApiError> {
+    permit_query(&principal, &endpoint)?;
+    check_task(ask.task, &endpoint)?;
+    let dialect = (ask.surface.dialect)(endpoint.task);
+    let (headers, query) = (&parts.headers, parts.uri.query());
+    let trace = parts.extensions.get::<TraceContext>().cloned();
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key };
+    Call::read(request_id, endpoint, principal, asked)
+}
+
+/// A call on record, from here to the response that settles it.
+pub(crate) async fn recorded(
+    gateway: &Gateway,
+    surface: &Surface,
+    call: Result<Call<'_>, ApiError>,
+    mut open: Open,
+) -> Response {
     wait(open.durable()).await;
-    let asked = answer_of(gateway, ask, request_id, (endpoint, principal), &parts, body, &mut open);
-    let answered = Box::pin(asked).await;
+    let answered = match call {
+        Ok(call) => Box::pin(answered(gateway, &call, &mut open)).await,
+        Err(error) => Err(error.into()),
+    };
     let response = match answered {
-        Ok(success) => Ok(answer::respond(success, open)),
+        Ok(success) => answer::respond(success, open, gateway.inner.config.ping_every),
         Err(error) => {
-            open.refuse(&error, ask.surface.shape);
-            Err(error)
+            open.refuse(&error, surface.shape);
+            surface.shape.respond(&error)
         }
     };
     wait(gateway.inner.sink.durable()).await;
@@ -89,53 +143,22 @@ async fn wait(durable: Option<Durable>) {
     }
 }
 
-/// From here on the request is on record.
-fn admit(
+/// What a call meets until there is an answer for the client.
+async fn answered(
     gateway: &Gateway,
-    ask: &Ask,
-    request_id: &RequestId,
-    (endpoint, principal): (&Endpoint, &Principal),
-    parts: &Parts,
-    (bytes, body): (&Bytes, &RawObject<'_>),
-    started: Instant,
-) -> Result<Open, ApiError> {
-    let counts = (ask.surface.dialect)(endpoint.task).counts();
-    let known = Known { request_id, endpoint, principal, parts, body, streams: ask.streams, counts };
-    let capture = || Capture::new(bytes, gateway.inner.config.max_payload_bytes);
-    Open::admit(Arc::clone(&gateway.inner.sink), &known, capture, started).map_err(|full| {
-        let message = format!(
-            "USAGE_STORE_FULL: {full}, and calls without a record are refused; tell an administrator"
-        );
-        ApiError::new(ErrorCode::TemporarilyUnavailable, message)
-    })
-}
-
-async fn answer_of(
-    gateway: &Gateway,
-    ask: &Ask,
-    request_id: RequestId,
-    (endpoint, principal): (Arc<Endpoint>, Arc<Principal>),
-    parts: &Parts,
-    body: RawObject<'_>,
+    call: &Call<'_>,
     open: &mut Open,
 ) -> Result<upstream::Success, ServeError> {
-    permit_query(&principal, &endpoint)?;
-    check_task(ask.task, &endpoint)?;
-    let dialect = (ask.surface.dialect)(endpoint.task);
-    let (headers, query) = (&parts.headers, parts.uri.query());
-    let trace = parts.extensions.get::<TraceContext>().cloned();
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace };
-    let call = Call::read(request_id, endpoint, principal, asked)?;
     if gateway.inner.config.describe {
-        open.describe(Box::new(inference::request(&call)));
+        open.describe(Box::new(inference::request(call)));
     }
-    let mut waiting = Waiting::new(open, &call);
-    let answered = attempt_all(gateway, &call, waiting.open()).await;
+    let mut waiting = Waiting::new(open, call);
+    let answered = attempt_all(gateway, call, waiting.open()).await;
     waiting.over();
     answered
 }
 
-fn request_id(extensions: &http::Extensions) -> RequestId {
+pub(crate) fn request_id(extensions: &http::Extensions) -> RequestId {
     let given = extensions.get::<RequestId>().cloned();
     given.unwrap_or_else(|| RequestId(uuid::Uuid::now_v7().to_string().into()))
 }
@@ -199,12 +222,20 @@ fn no_such_endpoint(name: &str) -> ApiError {
     ))
 }
 
-fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result<(), ApiError> {
+pub(crate) fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result<(), ApiError> {
     if permit::level(principal, endpoint) >= Some(Level::Query) {
         return Ok(());
     }
     let (who, what) = (&principal.name, &endpoint.name);
     Err(ApiError::denied(format!("{who} lacks {} on endpoint {what:?}", Level::Query.as_str())))
+}
+
+/// The entities to try, in order. What one keeps, no other has.
+fn plan(call: &Call<'_>) -> Vec<usize> {
+    match call.pinned {
+        Some(at) => vec![at],
+        None => routing::plan(&call.endpoint, fastrand::u32(0..100)).collect(),
+    }
 }
 
 /// Tries the planned entities in order until one answers or the fault is not theirs.
@@ -214,7 +245,7 @@ async fn attempt_all(
     open: &mut Open,
 ) -> Result<upstream::Success, ServeError> {
     let mut last = None;
-    for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
+    for at in plan(call) {
         let entity = &call.endpoint.entities[at];
         let span = call.trace.as_ref().map(|_| inference::span_id());
         let described = span.filter(|_| open.is_described());

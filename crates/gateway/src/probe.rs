@@ -36,7 +36,15 @@ async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Opti
     let id = RequestId(uuid::Uuid::now_v7().to_string().into());
     let headers = HeaderMap::new();
     let dialect = dialect::unified(endpoint.task);
-    let asked = Asked { dialect, streams: None, headers: &headers, query: None, body: object, trace: None };
+    let asked = Asked {
+        dialect,
+        streams: None,
+        headers: &headers,
+        query: None,
+        body: object,
+        trace: None,
+        id_key: None,
+    };
     let call = match Call::read(id, Arc::clone(endpoint), nobody(), asked) {
         Ok(call) => call,
         Err(error) => return Some(error.message),

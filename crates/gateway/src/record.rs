@@ -19,10 +19,10 @@ use wire::raw::RawObject;
 
 use crate::call::Call;
 use crate::capture::Capture;
-use crate::clock;
 use crate::error::ServeError;
 use crate::estimate::Lengths;
 use crate::shape::Shape;
+use crate::{clock, tags};
 
 /// Characters that are kept of a user agent.
 const MAX_USER_AGENT: usize = 200;
@@ -61,6 +61,7 @@ impl Known<'_> {
             stream: self.streams.or_else(streams).unwrap_or(false),
             client_request_id: body.get("client_request_id").ok().flatten(),
             usage_context: body.get("usage_context").ok().flatten().unwrap_or_default(),
+            request_tags: tags::request_tags(&parts.headers).unwrap_or_default(),
             path: parts.uri.path().to_owned(),
             ip: parts.extensions.get::<Peer>().map(|peer| peer.0),
             user_agent: agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
@@ -253,7 +254,7 @@ impl<'a, 'b> Waiting<'a, 'b> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if !self.over && !self.call.dialect.counts() {
+        if !self.over && !self.call.dialect.is_free() {
             self.open.count(Lengths::of_request(&self.call.body).counted());
         }
     }

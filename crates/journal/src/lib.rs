@@ -57,6 +57,9 @@ pub struct Admission {
     /// What the caller called it.
     pub client_request_id: Option<String>,
     pub usage_context: BTreeMap<String, String>,
+    /// What the caller attached to the call, of the header `Databricks-Ai-Gateway-Request-Tags`.
+    #[serde(default)]
+    pub request_tags: BTreeMap<String, String>,
     /// The path it came by; it decides which usage table the call is in.
     pub path: String,
     pub ip: Option<IpAddr>,

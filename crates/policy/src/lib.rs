@@ -4,6 +4,7 @@
 pub mod endpoint;
 pub mod estimate;
 pub mod federation;
+pub mod id_key;
 pub mod identity;
 pub mod oauth;
 pub mod permit;
@@ -12,6 +13,7 @@ pub mod runtime;
 pub mod snapshot;
 
 pub use endpoint::{Compiled, Endpoint, Entity};
+pub use id_key::IdKey;
 pub use identity::{Credential, Principal, PrincipalKind};
 pub use permit::Level;
 pub use runtime::{Probe, RuntimeView};

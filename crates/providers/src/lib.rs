@@ -39,7 +39,7 @@ pub use secret::SecretRef;
 pub use unified::SIGNED_ID;
 
 /// Formats that more than one provider speaks, under the names of the formats.
-pub(crate) use anthropic::{Messages, claude};
+pub(crate) use anthropic::{Messages, claude, hosted};
 
 /// Every provider there is: the single source for parsing, validation, docs and tests.
 pub const ALL: &[Registration] = &[

@@ -12,6 +12,7 @@ mod models;
 mod operation;
 mod queries;
 mod secrets;
+mod stored;
 mod tokens;
 mod workspace;
 
@@ -37,6 +38,7 @@ pub(crate) const ROUTES: &[Route] = &[Route {
 const AREAS: &[Area] = &[
     endpoints::AREA,
     queries::AREA,
+    stored::AREA,
     models::AREA,
     models::PROBES,
     endpoints::PERMISSIONS,
@@ -101,6 +103,7 @@ fn paths() -> Value {
     // What other crates serve.
     for (area, needs) in [
         (&queries::AREA, Needs::Endpoint(policy::Level::Query)),
+        (&stored::AREA, Needs::Principal),
         (&models::AREA, Needs::Principal),
         (&models::PROBES, Needs::Nobody),
         (&queries::HEALTH, Needs::Nobody),
@@ -196,6 +199,7 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
             content[FILE] = json!({"schema": schema("FileContent")});
             content
         }
+        Answer::EventStream => json!({"application/vnd.amazon.eventstream": {}}),
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
         Answer::Model(name) => {
             let mut content = json_of(name);
@@ -216,13 +220,17 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
         let name = format!("#/components/responses/{}{status}", area.error);
         out.insert(status.to_string(), json!({"$ref": name}));
     }
-    if area.tag == queries::AREA.tag {
+    if asks_upstreams(area) {
         // A provider's own status is passed on.
         for range in ["4XX", "5XX"] {
             out.insert(range.to_owned(), json!({"$ref": "#/components/responses/ProviderError"}));
         }
     }
     Value::Object(out)
+}
+
+fn asks_upstreams(area: &Area) -> bool {
+    [queries::AREA.tag, stored::AREA.tag].contains(&area.tag)
 }
 
 /// The errors that an operation can end in. Every body is read with limits, whether it means anything or not.
@@ -240,7 +248,7 @@ fn errors(area: &Area, operation: &Operation, needs: Needs) -> BTreeSet<u16> {
     if matches!(needs, Needs::Endpoint(_) | Needs::EndpointById(_) | Needs::Scope(_) | Needs::Folder) {
         out.insert(404);
     }
-    if area.tag == queries::AREA.tag {
+    if asks_upstreams(area) {
         out.extend([429, 502, 504]);
     }
     out.extend(operation.errors);

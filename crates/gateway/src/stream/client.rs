@@ -4,14 +4,16 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use journal::{Durable, Outcome};
+use tokio::time::{Instant, Sleep};
 
 use super::array::Array;
 use super::upstream::{Step, Upstream};
-use crate::dialect::Dialect;
+use crate::dialect::{ClientFraming, Dialect};
 use crate::error::ServeError;
 use crate::record::Open;
 
@@ -22,9 +24,27 @@ pub(crate) struct ClientBody {
     dialect: &'static dyn Dialect,
     /// Where the client takes an array in place of events.
     array: Option<Array>,
+    ping: Option<Ping>,
     state: State,
     /// What the last bytes wait for.
     durable: Option<Durable>,
+}
+
+/// Tells a client that waits that the stream is alive, as the service of its format does.
+struct Ping {
+    event: &'static [u8],
+    every: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Ping {
+    fn new(event: &'static [u8], every: Duration) -> Self {
+        Self { event, every, timer: Box::pin(tokio::time::sleep(every)) }
+    }
+
+    fn restart(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + self.every);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,10 +61,12 @@ impl ClientBody {
         ready: BytesMut,
         open: Open,
         dialect: &'static dyn Dialect,
+        ping_every: Duration,
     ) -> Self {
-        let array = dialect.streams_array().then(Array::default);
-        let mut body =
-            Self { upstream, out: ready, open, dialect, array, state: State::Streaming, durable: None };
+        let ping = dialect.ping().map(|event| Ping::new(event, ping_every));
+        let array = (dialect.framing() == ClientFraming::Array).then(Array::default);
+        let state = State::Streaming;
+        let mut body = Self { upstream, out: ready, open, dialect, array, ping, state, durable: None };
         body.frame();
         body
     }
@@ -54,6 +76,26 @@ impl ClientBody {
         if let Some(array) = &mut self.array {
             array.take(&mut self.out);
         }
+    }
+
+    fn count(&mut self) {
+        if !self.dialect.is_free() {
+            self.open.count(self.upstream.usage());
+        }
+        if self.open.is_described() {
+            self.open.answered(self.upstream.response());
+        }
+    }
+
+    /// Between two events of an upstream that is silent for long stands a ping.
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ServeError>> {
+        if let Poll::Ready(step) = self.upstream.poll_step(cx, &mut self.out) {
+            return Poll::Ready(step);
+        }
+        let Some(ping) = &mut self.ping else { return Poll::Pending };
+        ready!(ping.timer.as_mut().poll(cx));
+        self.out.extend_from_slice(ping.event);
+        Poll::Ready(Ok(Step::Read))
     }
 
     /// The settlement is recorded before the last bytes are handed over.
@@ -67,13 +109,6 @@ impl ClientBody {
         self.open.settle(outcome, 200);
         self.durable = self.open.durable();
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
-    }
-
-    fn count(&mut self) {
-        self.open.count(self.upstream.usage());
-        if self.open.is_described() {
-            self.open.answered(self.upstream.response());
-        }
     }
 
     /// The status is long sent: the error goes into the stream, and no terminator follows.
@@ -99,13 +134,14 @@ impl Body for ClientBody {
             }
             if !this.out.is_empty() {
                 let data = this.out.split().freeze();
+                this.ping.iter_mut().for_each(Ping::restart);
                 if this.state == State::Streaming {
                     this.open.sent(&data);
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             match this.state {
-                State::Streaming => match ready!(this.upstream.poll_step(cx, &mut this.out)) {
+                State::Streaming => match ready!(this.poll_upstream(cx)) {
                     Ok(Step::Read) => this.frame(),
                     Ok(Step::Complete) => {
                         this.out.extend_from_slice(this.dialect.terminator());

@@ -15,7 +15,7 @@ use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
 
 pub(crate) use client::ClientBody;
-pub(crate) use passed::Passed;
+pub(crate) use passed::{Passed, Unwrap};
 pub(crate) use translated::{Origin, Translated};
 pub(crate) use upstream::Upstream;
 

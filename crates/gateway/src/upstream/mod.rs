@@ -19,17 +19,18 @@ use hyper::body::Incoming;
 use journal::CountedUsage;
 use journal::trace::SpanId;
 use policy::{Endpoint, Entity};
-use providers::{Codec, EmbeddingsCodec, UpstreamError};
+use providers::{Codec, EmbeddingsCodec, Framing, NativeCall, UpstreamError};
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
 use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
 use crate::decoded::Decoded;
-use crate::dialect::{Dialect, asks_for_usage};
+use crate::dialect::{ClientFraming, Dialect, asks_for_usage};
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
-use crate::stream::{Origin, Passed, Relay, Translated, Upstream};
+use crate::stored::{self, Carried};
+use crate::stream::{Origin, Passed, Relay, Translated, Unwrap, Upstream};
 use crate::{Gateway, clock, inference};
 use request::{Format, Prepared};
 
@@ -105,10 +106,10 @@ async fn ask(
     span: Option<SpanId>,
 ) -> Result<SuccessBody, ServeError> {
     let entity = &call.endpoint.entities[at];
-    let prepared = request::prepare(call, entity)?;
-    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity), span };
+    let prepared = request::prepare(call, at)?;
+    let asking = Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity), span };
     match (call.stream, asking.prepared.bodies.as_slice()) {
-        (true, [body, ..]) => asking.stream(at, body).await,
+        (true, [body, ..]) => asking.stream(body).await,
         _ => asking.whole().await,
     }
 }
@@ -128,6 +129,8 @@ struct Asking<'a> {
     gateway: &'a Gateway,
     call: &'a Call<'a>,
     entity: &'a Entity,
+    /// Which one of the endpoint.
+    entity_at: usize,
     prepared: Prepared<'a>,
     at: At,
     span: Option<SpanId>,
@@ -135,11 +138,11 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Up to the first event that gives something for the client.
-    async fn stream(&self, at: usize, body: &Bytes) -> Result<SuccessBody, ServeError> {
+    async fn stream(&self, body: &Bytes) -> Result<SuccessBody, ServeError> {
         let first = async {
             let response = self.send(body).await?;
             let id = upstream_id(&response);
-            let relay = self.relay(at, id);
+            let relay = self.relay(id);
             let framing = self.prepared.destination.framing;
             let idle = self.entity.timeouts.idle;
             Upstream::new(response.into_body(), framing, relay, idle, self.at.clone()).first_event().await
@@ -280,7 +283,8 @@ impl Asking<'_> {
         })
     }
 
-    fn relay(&self, at: usize, id: Option<String>) -> Relay {
+    fn relay(&self, id: Option<String>) -> Relay {
+        let at = self.entity_at;
         let lengths = Lengths::of_request(&self.call.body);
         match &self.prepared.format {
             Format::Chat { codec, names } => Relay::translated(Translated::new(
@@ -299,7 +303,9 @@ impl Asking<'_> {
                         None => UpstreamError::read(502, data, |_| None),
                     }
                 };
-                Relay::Passed(Passed::new((passage.watch)(), lengths, Box::new(read_error)))
+                let passed = Passed::new((passage.watch)(), lengths, Box::new(read_error));
+                let framing = self.call.dialect.framing();
+                Relay::Passed(passed.framed(framing).unwrapping(self.unwrap(call)).carrying(self.carried()))
             }
             Format::Unified(_) | Format::Embeddings { .. } => {
                 let dialect = self.call.dialect;
@@ -318,6 +324,31 @@ impl Asking<'_> {
                 )
             }
         }
+    }
+
+    /// How events come out of frames, where the upstream sends frames and the client takes none.
+    fn unwrap(&self, call: NativeCall) -> Option<Unwrap> {
+        let in_frames = self.prepared.destination.framing == Framing::AwsEventStream;
+        if !in_frames || self.call.dialect.framing() == ClientFraming::AwsEventStream {
+            return None;
+        }
+        let (endpoint, at) = (Arc::clone(&self.call.endpoint), self.entity_at);
+        Some(Box::new(move |event| {
+            let entity = &endpoint.entities[at];
+            match entity.provider.native(&entity.model, call, true) {
+                Some(native) => native.codec.unwrap(event),
+                None => Ok(event),
+            }
+        }))
+    }
+
+    /// Where the entity keeps what it answers: how its ids become those that the client gets.
+    fn carried(&self) -> Option<Carried> {
+        let call = self.call;
+        if call.kept.is_none() && !stored::keeps(call.dialect, &call.body) {
+            return None;
+        }
+        Some(Carried::new(call.id_key.clone()?, Arc::clone(&call.endpoint), self.entity_at))
     }
 
     /// `id` is the upstream's own of the call, where its headers tell one.

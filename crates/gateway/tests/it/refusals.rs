@@ -305,3 +305,19 @@ async fn what_a_provider_cannot_express_is_refused_by_name() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn tags_that_are_no_texts_are_refused_before_anything_is_sent() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m")]);
+        for (tags, status) in [(r#"{"team":"a"}"#, 200), ("team=a", 400), (r#"{"team":1}"#, 400), ("[]", 400)]
+        {
+            let mut request = post(&invocations("e"), TOKEN, chat(false).to_string());
+            request.headers_mut().insert("Databricks-Ai-Gateway-Request-Tags", tags.parse().unwrap());
+            let got = world.send(request).await.read().await;
+            assert_eq!(got.status, status, "{tags} {got:?}");
+        }
+        assert_eq!((world.ledger.requests().len(), world.records.admissions().len()), (1, 1));
+    })
+    .await;
+}

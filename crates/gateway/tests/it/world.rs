@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use policy::endpoint::{Accounting, Defaults, Meta, compile, normalize};
 use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
-use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
+use policy::{IdKey, Level, Live, Principal, PrincipalKind, Snapshot};
 use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
@@ -242,11 +242,11 @@ impl Entity {
                 let block = json!({"project_id": "p", "region": "global", "private_key": secret, "vertex_api_base": base});
                 ("google_cloud_vertex_ai_config", block)
             }
-            "azure" => ("openai_config", azure(base, &json!({"openai_api_key": secret}))),
+            "azure" => ("openai_config", azure(base, &self.model, &json!({"openai_api_key": secret}))),
             "azure-entra" => {
                 let entra = json!({"microsoft_entra_tenant_id": "tenant", "microsoft_entra_client_id": "client",
                     "microsoft_entra_client_secret": secret});
-                ("openai_config", azure(base, &entra))
+                ("openai_config", azure(base, &self.model, &entra))
             }
             "cohere" => ("cohere_config", json!({"cohere_api_key": secret, "cohere_api_base": base})),
             "ai21labs" => ("ai21labs_config", json!({"ai21labs_api_key": secret, "ai21labs_api_base": base})),
@@ -278,9 +278,10 @@ fn profile(base: &str, arn: &str) -> Value {
         "bedrock_runtime_endpoint": base})
 }
 
-fn azure(base: &str, credentials: &Value) -> Value {
+/// The deployment is called like the model, which may carry a script.
+fn azure(base: &str, deployment: &str, credentials: &Value) -> Value {
     let mut block = json!({"openai_api_type": "azure", "openai_api_base": base,
-        "openai_api_version": "2024-10-21", "openai_deployment_name": "deployment"});
+        "openai_api_version": "2024-10-21", "openai_deployment_name": deployment});
     for (field, value) in credentials.as_object().unwrap() {
         block[field] = value.clone();
     }
@@ -296,7 +297,8 @@ impl World {
         let recordings = upstream.recordings();
         tasks.spawn(upstream.serve(shutdown.clone()));
         let live = Arc::new(Live::default());
-        live.publish(Snapshot { tokens: Arc::new(tokens()), ..Snapshot::default() });
+        let id_key = Some(IdKey::new(&[7; 32]));
+        live.publish(Snapshot { tokens: Arc::new(tokens()), id_key, ..Snapshot::default() });
         let policy = AddressPolicy::new(&setup.allow).unwrap();
         let client = egress::Client::new(ClientConfig { policy, ..ClientConfig::default() }).unwrap();
         let records = Arc::new(Recorder::default());

@@ -6,12 +6,11 @@ mod embeddings;
 use std::borrow::Cow;
 
 use http::{HeaderMap, StatusCode, header};
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
-use crate::format::{Call, Format, Refusal, Reply};
+use crate::format::{Call, Format, Refusal, Reply, decoded};
 use crate::frames::{Frame, FrameWriter, Kind};
 
 const ID: &str = "resp_simulated";
@@ -48,8 +47,7 @@ impl Format for Gemini {
 
     fn model<'a>(&self, path: &'a str, _body: &'a Value) -> Option<Cow<'a, str>> {
         let (_, rest) = path.rsplit_once("/models/")?;
-        let (model, _) = rest.rsplit_once(':')?;
-        percent_decode_str(model).decode_utf8().ok()
+        Some(decoded(rest.rsplit_once(':')?.0))
     }
 
     fn reply(&self, call: &Call<'_>) -> Result<Reply, Refusal> {

@@ -106,7 +106,7 @@ impl GatewayRow {
             url: admission.path.clone(),
             user_agent: admission.user_agent.clone(),
             api_type: api_type(&admission.path),
-            request_tags: BTreeMap::new(),
+            request_tags: admission.request_tags.clone(),
             input_tokens: tokens.map(|tokens| count(tokens.input())),
             output_tokens: tokens.map(|tokens| count(tokens.output())),
             total_tokens: tokens.map(|tokens| count(tokens.total())),

@@ -11,7 +11,7 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{Dialect, DialectStream, Passage};
+use super::{ClientFraming, Dialect, DialectStream, Passage};
 
 /// Contents in, candidates out.
 pub(crate) struct GenerateContent {
@@ -32,8 +32,8 @@ impl Dialect for GenerateContent {
         Box::<stream::Events>::default()
     }
 
-    fn streams_array(&self) -> bool {
-        self.array
+    fn framing(&self) -> ClientFraming {
+        if self.array { ClientFraming::Array } else { ClientFraming::Events }
     }
 
     fn passage(&self) -> Option<&'static Passage> {

@@ -13,6 +13,9 @@ use wire::raw::RawObject;
 
 use super::{Dialect, DialectStream, Passage};
 
+pub(super) use reply::input;
+pub(super) use request::effort;
+
 /// Messages in, messages out.
 pub(crate) struct Messages;
 
@@ -27,6 +30,10 @@ impl Dialect for Messages {
 
     fn stream(&self, _body: &RawObject<'_>) -> Box<dyn DialectStream> {
         Box::<stream::Events>::default()
+    }
+
+    fn ping(&self) -> Option<&'static [u8]> {
+        Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
     }
 
     fn passage(&self) -> Option<&'static Passage> {

@@ -39,3 +39,30 @@ impl Dialect for Responses {
         Some(&PASSAGE)
     }
 }
+
+/// A response that is kept, asked for by its id: what it used was counted when it was made.
+pub(crate) struct StoredResponses;
+
+impl Dialect for StoredResponses {
+    fn request(&self, _body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
+        Err(ApiError::internal("a response that is kept is asked for by its id"))
+    }
+
+    fn reply(&self, body: &RawObject<'_>, reply: ChatResponse) -> Result<Vec<u8>, serde_json::Error> {
+        Responses.reply(body, reply)
+    }
+
+    fn stream(&self, body: &RawObject<'_>) -> Box<dyn DialectStream> {
+        Responses.stream(body)
+    }
+
+    fn passage(&self) -> Option<&'static Passage> {
+        static PASSAGE: Passage =
+            Passage { call: NativeCall::Responses, needs: &[], usage: |_| None, watch: watch::new };
+        Some(&PASSAGE)
+    }
+
+    fn is_free(&self) -> bool {
+        true
+    }
+}
