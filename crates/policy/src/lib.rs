@@ -4,6 +4,7 @@
 pub mod endpoint;
 pub mod estimate;
 pub mod federation;
+pub mod guardrails;
 pub mod identity;
 pub mod oauth;
 pub mod permit;
