@@ -7,6 +7,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
+use crate::dialect::Dialect;
+use crate::guardrails::Guarded;
 use crate::record::Open;
 use crate::stream::ClientBody;
 use crate::upstream::{Success, SuccessBody};
@@ -14,7 +16,8 @@ use crate::upstream::{Success, SuccessBody};
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
-pub(crate) fn respond(success: Success, mut open: Open) -> Response {
+/// `guarded` watches what of a stream goes to the client.
+pub(crate) fn respond(success: Success, mut open: Open, guarded: Option<Box<Guarded>>) -> Response {
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
@@ -24,20 +27,25 @@ pub(crate) fn respond(success: Success, mut open: Open) -> Response {
             ("application/json", whole(body, &mut open))
         }
         SuccessBody::Stream { upstream, ready } => (
-            if success.dialect.streams_array() {
-                "application/json"
-            } else {
-                "text/event-stream; charset=utf-8"
-            },
-            Body::new(ClientBody::new(*upstream, ready, open, success.dialect)),
+            stream_type(success.dialect),
+            Body::new(ClientBody::new(*upstream, ready, open, success.dialect, guarded)),
         ),
     };
+    with_headers(body, content_type, &entity.name)
+}
+
+pub(crate) fn stream_type(dialect: &dyn Dialect) -> &'static str {
+    if dialect.streams_array() { "application/json" } else { "text/event-stream; charset=utf-8" }
+}
+
+/// `entity` is empty where none answered.
+pub(crate) fn with_headers(body: Body, content_type: &'static str, entity: &str) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Entity names are letters, digits, `-` and `_`, so that this never fails.
-    if let Ok(name) = HeaderValue::from_str(&entity.name) {
+    if let Some(name) = HeaderValue::from_str(entity).ok().filter(|_| !entity.is_empty()) {
         headers.insert(SERVED_MODEL_NAME, name);
     }
     response

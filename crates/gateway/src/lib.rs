@@ -11,6 +11,7 @@ mod decoded;
 mod dialect;
 mod error;
 mod estimate;
+mod guardrails;
 mod pipeline;
 mod probe;
 mod reasoning;

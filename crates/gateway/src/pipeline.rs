@@ -24,7 +24,7 @@ use crate::call::{Asked, Call};
 use crate::error::ServeError;
 use crate::record::{Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, body, clock, upstream};
+use crate::{Gateway, body, clock, guardrails, upstream};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -68,13 +68,17 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
     let asked = Asked { dialect, streams: ask.streams, headers, query, body };
-    let call = Call::read(request_id, endpoint, principal, asked)?;
+    let mut call = Call::read(request_id, endpoint, principal, asked)?;
     let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
+    let guards = guardrails::Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
+    if let Some(blocked) = guards.input(&mut call, &mut open).await? {
+        return Ok(blocked);
+    }
     let mut waiting = Waiting::new(&mut open, &call);
     let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
     match answered {
-        Ok(success) => Ok(answer::respond(success, open)),
+        Ok(success) => guards.output(&call, success, open).await,
         Err(error) => {
             let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
                 Outcome::Failed

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement};
+use journal::{Admission, Attempt, CountedUsage, GuardVerdict, Outcome, RecordSink, Settlement};
 
 use crate::call::Call;
 use crate::clock;
@@ -22,6 +22,7 @@ pub(crate) struct Open {
     entity: Option<Arc<str>>,
     usage: Option<CountedUsage>,
     bytes_out: u64,
+    guards: Vec<GuardVerdict>,
     settled: bool,
 }
 
@@ -48,6 +49,7 @@ impl Open {
             entity: None,
             usage: None,
             bytes_out: 0,
+            guards: Vec::new(),
             settled: false,
         }
     }
@@ -69,6 +71,11 @@ impl Open {
         self.usage = Some(usage);
     }
 
+    /// What guardrails said.
+    pub(crate) fn guarded(&mut self, verdicts: Vec<GuardVerdict>) {
+        self.guards.extend(verdicts);
+    }
+
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.first_byte.get_or_insert_with(Instant::now);
         self.bytes_out += bytes as u64;
@@ -88,6 +95,7 @@ impl Open {
             duration_ms: ms(self.started),
             first_byte_ms: self.first_byte.map(|at| at.duration_since(self.started).as_secs_f64() * 1e3),
             bytes_out: self.bytes_out,
+            guards: std::mem::take(&mut self.guards),
         };
         self.sink.settle(&self.admission, &settlement);
     }

@@ -4,11 +4,14 @@
 //! the binary. A sink must not block: it is called on the request's own thread.
 
 pub mod audit;
+mod guard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wire::usage::Usage;
+
+pub use guard::{GuardKind, GuardOutcome, GuardPhase, GuardVerdict};
 
 /// The id of a request: in `x-request-id`, on every log line and in every record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +48,8 @@ pub struct Settlement {
     pub first_byte_ms: Option<f64>,
     /// Bytes of the answer that were handed to the client's connection.
     pub bytes_out: u64,
+    /// What each guardrail that ran said.
+    pub guards: Vec<GuardVerdict>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

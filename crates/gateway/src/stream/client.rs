@@ -13,6 +13,7 @@ use super::array::Array;
 use super::upstream::{Step, Upstream};
 use crate::dialect::Dialect;
 use crate::error::ServeError;
+use crate::guardrails::Guarded;
 use crate::record::Open;
 
 pub(crate) struct ClientBody {
@@ -22,6 +23,8 @@ pub(crate) struct ClientBody {
     dialect: &'static dyn Dialect,
     /// Where the client takes an array in place of events.
     array: Option<Array>,
+    /// What of it may go on, where guardrails say so.
+    guarded: Option<Box<Guarded>>,
     state: State,
 }
 
@@ -39,10 +42,13 @@ impl ClientBody {
         ready: BytesMut,
         open: Open,
         dialect: &'static dyn Dialect,
+        guarded: Option<Box<Guarded>>,
     ) -> Self {
         let array = dialect.streams_array().then(Array::default);
-        let mut body = Self { upstream, out: ready, open, dialect, array, state: State::Streaming };
-        body.frame();
+        let mut body = Self { upstream, out: ready, open, dialect, array, guarded, state: State::Streaming };
+        if body.may_go_on(false) {
+            body.frame();
+        }
         body
     }
 
@@ -53,6 +59,17 @@ impl ClientBody {
         }
     }
 
+    /// Has guardrails look at what was just written; `last` when nothing follows. What they do not let
+    /// through ends the stream.
+    fn may_go_on(&mut self, last: bool) -> bool {
+        let Some(guarded) = &mut self.guarded else { return true };
+        if guarded.take(&mut self.out, last, || self.upstream.usage()) {
+            return true;
+        }
+        self.end(Outcome::Refused);
+        false
+    }
+
     /// The settlement is recorded before the last bytes are handed over.
     fn end(&mut self, outcome: Outcome) {
         self.frame();
@@ -60,9 +77,16 @@ impl ClientBody {
             array.close(&mut self.out);
         }
         self.open.count(self.upstream.usage());
+        self.verdicts();
         self.open.sent(self.out.len());
         self.open.settle(outcome, 200);
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
+    }
+
+    fn verdicts(&mut self) {
+        if let Some(guarded) = &mut self.guarded {
+            self.open.guarded(guarded.verdicts());
+        }
     }
 
     /// The status is long sent: the error goes into the stream, and no terminator follows.
@@ -91,13 +115,27 @@ impl Body for ClientBody {
             }
             match this.state {
                 State::Streaming => match ready!(this.upstream.poll_step(cx, &mut this.out)) {
-                    Ok(Step::Read) => this.frame(),
-                    Ok(Step::Complete) => {
-                        this.out.extend_from_slice(this.dialect.terminator());
-                        this.end(Outcome::Completed);
+                    Ok(Step::Read) => {
+                        if this.may_go_on(false) {
+                            this.frame();
+                        }
                     }
-                    Ok(Step::Failed) => this.end(Outcome::Failed),
-                    Err(error) => this.fail(&error),
+                    Ok(Step::Complete) => {
+                        if this.may_go_on(true) {
+                            this.out.extend_from_slice(this.dialect.terminator());
+                            this.end(Outcome::Completed);
+                        }
+                    }
+                    Ok(Step::Failed) => {
+                        if this.may_go_on(true) {
+                            this.end(Outcome::Failed);
+                        }
+                    }
+                    Err(error) => {
+                        if this.may_go_on(true) {
+                            this.fail(&error);
+                        }
+                    }
                 },
                 State::Closing => {
                     ready!(this.upstream.poll_close(cx));
@@ -114,6 +152,7 @@ impl Drop for ClientBody {
     fn drop(&mut self) {
         if self.state == State::Streaming {
             self.open.count(self.upstream.usage());
+            self.verdicts();
         }
     }
 }

@@ -8,7 +8,7 @@ mod passed;
 mod translated;
 mod upstream;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use journal::CountedUsage;
 use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
@@ -16,7 +16,7 @@ use wire::sse::Event;
 pub(crate) use client::ClientBody;
 pub(crate) use passed::Passed;
 pub(crate) use translated::{Origin, Translated};
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Step, Upstream};
 
 use crate::dialect::unified_error_event;
 use crate::error::ServeError;
@@ -44,6 +44,14 @@ pub(crate) enum Progress {
     Ended,
     /// The same, and the client was told with it that there is no answer.
     Failed,
+}
+
+/// Whole events as one JSON array.
+pub(crate) fn as_array(mut events: BytesMut) -> Bytes {
+    let mut array = array::Array::default();
+    array.take(&mut events);
+    array.close(&mut events);
+    events.freeze()
 }
 
 impl Relay {

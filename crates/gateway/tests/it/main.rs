@@ -23,6 +23,8 @@ mod fallback;
 mod fixtures;
 mod frames;
 mod fuzz;
+mod guardrails;
+mod judges;
 mod leaks;
 mod native;
 mod pressure;

@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use journal::{Admission, RecordSink, Settlement};
 use parking_lot::Mutex;
 use policy::endpoint::{Defaults, Meta, compile, normalize};
+use policy::guardrails::Settings;
 use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
 use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
@@ -78,6 +79,9 @@ pub(crate) struct World {
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
     sts_endpoint: String,
+    /// Of the endpoints that are published next.
+    pub(crate) guardrails: Mutex<Value>,
+    pub(crate) guard_settings: Mutex<Arc<Settings>>,
     live: Arc<Live>,
     shutdown: CancellationToken,
 }
@@ -294,6 +298,8 @@ impl World {
             records,
             tasks,
             sts_endpoint,
+            guardrails: Mutex::default(),
+            guard_settings: Mutex::default(),
             live,
             shutdown,
         }
@@ -321,7 +327,8 @@ impl World {
             ("amazon-bedrock".to_owned(), ProviderDefaults::new(sts)),
         ]
         .into();
-        let defaults = Defaults { providers, ..Defaults::default() };
+        let defaults =
+            Defaults { providers, guardrails: self.guard_settings.lock().clone(), ..Defaults::default() };
         let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
         let grant = |user: &str, level| Grant { to: Grantee::User(user.into()), level };
         let meta = Meta {
@@ -330,6 +337,7 @@ impl World {
             config_version: 1,
             fallback,
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
+            guardrails: self.guardrails.lock().clone(),
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
             let secret = secret.to_string();

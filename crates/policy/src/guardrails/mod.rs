@@ -29,7 +29,7 @@ pub struct Guardrails {
 }
 
 /// What is guarded of what is asked, or of what is answered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Guard {
     pub rules: Arc<Rules>,
     pub safety: bool,

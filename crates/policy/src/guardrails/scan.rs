@@ -58,6 +58,20 @@ impl Rules {
         self.keywords.is_some() || self.pii.is_some_and(|behavior| behavior != Behavior::Detect)
     }
 
+    /// The same eyes for personal data, masking it.
+    pub fn masking(&self) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self { keywords: None, pii: Some(Behavior::Mask), extended: self.extended })
+    }
+
+    /// What is left to do for a remote analyser, if there is one, where these rules have been applied.
+    pub fn remainder(&self, remote: bool) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self {
+            keywords: None,
+            pii: self.pii.filter(|_| remote),
+            extended: self.extended,
+        })
+    }
+
     /// Longest that something found can be with what tells what it is, in bytes of the text as it reads.
     pub(super) fn longest(&self) -> usize {
         let keyword = self.keywords.as_ref().map_or(0, Keywords::longest);

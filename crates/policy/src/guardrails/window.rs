@@ -54,8 +54,8 @@ impl Window {
         self.look(true)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.held == self.raw.len()
+    pub fn writing(&self) -> Writing {
+        self.writing
     }
 
     fn look(&mut self, last: bool) -> Released {

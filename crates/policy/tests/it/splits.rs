@@ -55,7 +55,7 @@ fn every_two_way_split_and_single_characters_give_the_whole_s_verdict() {
 #[test]
 fn in_a_long_text_too() {
     let rules = masking();
-    for (at, (text, value)) in positives().iter().enumerate().filter(|(at, _)| at % 10 == 0) {
+    for (at, (text, value)) in positives().iter().enumerate().filter(|(at, _)| at % 25 == 0) {
         let long = format!("{}{text}\n{}", FILLER.repeat(3 + at % 7), FILLER.repeat(8));
         let expected = whole(&rules, Writing::Plain, &long);
         assert!(!expected.text.contains(value.as_str()), "{text:?}");

@@ -98,6 +98,58 @@ const KEYS: &[Row] = &[
     ("identity.oidc.groups_claim", Kind::Text, "groups", "the claim that holds names of groups"),
     ("identity.oidc.jwks_url", Kind::Text, "", "where its public keys are; else its discovery document says"),
     ("identity.oidc.provision", Kind::Flag, "false", "make users who are not known; else they are refused"),
+    (
+        "guardrails.judge.endpoint",
+        Kind::Text,
+        "",
+        "the chat endpoint of this server that judges safety; its model is a guard model, or any with the protocol json",
+    ),
+    (
+        "guardrails.judge.protocol",
+        Kind::Choice(&["llama-guard", "llama-guard-2", "json"]),
+        "llama-guard",
+        "how it answers: safe or unsafe with codes, of Llama Guard 3 and 4 or of 2, or a JSON verdict that it is told to give",
+    ),
+    (
+        "guardrails.topics.endpoint",
+        Kind::Text,
+        "",
+        "the chat endpoint that judges topics, by JSON verdicts; else that of guardrails.judge where its protocol is json",
+    ),
+    (
+        "guardrails.moderation.url",
+        Kind::Text,
+        "",
+        "address of a moderation API as OpenAI has it, to `/moderations`; it judges safety in place of guardrails.judge",
+    ),
+    ("guardrails.moderation.model", Kind::Text, "", "the model that it is asked for"),
+    ("guardrails.moderation.token_file", Kind::Text, "", "file of its token; read at the start"),
+    (
+        "guardrails.presidio.url",
+        Kind::Text,
+        "",
+        "address of a Presidio analyser, to `/analyze`, asked beside the recognisers",
+    ),
+    ("guardrails.presidio.language", Kind::Text, "en", "the language that it is told"),
+    (
+        "guardrails.presidio.least_score",
+        Kind::Integer(0, 100),
+        "50",
+        "in percent: findings that it is less sure of do not count",
+    ),
+    (
+        "guardrails.extended_pii",
+        Kind::Flag,
+        "false",
+        "look for addresses of machines, API keys, ITINs and passports too",
+    ),
+    ("guardrails.timeout_ms", Kind::Integer(1, HOUR_MS), "10000", "how long one judgement may take"),
+    (
+        "guardrails.on_failure",
+        Kind::Choice(&["block", "allow"]),
+        "block",
+        "what becomes of a text that cannot be judged",
+    ),
     ("tables.location", Kind::Text, "", "folder of the tables; else `tables` in server.data"),
 ];
 

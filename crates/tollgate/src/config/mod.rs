@@ -3,6 +3,7 @@
 
 mod aws;
 mod custody;
+mod guardrails;
 mod keys;
 mod resolve;
 
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use control::OidcConfig;
@@ -118,7 +120,11 @@ impl Config {
             log,
             keys: KeysConfig::from_resolved(values)?,
             egress,
-            defaults: Defaults { providers: provider_defaults(values), timeouts },
+            defaults: Defaults {
+                providers: provider_defaults(values),
+                timeouts,
+                guardrails: Arc::new(guardrails::settings(values)?),
+            },
             oidc: oidc(values)?,
             tables,
         })

@@ -11,12 +11,16 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{Dialect, DialectStream, Passage};
+use super::{Dialect, DialectStream, Format, Passage};
 
 /// Messages in, messages out.
 pub(crate) struct Messages;
 
 impl Dialect for Messages {
+    fn format(&self) -> Format {
+        Format::Messages
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }
@@ -44,6 +48,10 @@ impl Dialect for Messages {
 pub(crate) struct CountMessages;
 
 impl Dialect for CountMessages {
+    fn format(&self) -> Format {
+        Format::Messages
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }

@@ -11,12 +11,16 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{Dialect, DialectStream, Passage};
+use super::{Dialect, DialectStream, Format, Passage};
 
 /// Responses in, responses out.
 pub(crate) struct Responses;
 
 impl Dialect for Responses {
+    fn format(&self) -> Format {
+        Format::Responses
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }

@@ -14,15 +14,14 @@ impl Shape {
         Self(LazyLock::new(build))
     }
 
-    /// Every place where the pattern stands, also within another.
+    /// Every place where the pattern stands, also within another, but for those that go on a word: what stands
+    /// alone begins none of them.
     pub(super) fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (usize, usize)> + 'a {
-        let mut at = 0;
+        let (bytes, mut at) = (text.as_bytes(), 0);
         std::iter::from_fn(move || {
             let found = self.0.as_ref()?.find(Input::new(text).range(at..))?;
-            at = found.start() + 1;
-            while !text.is_char_boundary(at) {
-                at += 1;
-            }
+            let word = bytes[found.start()..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            at = text.ceil_char_boundary(found.start() + word.max(1));
             Some((found.start(), found.end()))
         })
     }
