@@ -156,7 +156,7 @@ fn escape(rest: &str) -> Option<(char, usize)> {
     Some((c, 2))
 }
 
-/// `\uXXXX`, or two of them that are one character.
+/// `\u` and four digits, or two of them that are one character.
 pub(super) fn unicode_escape(rest: &str) -> Option<(char, usize)> {
     let unit = |rest: &str| u32::from_str_radix(rest.strip_prefix("\\u")?.get(..4)?, 16).ok();
     let first = unit(rest)?;
