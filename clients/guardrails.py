@@ -143,7 +143,7 @@ if has("anthropic"):
                 final = stream.get_final_message()
             assert MASKED in text and MAIL not in text and text.endswith("And so on. ") and final.stop_reason == "end_turn", final
 
-if has("databricks.sdk"):
+if has("databricks"):
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.errors import BadRequest
     from databricks.sdk.service.serving import AiGatewayGuardrailParameters, AiGatewayGuardrailPiiBehavior, AiGatewayGuardrailPiiBehaviorBehavior, AiGatewayGuardrails, ChatMessage, ChatMessageRole

@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod bootstrap;
+mod catalog;
 mod clock;
 mod credentials;
 mod discovery;
@@ -35,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 pub use access::{Needs, Route};
 pub use bootstrap::{ADMIN_USER, create_admin_token, ensure_admin};
+pub use catalog::{ListedColumn, ListedTable, TableListing};
 pub use oauth::federation::{OidcConfig, watch_issuer};
 pub use openapi::document as openapi_document;
 pub use publish::{PublishError, refresh, watch};
@@ -57,6 +59,7 @@ pub struct Ports {
     pub runtime: Arc<dyn RuntimeView>,
     pub probe: Arc<dyn Probe>,
     pub audit: Arc<dyn AuditSink>,
+    pub tables: Arc<dyn TableListing>,
 }
 
 /// The control plane's state. Cheap to clone.
@@ -71,6 +74,7 @@ struct Inner {
     runtime: Arc<dyn RuntimeView>,
     probe: Arc<dyn Probe>,
     audit: Arc<dyn AuditSink>,
+    tables: Arc<dyn TableListing>,
     config: ControlConfig,
     issuer: Option<oauth::federation::Desk>,
     workspace_id: i64,
@@ -97,7 +101,7 @@ impl Control {
         config: ControlConfig,
     ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
-        let Ports { runtime, probe, audit } = ports;
+        let Ports { runtime, probe, audit, tables } = ports;
         let issuer = config.oidc.clone().map(oauth::federation::Desk::new);
         let jobs = TaskTracker::new();
         let (writing, publishing) = (Mutex::new(()), Mutex::new(()));
@@ -108,6 +112,7 @@ impl Control {
                 runtime,
                 probe,
                 audit,
+                tables,
                 jobs,
                 config,
                 issuer,
@@ -132,6 +137,11 @@ impl Control {
         self.inner.jobs.wait().await;
     }
 
+    /// The account's id, which is this installation's own.
+    pub fn account_id(&self) -> String {
+        discovery::account_id(self.inner.workspace_id)
+    }
+
     fn store(&self) -> &dyn Store {
         self.inner.store.as_ref()
     }
@@ -147,7 +157,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     let oauth = [oauth::ROUTES, oauth::secrets::ROUTES, openapi::ROUTES];
     [discovery::ROUTES, tokens::ROUTES, secrets::scopes::ROUTES, secrets::values::ROUTES]
         .into_iter()
-        .chain([secrets::acls::ROUTES, endpoints::ROUTES, workspace::ROUTES])
+        .chain([secrets::acls::ROUTES, endpoints::ROUTES, workspace::ROUTES, catalog::ROUTES])
         .chain(identity)
         .chain(oauth)
         .flatten()

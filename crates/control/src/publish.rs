@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::endpoint::{Meta, compile};
+use policy::endpoint::{Accounting, Meta, compile};
 use policy::identity::Token;
 use policy::permit::{Grant, Grantee, Level};
 use policy::{Endpoint, Principal, Snapshot};
 use providers::SecretRef;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use store::model::{EndpointRecord, GrantRecord, GranteeKind};
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
+use wire::table::{BadName, TableName};
 
 use crate::people::People;
 use crate::secrets::references;
@@ -112,7 +114,30 @@ pub(crate) fn meta(record: &EndpointRecord) -> Meta {
         fallback: gateway.and_then(|g| g.fallback_config).is_some_and(|f| f.enabled),
         grants: record.grants.iter().filter_map(grant).collect(),
         guardrails: gateway.and_then(|g| g.guardrails.clone()).unwrap_or_default(),
+        accounting: accounting(record),
     }
+}
+
+fn accounting(record: &EndpointRecord) -> Accounting {
+    let gateway = record.document.ai_gateway.as_ref();
+    let is_enabled = |config: &&Value| config.get("enabled") == Some(&Value::Bool(true));
+    let tracked = gateway.and_then(|g| g.usage_tracking_config.as_ref()).filter(is_enabled);
+    let table = gateway.and_then(|g| g.inference_table_config.as_ref()).filter(is_enabled);
+    let payload_table = table.and_then(|config| match payload_table(&record.name, config) {
+        Ok(name) => Some(name.to_string().into()),
+        Err(error) => {
+            tracing::error!(endpoint = record.name, %error, "the inference table has no name that can be: no bodies are kept");
+            None
+        }
+    });
+    Accounting { usage_tracking: tracked.is_some(), payload_table }
+}
+
+/// Where the bodies of an endpoint's calls go.
+pub(crate) fn payload_table(endpoint: &str, config: &Value) -> Result<TableName, BadName> {
+    let part = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
+    let prefix = Some(part("table_name_prefix")).filter(|prefix| !prefix.is_empty()).unwrap_or(endpoint);
+    TableName::new(part("catalog_name"), part("schema_name"), &format!("{prefix}_payload"))
 }
 
 fn grant(record: &GrantRecord) -> Option<Grant> {

@@ -8,19 +8,30 @@ use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
 use crate::dialect::Dialect;
-use crate::guardrails::Guarded;
+use crate::guardrails::Outgoing;
+use crate::inference;
 use crate::record::Open;
 use crate::stream::ClientBody;
-use crate::upstream::{Success, SuccessBody};
+use crate::upstream::SuccessBody;
 
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
-/// `guarded` watches what of a stream goes to the client.
-pub(crate) fn respond(success: Success, mut open: Open, guarded: Option<Box<Guarded>>) -> Response {
+pub(crate) fn respond(outgoing: Outgoing, mut open: Open) -> Response {
+    let (success, guarded) = match outgoing {
+        Outgoing::Success { success, guarded } => (*success, guarded),
+        Outgoing::Told { content_type, body, entity, outcome } => {
+            open.sent_whole(&body);
+            open.settle(outcome, 200);
+            return with_headers(Body::from(body), content_type, &entity);
+        }
+    };
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
+            if open.is_described() {
+                open.answered(inference::response(&body));
+            }
             if let Some(usage) = usage {
                 open.count(*usage);
             }
@@ -39,7 +50,7 @@ pub(crate) fn stream_type(dialect: &dyn Dialect) -> &'static str {
 }
 
 /// `entity` is empty where none answered.
-pub(crate) fn with_headers(body: Body, content_type: &'static str, entity: &str) -> Response {
+fn with_headers(body: Body, content_type: &'static str, entity: &str) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -53,7 +64,7 @@ pub(crate) fn with_headers(body: Body, content_type: &'static str, entity: &str)
 
 /// The settlement is recorded before the bytes are handed over.
 fn whole(body: Bytes, open: &mut Open) -> Body {
-    open.sent(body.len());
+    open.sent_whole(&body);
     open.settle(Outcome::Completed, 200);
     Body::from(body)
 }

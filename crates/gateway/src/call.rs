@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use journal::RequestId;
+use journal::trace::TraceContext;
 use policy::{Endpoint, Principal};
 use providers::Task;
 use serde_json::Value;
@@ -29,8 +30,7 @@ pub(crate) struct Call<'a> {
     /// The caller's own, its credential among them: only those that a provider names go on.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
-    pub(crate) client_request_id: Option<String>,
-    pub(crate) usage_context: BTreeMap<String, String>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A request as it came.
@@ -41,6 +41,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
     pub(crate) body: RawObject<'a>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Fields that no upstream may see.
@@ -56,7 +57,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body } = asked;
+        let Asked { dialect, streams, headers, query, mut body, trace } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -74,22 +75,12 @@ impl<'a> Call<'a> {
         if stream && endpoint.task == Task::Embeddings {
             return Err(ApiError::bad_request("stream: embeddings cannot be streamed"));
         }
-        let client_request_id = field(&body, "client_request_id")?;
-        let usage_context = field(&body, "usage_context")?.unwrap_or_default();
+        // They are on record already, as far as they can be read.
+        field::<String>(&body, "client_request_id")?;
+        field::<BTreeMap<String, String>>(&body, "usage_context")?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        Ok(Self {
-            request_id,
-            endpoint,
-            principal,
-            body,
-            stream,
-            dialect,
-            headers,
-            query,
-            client_request_id,
-            usage_context,
-        })
+        Ok(Self { request_id, endpoint, principal, body, stream, dialect, headers, query, trace })
     }
 }
 

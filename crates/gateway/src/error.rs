@@ -66,6 +66,16 @@ impl ServeError {
         }
     }
 
+    /// What was wrong where there is no status of the upstream that says so.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::Api(_) | Self::Refused(_) | Self::Blocked(_) => Some("refused"),
+            Self::Upstream { .. } => None,
+            Self::Broken { .. } => Some("connection"),
+            Self::TimedOut { .. } => Some("timeout"),
+        }
+    }
+
     /// What the upstream said, if it answered with an error.
     pub(crate) fn upstream_body(&self) -> Option<&serde_json::Value> {
         match self {

@@ -6,12 +6,14 @@
 mod answer;
 mod body;
 mod call;
+mod capture;
 mod clock;
 mod decoded;
 mod dialect;
 mod error;
 mod estimate;
 mod guardrails;
+mod inference;
 mod pipeline;
 mod probe;
 mod reasoning;
@@ -36,16 +38,25 @@ pub struct GatewayConfig {
     pub max_body_bytes: usize,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
+    /// Longest body that is kept of a call, where the endpoint's are kept, in bytes.
+    pub max_payload_bytes: usize,
     /// Where the machine's own credentials come from.
     pub aws: AwsEnvironment,
+    /// Whether the records tell what telemetry wants besides.
+    pub describe: bool,
+    /// Whether upstreams get a `traceparent`, and the caller's `tracestate`.
+    pub propagate: bool,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 16 << 20,
+            max_payload_bytes: 1 << 20,
             body_timeout: Duration::from_secs(30),
             aws: AwsEnvironment::default(),
+            describe: false,
+            propagate: false,
         }
     }
 }

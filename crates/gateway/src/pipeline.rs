@@ -10,10 +10,12 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use journal::{Outcome, RequestId};
+use journal::trace::TraceContext;
+use journal::{Durable, RequestId};
 use policy::identity::{self, Credential, Unknown};
 use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
 use providers::Task;
@@ -21,10 +23,12 @@ use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
 
 use crate::call::{Asked, Call};
+use crate::capture::Capture;
 use crate::error::ServeError;
-use crate::record::{Open, Waiting};
+use crate::guardrails::{Guards, Outgoing};
+use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, body, clock, guardrails, upstream};
+use crate::{Gateway, answer, body, clock, inference, upstream};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -63,32 +67,78 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let body = RawObject::parse(&bytes)
         .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))?;
     let endpoint = resolve(&snapshot, &ask.addressing, &body)?;
+    let mut open =
+        admit(gateway, ask, &request_id, (&endpoint, &principal), &parts, (&bytes, &body), started)?;
+    wait(open.durable()).await;
+    let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
+    let asked = answer_of(&guards, ask, request_id, (endpoint, principal), &parts, body, &mut open);
+    let answered = Box::pin(asked).await;
+    let response = match answered {
+        Ok(outgoing) => Ok(answer::respond(outgoing, open)),
+        Err(error) => {
+            open.refuse(&error, ask.surface.shape);
+            Err(error)
+        }
+    };
+    wait(gateway.inner.sink.durable()).await;
+    response
+}
+
+/// For what is waited for where records must be on the disk.
+async fn wait(durable: Option<Durable>) {
+    if let Some(durable) = durable {
+        durable.await;
+    }
+}
+
+/// From here on the request is on record.
+fn admit(
+    gateway: &Gateway,
+    ask: &Ask,
+    request_id: &RequestId,
+    (endpoint, principal): (&Endpoint, &Principal),
+    parts: &Parts,
+    (bytes, body): (&Bytes, &RawObject<'_>),
+    started: Instant,
+) -> Result<Open, ApiError> {
+    let counts = (ask.surface.dialect)(endpoint.task).counts();
+    let known = Known { request_id, endpoint, principal, parts, body, streams: ask.streams, counts };
+    let capture = || Capture::new(bytes, gateway.inner.config.max_payload_bytes);
+    Open::admit(Arc::clone(&gateway.inner.sink), &known, capture, started).map_err(|full| {
+        let message = format!(
+            "USAGE_STORE_FULL: {full}, and calls without a record are refused; tell an administrator"
+        );
+        ApiError::new(ErrorCode::TemporarilyUnavailable, message)
+    })
+}
+
+async fn answer_of(
+    guards: &Guards<'_>,
+    ask: &Ask,
+    request_id: RequestId,
+    (endpoint, principal): (Arc<Endpoint>, Arc<Principal>),
+    parts: &Parts,
+    body: RawObject<'_>,
+    open: &mut Open,
+) -> Result<Outgoing, ServeError> {
+    let gateway = guards.gateway;
     permit_query(&principal, &endpoint)?;
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body };
+    let trace = parts.extensions.get::<TraceContext>().cloned();
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace };
     let mut call = Call::read(request_id, endpoint, principal, asked)?;
-    let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
-    let guards = guardrails::Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
-    if let Some(blocked) = guards.input(&mut call, &mut open).await? {
+    if gateway.inner.config.describe {
+        open.describe(Box::new(inference::request(&call)));
+    }
+    if let Some(blocked) = guards.input(&mut call, open).await? {
         return Ok(blocked);
     }
-    let mut waiting = Waiting::new(&mut open, &call);
+    let mut waiting = Waiting::new(open, &call);
     let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
-    match answered {
-        Ok(success) => guards.output(&call, success, open).await,
-        Err(error) => {
-            let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
-                Outcome::Failed
-            } else {
-                Outcome::Refused
-            };
-            open.settle(outcome, error.status());
-            Err(error)
-        }
-    }
+    guards.output(&call, answered?, open).await
 }
 
 fn request_id(extensions: &http::Extensions) -> RequestId {
@@ -172,17 +222,19 @@ async fn attempt_all(
     let mut last = None;
     for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
         let entity = &call.endpoint.entities[at];
-        open.trying(&entity.name);
-        let tried = upstream::attempt(gateway, call, at).await;
+        let span = call.trace.as_ref().map(|_| inference::span_id());
+        let described = span.filter(|_| open.is_described());
+        open.trying(entity, described.map(|span| Box::new(inference::upstream(call, entity, span))));
+        let tried = upstream::attempt(gateway, call, at, span).await;
         let status = match &tried {
             Ok(success) => Some(success.status),
             Err(error) => error.upstream_status(),
         };
-        open.tried(status);
+        open.tried(status, tried.as_ref().err().and_then(ServeError::fault));
         match tried {
             Ok(success) => return Ok(success),
             Err(error) if error.allows_fallback() => {
-                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, request_id = %call.request_id.0,
+                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, requester = %call.principal.name, request_id = %call.request_id.0,
                     error = error.sentence(), "attempt failed");
                 last = Some(error);
             }

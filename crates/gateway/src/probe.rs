@@ -36,12 +36,12 @@ async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Opti
     let id = RequestId(uuid::Uuid::now_v7().to_string().into());
     let headers = HeaderMap::new();
     let dialect = dialect::unified(endpoint.task);
-    let asked = Asked { dialect, streams: None, headers: &headers, query: None, body: object };
+    let asked = Asked { dialect, streams: None, headers: &headers, query: None, body: object, trace: None };
     let call = match Call::read(id, Arc::clone(endpoint), nobody(), asked) {
         Ok(call) => call,
         Err(error) => return Some(error.message),
     };
-    match upstream::attempt(gateway, &call, at).await {
+    match upstream::attempt(gateway, &call, at, None).await {
         Ok(_) => None,
         // It is there and busy: its credentials and its model are right.
         Err(ServeError::Upstream { error, .. }) if error.status == 429 => None,

@@ -1,13 +1,17 @@
 //! What guardrails said of a request. A verdict is there when the guard ran, and only then.
 
+use serde::{Deserialize, Serialize};
+
 /// Which guardrail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GuardKind {
     InvalidKeywords,
     Pii,
     Safety,
     ValidTopics,
     /// A model that the endpoint itself names.
+    #[serde(rename = "llm_judge")]
     Judge,
 }
 
@@ -23,7 +27,8 @@ impl GuardKind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GuardPhase {
     Input,
     Output,
@@ -38,7 +43,8 @@ impl GuardPhase {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GuardOutcome {
     /// There is nothing in it.
     Passed,
@@ -66,7 +72,7 @@ impl GuardOutcome {
 }
 
 /// What one guardrail said of what was asked or answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardVerdict {
     pub guard: GuardKind,
     pub phase: GuardPhase,

@@ -25,7 +25,7 @@ fn first(endpoint: &Endpoint, draw: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::{Defaults, Meta, compile};
+    use crate::endpoint::{Accounting, Defaults, Meta, compile};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -48,6 +48,7 @@ mod tests {
             config_version: 1,
             fallback,
             grants: Vec::new(),
+            accounting: Accounting::default(),
             guardrails: serde_json::Value::Null,
         };
         let config = serde_json::from_value(config).unwrap();

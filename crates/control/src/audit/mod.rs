@@ -129,7 +129,7 @@ impl Trail {
             peer: self.peer,
             user_agent: self.user_agent.clone(),
             method: self.method.to_string(),
-            route: self.route,
+            route: self.route.into(),
             path: self.path.clone(),
             request: self.request.clone(),
         });

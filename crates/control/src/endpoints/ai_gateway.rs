@@ -2,12 +2,13 @@
 
 use policy::guardrails;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wire::endpoint::{AiGateway, RateLimit};
 use wire::error::ApiError;
 
 use super::change::revise;
 use crate::Control;
+use crate::publish::payload_table;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
@@ -115,7 +116,24 @@ fn check_table(path: &str, table: Option<&Value>) -> Result<(), ApiError> {
             return Err(ApiError::invalid(format!("{path}.{name}: must be {kind}")));
         }
     }
-    Ok(())
+    if table.get("enabled") == Some(&Value::Bool(true)) { check_name(path, table) } else { Ok(()) }
+}
+
+/// A table that is written to has a name that can be one.
+fn check_name(path: &str, table: &Map<String, Value>) -> Result<(), ApiError> {
+    for name in ["catalog_name", "schema_name"] {
+        if table.get(name).and_then(Value::as_str).unwrap_or_default().is_empty() {
+            return Err(ApiError::invalid(format!("{path}.{name}: is required where enabled is true")));
+        }
+    }
+    if table.get("catalog_name").and_then(Value::as_str) == Some("system") {
+        return Err(ApiError::invalid(format!("{path}.catalog_name: system is for the system's own tables")));
+    }
+    // What an endpoint may be called, a table may be called.
+    match payload_table("endpoint", &Value::Object(table.clone())) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ApiError::invalid(format!("{path}: {error}"))),
+    }
 }
 
 /// While rows are written to a table it cannot be another: it is disabled first.
@@ -212,8 +230,17 @@ mod tests {
         }
         assert!(checked(json!({"inference_table_config": {"enabled": "yes"}})).is_err());
         let mut block = None;
-        capture(&mut block, json!({"catalog_name": "c", "enabled": true, "x": 1})).unwrap();
+        capture(&mut block, json!({"catalog_name": "c", "schema_name": "s", "enabled": true, "x": 1}))
+            .unwrap();
         let table = block.unwrap().inference_table_config;
-        assert_eq!(table, Some(json!({"catalog_name": "c", "enabled": true})));
+        assert_eq!(table, Some(json!({"catalog_name": "c", "schema_name": "s", "enabled": true})));
+        for (table, path) in [
+            (json!({"catalog_name": "c", "enabled": true}), "schema_name"),
+            (json!({"catalog_name": "system", "schema_name": "s", "enabled": true}), "catalog_name"),
+            (json!({"catalog_name": "c", "schema_name": "../s", "enabled": true}), "../s"),
+        ] {
+            let error = checked(json!({"inference_table_config": table})).unwrap_err();
+            assert!(error.contains(path), "{error}");
+        }
     }
 }

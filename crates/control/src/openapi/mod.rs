@@ -4,6 +4,7 @@
 //! one file per area. A route that is in none is in the document without an `operationId`, which a test
 //! refuses.
 
+mod catalog;
 mod configs;
 mod endpoints;
 mod identity;
@@ -42,6 +43,7 @@ const AREAS: &[Area] = &[
     endpoints::REVISIONS,
     secrets::AREA,
     workspace::AREA,
+    catalog::AREA,
     identity::AREA,
     tokens::AREA,
     tokens::CLIENTS,
@@ -134,6 +136,9 @@ fn path_parameters(path: &str) -> Map<String, Value> {
                 "entity" => ("string", "the name of a served entity"),
                 "number" => ("integer", "the number of a revision"),
                 "path" => ("string", "an absolute path, without its first slash"),
+                "catalog" => ("string", "the name of a catalog"),
+                "schema" => ("string", "<catalog>.<schema>"),
+                "table" => ("string", "<catalog>.<schema>.<table>"),
                 "version" => ("string", "v1, v1beta or v1beta1"),
                 "call" => ("string", "<endpoint>:generateContent, :streamGenerateContent or :countTokens"),
                 _ => ("string", "an id"),

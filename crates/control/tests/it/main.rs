@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the harness is test code that is not inside a #[test]")]
 
 mod audit;
+mod catalog;
 mod endpoints;
 mod escalation;
 mod federation;

@@ -14,8 +14,6 @@ mod visit;
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use journal::{GuardPhase, Outcome};
 use policy::Snapshot;
@@ -26,12 +24,13 @@ use wire::error::ApiError;
 pub(crate) use blocked::Blocked;
 pub(crate) use stream::Guarded;
 
+use crate::Gateway;
+use crate::answer::stream_type;
 use crate::call::Call;
-use crate::error::ServeError;
+use crate::error::{At, ServeError};
 use crate::record::Open;
-use crate::stream::{Step, Upstream};
+use crate::stream::{Step, Upstream, as_array};
 use crate::upstream::{Success, SuccessBody};
-use crate::{Gateway, answer};
 use examine::{Examiner, Ruling};
 use texts::Document;
 
@@ -46,44 +45,39 @@ pub(crate) struct Guards<'a> {
     pub(crate) path: &'a str,
 }
 
+/// What goes to the client.
+pub(crate) enum Outgoing {
+    /// An upstream's answer; `guarded` watches what of a stream goes on.
+    Success { success: Box<Success>, guarded: Option<Box<Guarded>> },
+    /// What was written here, whole.
+    Told { content_type: &'static str, body: Bytes, entity: Arc<str>, outcome: Outcome },
+}
+
+impl From<Success> for Outgoing {
+    fn from(success: Success) -> Self {
+        Self::Success { success: Box::new(success), guarded: None }
+    }
+}
+
 impl Guards<'_> {
-    /// Guards what is asked: it is masked in place, or a response says that it is blocked.
+    /// Guards what is asked: it is masked in place, or an answer says that it is blocked.
     pub(crate) async fn input(
         &self,
         call: &mut Call<'_>,
         open: &mut Open,
-    ) -> Result<Option<Response>, ServeError> {
+    ) -> Result<Option<Outgoing>, ServeError> {
         let endpoint = Arc::clone(&call.endpoint);
         let Some(guard) = &endpoint.guardrails.input else { return Ok(None) };
-        match self.ask(guard, call, open).await {
-            Ok(None) => Ok(None),
-            Ok(Some(blocked)) => {
-                open.settle(Outcome::Refused, self.status(call, &blocked));
-                self.tell(call, blocked, "").map(Some)
-            }
-            Err(error) => {
-                open.settle(Outcome::Refused, error.status);
-                Err(error.into())
-            }
-        }
-    }
-
-    async fn ask(
-        &self,
-        guard: &Guard,
-        call: &mut Call<'_>,
-        open: &mut Open,
-    ) -> Result<Option<Blocked>, ApiError> {
         let mut document = Document::of_request(&call.body)?;
         let mut texts = document.texts();
         let ruling = self.examiner(call, guard, GuardPhase::Input, None).examine(&mut texts).await;
-        let Ruling { verdicts, blocked } = ruling;
-        open.guarded(verdicts);
-        if blocked.is_none() {
-            document.rewrite(&texts);
-            document.put_into(&mut call.body)?;
+        open.guarded(ruling.verdicts);
+        if let Some(blocked) = ruling.blocked {
+            return self.tell(call, blocked, "".into()).map(Some);
         }
-        Ok(blocked)
+        document.rewrite(&texts);
+        document.put_into(&mut call.body)?;
+        Ok(None)
     }
 
     fn examiner<'a>(
@@ -97,26 +91,25 @@ impl Guards<'_> {
         Examiner { gateway: self.gateway, snapshot: self.snapshot, settings, guard, phase, question }
     }
 
-    /// Guards what is answered, and makes the response of it.
+    /// Guards what is answered.
     pub(crate) async fn output(
         &self,
         call: &Call<'_>,
         success: Success,
-        open: Open,
-    ) -> Result<Response, ServeError> {
+        open: &mut Open,
+    ) -> Result<Outgoing, ServeError> {
         let writes = !call.dialect.counts() && call.endpoint.task != Task::Embeddings;
         let Some(guard) = call.endpoint.guardrails.output.as_ref().filter(|_| writes) else {
-            return Ok(answer::respond(success, open, None));
+            return Ok(success.into());
         };
-        let looks_at_all = guard.asks()
-            || (guard.rules.pii().is_some() && call.endpoint.guardrails.settings.presidio.is_some());
+        let remote = guard.rules.pii().is_some() && call.endpoint.guardrails.settings.presidio.is_some();
         let whole = matches!(success.body, SuccessBody::Whole { .. });
-        match (whole, looks_at_all) {
+        match (whole, guard.asks() || remote) {
             (true, _) => self.whole(call, guard, success, open).await,
             (false, true) => self.collected(call, guard, success, open).await,
             (false, false) => {
                 let guarded = Guarded::new(call.dialect.format(), &guard.rules, self.is_serving());
-                Ok(answer::respond(success, open, Some(Box::new(guarded))))
+                Ok(Outgoing::Success { success: Box::new(success), guarded: Some(Box::new(guarded)) })
             }
         }
     }
@@ -126,37 +119,28 @@ impl Guards<'_> {
         call: &Call<'_>,
         guard: &Guard,
         mut success: Success,
-        mut open: Open,
-    ) -> Result<Response, ServeError> {
-        let SuccessBody::Whole { body, usage } = &mut success.body else {
-            return Ok(answer::respond(success, open, None));
-        };
+        open: &mut Open,
+    ) -> Result<Outgoing, ServeError> {
+        let entity = &success.endpoint.entities[success.entity];
+        let SuccessBody::Whole { body, usage } = &mut success.body else { return Ok(success.into()) };
         if let Some(usage) = usage.take() {
             open.count(*usage);
         }
-        let ruling = match Document::of_answer(body) {
-            Ok(mut document) => {
-                let mut texts = document.texts();
-                let ruling = self.judged(call, guard, &mut texts).await;
-                document.rewrite(&texts);
-                if let Some(changed) = document.into_body()? {
-                    *body = changed;
-                }
-                ruling
-            }
-            Err(error) => {
-                open.settle(Outcome::Failed, error.status);
-                return Err(error.into());
-            }
-        };
+        let mut document = Document::of_answer(body).map_err(|error| {
+            let reason = format!("the answer cannot be read by the guardrails: {error}");
+            ServeError::Broken { at: At::of(entity), reason }
+        })?;
+        let mut texts = document.texts();
+        let ruling = self.judged(call, guard, &mut texts).await;
         open.guarded(ruling.verdicts);
-        match ruling.blocked {
-            None => Ok(answer::respond(success, open, None)),
-            Some(blocked) => {
-                open.settle(Outcome::Refused, self.status(call, &blocked));
-                self.tell(call, blocked, &success.endpoint.entities[success.entity].name)
-            }
+        if let Some(blocked) = ruling.blocked {
+            return self.tell(call, blocked, Arc::clone(&entity.name));
         }
+        document.rewrite(&texts);
+        if let Some(changed) = document.into_body()? {
+            *body = changed;
+        }
+        Ok(success.into())
     }
 
     async fn judged(&self, call: &Call<'_>, guard: &Guard, texts: &mut [texts::Text]) -> Ruling {
@@ -173,18 +157,20 @@ impl Guards<'_> {
         call: &Call<'_>,
         guard: &Guard,
         success: Success,
-        mut open: Open,
-    ) -> Result<Response, ServeError> {
+        open: &mut Open,
+    ) -> Result<Outgoing, ServeError> {
         let entity = Arc::clone(&success.endpoint.entities[success.entity].name);
         let SuccessBody::Stream { mut upstream, ready: mut out } = success.body else {
-            return Ok(answer::respond(success, open, None));
+            return Ok(success.into());
         };
-        let ended = collect(&mut upstream, &mut out, &mut open).await;
+        let ended = collect(&mut upstream, &mut out, open).await;
+        if open.is_described() {
+            open.answered(upstream.response());
+        }
         let mut guarded = Guarded::keeping(call.dialect.format(), &guard.rules, self.is_serving());
         let goes_on = guarded.take(&mut out, true, || upstream.usage());
         open.guarded(guarded.verdicts());
-        let blocked =
-            if goes_on { self.judge_kept(call, guard, &mut guarded, &mut open).await } else { None };
+        let blocked = if goes_on { self.judge_kept(call, guard, &mut guarded, open).await } else { None };
         let outcome = match (&blocked, &ended) {
             _ if !goes_on => Outcome::Refused,
             (Some(_), _) => Outcome::Refused,
@@ -198,7 +184,8 @@ impl Guards<'_> {
             (None, Ok(false)) => {}
             (None, Err(error)) => upstream.fail(&error, &mut out),
         }
-        Ok(sent(call, out, open, outcome, &entity))
+        let body = if call.dialect.streams_array() { as_array(out) } else { out.freeze() };
+        Ok(Outgoing::Told { content_type: stream_type(call.dialect), body, entity, outcome })
     }
 
     /// Has all that a stream said judged.
@@ -225,21 +212,13 @@ impl Guards<'_> {
         self.path.starts_with("/serving-endpoints/")
     }
 
-    /// Whether the block is told as an answer with a reason to stop, as the AI Gateway does.
-    fn as_answer(&self, call: &Call<'_>) -> bool {
-        !self.is_serving() && call.endpoint.task != Task::Embeddings && !call.dialect.counts()
-    }
-
-    fn status(&self, call: &Call<'_>, _blocked: &Blocked) -> u16 {
-        if self.as_answer(call) { 200 } else { 400 }
-    }
-
-    fn tell(&self, call: &Call<'_>, blocked: Blocked, entity: &str) -> Result<Response, ServeError> {
-        if self.as_answer(call) {
-            let (content_type, body) = blocked.answer(call)?;
-            return Ok(answer::with_headers(Body::from(body), content_type, entity));
+    /// A block: on the AI Gateway's paths an answer with a reason to stop, where there are such answers.
+    fn tell(&self, call: &Call<'_>, blocked: Blocked, entity: Arc<str>) -> Result<Outgoing, ServeError> {
+        if self.is_serving() || call.endpoint.task == Task::Embeddings || call.dialect.counts() {
+            return Err(ServeError::Blocked(Box::new(blocked)));
         }
-        Err(ServeError::Blocked(Box::new(blocked)))
+        let (content_type, body) = blocked.answer(call)?;
+        Ok(Outgoing::Told { content_type, body, entity, outcome: Outcome::Refused })
     }
 }
 
@@ -258,12 +237,4 @@ async fn collect(upstream: &mut Upstream, out: &mut BytesMut, open: &mut Open) -
             Step::Failed => return Ok(false),
         }
     }
-}
-
-/// The settlement is recorded before the bytes are handed over.
-fn sent(call: &Call<'_>, out: BytesMut, mut open: Open, outcome: Outcome, entity: &str) -> Response {
-    let body = if call.dialect.streams_array() { crate::stream::as_array(out) } else { out.freeze() };
-    open.sent(body.len());
-    open.settle(outcome, 200);
-    answer::with_headers(Body::from(Bytes::from(body)), answer::stream_type(call.dialect), entity)
 }

@@ -58,14 +58,11 @@ impl Document {
         Ok(Self { body: None, fields: fields.collect::<Result<_, _>>()? })
     }
 
-    pub(super) fn of_answer(body: &Bytes) -> Result<Self, ApiError> {
-        let unreadable = |e: serde_json::Error| {
-            ApiError::internal(format!("the answer cannot be read by the guardrails: {e}")).with_status(502)
-        };
-        let object = RawObject::parse(body).map_err(unreadable)?;
+    pub(super) fn of_answer(body: &Bytes) -> Result<Self, serde_json::Error> {
+        let object = RawObject::parse(body)?;
         let fields = ANSWERS.iter().filter_map(|name| Some((*name, object.raw(name)?)));
         let fields = fields.map(|(name, raw)| Field::read(name, "assistant", raw));
-        let fields = fields.collect::<Result<_, _>>().map_err(unreadable)?;
+        let fields = fields.collect::<Result<_, _>>()?;
         Ok(Self { body: Some(body.clone()), fields })
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use journal::Outcome;
+use journal::{Durable, Outcome};
 
 use super::array::Array;
 use super::upstream::{Step, Upstream};
@@ -26,6 +26,8 @@ pub(crate) struct ClientBody {
     /// What of it may go on, where guardrails say so.
     guarded: Option<Box<Guarded>>,
     state: State,
+    /// What the last bytes wait for.
+    durable: Option<Durable>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,8 @@ impl ClientBody {
         guarded: Option<Box<Guarded>>,
     ) -> Self {
         let array = dialect.streams_array().then(Array::default);
-        let mut body = Self { upstream, out: ready, open, dialect, array, guarded, state: State::Streaming };
+        let state = State::Streaming;
+        let mut body = Self { upstream, out: ready, open, dialect, array, guarded, state, durable: None };
         if body.may_go_on(false) {
             body.frame();
         }
@@ -76,16 +79,20 @@ impl ClientBody {
         if let Some(array) = &mut self.array {
             array.close(&mut self.out);
         }
-        self.open.count(self.upstream.usage());
-        self.verdicts();
-        self.open.sent(self.out.len());
+        self.count();
+        self.open.sent(&self.out);
         self.open.settle(outcome, 200);
+        self.durable = self.open.durable();
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
     }
 
-    fn verdicts(&mut self) {
+    fn count(&mut self) {
+        self.open.count(self.upstream.usage());
         if let Some(guarded) = &mut self.guarded {
             self.open.guarded(guarded.verdicts());
+        }
+        if self.open.is_described() {
+            self.open.answered(self.upstream.response());
         }
     }
 
@@ -106,10 +113,14 @@ impl Body for ClientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         loop {
+            if let Some(durable) = &mut this.durable {
+                ready!(durable.as_mut().poll(cx));
+                this.durable = None;
+            }
             if !this.out.is_empty() {
                 let data = this.out.split().freeze();
                 if this.state == State::Streaming {
-                    this.open.sent(data.len());
+                    this.open.sent(&data);
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
@@ -151,8 +162,7 @@ impl Drop for ClientBody {
     /// A client that left pays for what was delivered.
     fn drop(&mut self) {
         if self.state == State::Streaming {
-            self.open.count(self.upstream.usage());
-            self.verdicts();
+            self.count();
         }
     }
 }

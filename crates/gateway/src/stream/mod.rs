@@ -10,6 +10,7 @@ mod upstream;
 
 use bytes::{Bytes, BytesMut};
 use journal::CountedUsage;
+use journal::inference::Response;
 use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
 
@@ -105,6 +106,15 @@ impl Relay {
             Self::Hub(hub) => hub.usage(),
             Self::Translated(translated) => translated.usage(),
             Self::Passed(passed) => passed.usage(),
+        }
+    }
+
+    /// What the answer has said of itself so far.
+    fn response(&self) -> Response {
+        match self {
+            Self::Hub(hub) => hub.response(),
+            Self::Translated(translated) => translated.response(),
+            Self::Passed(passed) => passed.response(),
         }
     }
 }

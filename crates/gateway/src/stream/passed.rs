@@ -1,6 +1,7 @@
 //! A client's own format in and out: every event goes on as it came, watched for usage, errors and the end.
 
 use bytes::BytesMut;
+use journal::inference::Response;
 use journal::{CountedUsage, Provenance};
 use providers::{Malformed, StreamFault};
 use serde_json::Value;
@@ -10,23 +11,28 @@ use super::{Progress, ReadError};
 use crate::dialect::{Seen, Watch};
 use crate::error::ServeError;
 use crate::estimate::Lengths;
+use crate::inference;
 
 pub(crate) struct Passed {
     watch: Box<dyn Watch>,
     read_error: ReadError,
     lengths: Lengths,
+    response: Response,
 }
 
 impl Passed {
     pub(crate) fn new(watch: Box<dyn Watch>, lengths: Lengths, read_error: ReadError) -> Self {
-        Self { watch, read_error, lengths }
+        Self { watch, read_error, lengths, response: Response::default() }
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
         let text =
             str::from_utf8(&event.data).map_err(|e| Malformed(format!("an event is not UTF-8: {e}")))?;
         // What is no JSON is none of the events that we know, and travels on.
-        let seen = serde_json::from_str::<Value>(text).map(|data| self.watch.see(&event.name, &data));
+        let seen = serde_json::from_str::<Value>(text).map(|data| {
+            inference::note(&mut self.response, &data);
+            self.watch.see(&event.name, &data)
+        });
         match seen {
             Ok(Seen::Error(body)) => {
                 let body = serde_json::to_vec(&body)?;
@@ -61,6 +67,10 @@ impl Passed {
             }
             told => self.lengths.cut(told.as_ref()),
         }
+    }
+
+    pub(super) fn response(&self) -> Response {
+        self.response.clone()
     }
 }
 

@@ -17,6 +17,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use journal::CountedUsage;
+use journal::trace::SpanId;
 use policy::{Endpoint, Entity};
 use providers::{Codec, EmbeddingsCodec, UpstreamError};
 use wire::embeddings::EmbeddingsRequest;
@@ -29,7 +30,7 @@ use crate::dialect::{Dialect, asks_for_usage};
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
 use crate::stream::{Origin, Passed, Relay, Translated, Upstream};
-use crate::{Gateway, clock};
+use crate::{Gateway, clock, inference};
 use request::{Format, Prepared};
 
 pub use credentials::AwsEnvironment;
@@ -71,7 +72,13 @@ pub(crate) enum SuccessBody {
     Stream { upstream: Box<Upstream>, ready: BytesMut },
 }
 
-pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<Success, ServeError> {
+/// `span` is the attempt's own in the trace of the call.
+pub(crate) async fn attempt(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    at: usize,
+    span: Option<SpanId>,
+) -> Result<Success, ServeError> {
     let entity = &call.endpoint.entities[at];
     let only_counts = call.dialect.counts();
     let speaks =
@@ -79,7 +86,7 @@ pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Re
     let body = if only_counts && !speaks() {
         counted(call)?
     } else {
-        match ask(gateway, call, at).await {
+        match ask(gateway, call, at, span).await {
             // It speaks the format and has no such route.
             Err(error) if only_counts && matches!(error.upstream_status(), Some(404 | 405 | 501)) => {
                 counted(call)?
@@ -91,10 +98,15 @@ pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Re
     Ok(Success { status: 200, endpoint, entity: at, dialect: call.dialect, body })
 }
 
-async fn ask(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<SuccessBody, ServeError> {
+async fn ask(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    at: usize,
+    span: Option<SpanId>,
+) -> Result<SuccessBody, ServeError> {
     let entity = &call.endpoint.entities[at];
     let prepared = request::prepare(call, entity)?;
-    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity) };
+    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity), span };
     match (call.stream, asking.prepared.bodies.as_slice()) {
         (true, [body, ..]) => asking.stream(at, body).await,
         _ => asking.whole().await,
@@ -118,6 +130,7 @@ struct Asking<'a> {
     entity: &'a Entity,
     prepared: Prepared<'a>,
     at: At,
+    span: Option<SpanId>,
 }
 
 impl Asking<'_> {
@@ -195,6 +208,10 @@ impl Asking<'_> {
         credentials::authorize(&inner.keeper, credentials, &mut request, body)
             .await
             .map_err(|failed| self.unauthorized(failed))?;
+        // After the signature, which is of what the upstream must not take from anybody else.
+        if let (true, Some(trace), Some(span)) = (inner.config.propagate, &self.call.trace, self.span) {
+            inference::propagate(trace, span, request.headers_mut());
+        }
         let authorization = request.headers().get(AUTHORIZATION).cloned();
         Ok((request, authorization))
     }

@@ -30,6 +30,7 @@ mod native;
 mod pressure;
 mod provider_errors;
 mod reasoning;
+mod recorded;
 mod refusals;
 mod streams;
 mod surfaces;

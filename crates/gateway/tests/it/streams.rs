@@ -1,10 +1,12 @@
 //! Streams that end in another way than they should.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use journal::Outcome;
 use serde_json::{Value, json};
 
+use crate::client::{chat, invocations};
 use crate::raw::{End, Play, Raw};
 use crate::world::{Entity, PROVIDERS, World, textual, world};
 
@@ -341,6 +343,25 @@ async fn a_drip_is_a_stream() {
         let got = world.ask("e", true).await;
         assert!(got.is_done() && got.streamed_text() == "aö😀", "{got:?}");
         assert!(got.took > Duration::from_millis(400), "{:?}", got.took);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn upstream_and_last_byte_wait_for_the_disk_where_that_is_asked() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m;chunks=3")]);
+        world.records.is_strict.store(true, Ordering::Relaxed);
+        let asked = tokio::time::timeout(Duration::from_millis(300), world.ask("e", true)).await;
+        assert!(asked.is_err() && world.ledger.requests().is_empty(), "the upstream was called");
+        // That one, then the admission and the answer's beginning of the next.
+        world.records.on_disk.send_replace(3);
+        let mut running = world.open(&invocations("e"), &chat(true)).await;
+        running.until("tok-1").await;
+        let ended = tokio::time::timeout(Duration::from_millis(300), running.until("[DONE]")).await;
+        assert!(ended.is_err(), "the end did not wait");
+        world.records.on_disk.send_replace(4);
+        running.until("[DONE]").await;
     })
     .await;
 }

@@ -5,16 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::panic;
 use std::sync::Arc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use egress::{AddressPolicy, ClientConfig};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use journal::{Admission, RecordSink, Settlement};
+use journal::{Admission, Durable, Full, RecordSink, Settlement};
 use parking_lot::Mutex;
-use policy::endpoint::{Defaults, Meta, compile, normalize};
+use policy::endpoint::{Accounting, Defaults, Meta, compile, normalize};
 use policy::guardrails::Settings;
 use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
@@ -23,6 +23,7 @@ use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,6 +79,8 @@ pub(crate) struct World {
     pub(crate) recordings: Arc<Recordings>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
+    /// Of the endpoints that are published from now on.
+    pub(crate) accounting: Mutex<Accounting>,
     sts_endpoint: String,
     /// Of the endpoints that are published next.
     pub(crate) guardrails: Mutex<Value>,
@@ -91,15 +94,33 @@ pub(crate) struct World {
 pub(crate) struct Recorder {
     admitted: Mutex<Vec<Admission>>,
     settled: Mutex<Vec<(Admission, Settlement)>>,
+    pub(crate) is_full: AtomicBool,
+    /// Whether records are waited for, how often that was asked, and for how many of these they are on the disk.
+    pub(crate) is_strict: AtomicBool,
+    asked: AtomicUsize,
+    pub(crate) on_disk: watch::Sender<usize>,
 }
 
 impl RecordSink for Recorder {
-    fn admit(&self, admission: &Admission) {
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(Full);
+        }
         self.admitted.lock().push(admission.clone());
+        Ok(())
     }
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
         self.settled.lock().push((admission.clone(), settlement.clone()));
+    }
+
+    fn durable(&self) -> Option<Durable> {
+        if !self.is_strict.load(Ordering::Relaxed) {
+            return None;
+        }
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut on_disk = self.on_disk.subscribe();
+        Some(Box::pin(async move { drop(on_disk.wait_for(|count| *count >= asked).await) }))
     }
 }
 
@@ -297,6 +318,7 @@ impl World {
             recordings,
             records,
             tasks,
+            accounting: Mutex::default(),
             sts_endpoint,
             guardrails: Mutex::default(),
             guard_settings: Mutex::default(),
@@ -338,6 +360,7 @@ impl World {
             fallback,
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
             guardrails: self.guardrails.lock().clone(),
+            accounting: self.accounting.lock().clone(),
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
             let secret = secret.to_string();

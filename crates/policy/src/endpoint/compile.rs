@@ -13,7 +13,7 @@ use wire::endpoint::{EndpointConfig, ServedEntity};
 
 use super::credentials::{Credentials, Unauthorized, authorize, identity};
 use super::normalize::Invalid;
-use super::{DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
+use super::{Accounting, DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
 use crate::guardrails;
 use crate::permit::Grant;
 
@@ -25,6 +25,7 @@ pub struct Meta {
     pub config_version: i64,
     pub fallback: bool,
     pub grants: Vec<Grant>,
+    pub accounting: Accounting,
     /// `ai_gateway.guardrails`; null where there are none.
     pub guardrails: Value,
 }
@@ -59,12 +60,13 @@ pub fn compile(
         entities.iter().filter_map(|e: &Entity| Some(e.unary.headers.as_ref().err()?.0.clone())).collect();
     missing.sort();
     missing.dedup();
-    let Meta { id, name, config_version, fallback, grants, guardrails } = meta;
+    let Meta { id, name, config_version, fallback, grants, accounting, guardrails } = meta;
     let guardrails = match guardrails {
         Value::Null => guardrails::Guardrails::default(),
         block => guardrails::compile(&block, &defaults.guardrails)?,
     };
-    let endpoint = Endpoint { id, name, task, config_version, entities, fallback, grants, guardrails };
+    let endpoint =
+        Endpoint { id, name, task, config_version, entities, fallback, grants, accounting, guardrails };
     Ok(Compiled { endpoint: Arc::new(endpoint), missing })
 }
 
@@ -200,6 +202,7 @@ mod tests {
             config_version: 1,
             fallback: false,
             grants: Vec::new(),
+            accounting: Accounting::default(),
             guardrails: Value::Null,
         };
         compile(meta, &normalized.config, &defaults, &|_| secret.map(|s| s.to_owned().into()))

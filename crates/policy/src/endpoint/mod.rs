@@ -34,6 +34,16 @@ pub struct Endpoint {
     pub fallback: bool,
     pub grants: Vec<Grant>,
     pub guardrails: Guardrails,
+    pub accounting: Accounting,
+}
+
+/// What is recorded of an endpoint's calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounting {
+    /// Whether they are in `system.serving.endpoint_usage`.
+    pub usage_tracking: bool,
+    /// `<catalog>.<schema>.<table>` that takes the bodies.
+    pub payload_table: Option<Arc<str>>,
 }
 
 /// One upstream of an endpoint.

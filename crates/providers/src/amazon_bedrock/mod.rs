@@ -193,6 +193,10 @@ impl Provider for Bedrock {
         }
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("aws.bedrock")
+    }
+
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>> {
         match task {
             Task::Embeddings => self.embeddings.format(model).map(|_| Codec::Embeddings(&self.embeddings)),

@@ -65,6 +65,10 @@ impl Provider for Google {
         self.at(model, if task == Task::Embeddings { "batchEmbedContents" } else { chat_method(stream) })
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("gcp.gemini")
+    }
+
     fn codec(&self, _model: &str, task: Task) -> Option<Codec<'_>> {
         match task {
             Task::Chat => Some(Codec::Chat(&Gemini { call_ids: true })),

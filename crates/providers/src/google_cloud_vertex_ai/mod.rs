@@ -121,6 +121,10 @@ impl Provider for Vertex {
         self.at(&format!("publishers/{publisher}/models/{}:{method}", path_segment(name)))
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("gcp.vertex_ai")
+    }
+
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>> {
         match (task, maker(model)) {
             (Task::Chat, Maker::Google(_)) => Some(Codec::Chat(&Gemini { call_ids: false })),

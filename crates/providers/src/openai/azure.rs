@@ -88,6 +88,10 @@ impl Provider for Azure {
         }
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("azure.ai.openai")
+    }
+
     fn codec(&self, _model: &str, _task: Task) -> Option<Codec<'_>> {
         Some(Codec::Splice(&self.codec))
     }

@@ -6,6 +6,7 @@ mod embeddings;
 use std::borrow::Cow;
 
 use http::{HeaderMap, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -47,7 +48,8 @@ impl Format for Gemini {
 
     fn model<'a>(&self, path: &'a str, _body: &'a Value) -> Option<Cow<'a, str>> {
         let (_, rest) = path.rsplit_once("/models/")?;
-        Some(Cow::Borrowed(rest.rsplit_once(':')?.0))
+        let (model, _) = rest.rsplit_once(':')?;
+        percent_decode_str(model).decode_utf8().ok()
     }
 
     fn reply(&self, call: &Call<'_>) -> Result<Reply, Refusal> {

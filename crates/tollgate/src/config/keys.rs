@@ -150,7 +150,55 @@ const KEYS: &[Row] = &[
         "block",
         "what becomes of a text that cannot be judged",
     ),
-    ("tables.location", Kind::Text, "", "folder of the tables; else `tables` in server.data"),
+    (
+        "journal.fsync",
+        Kind::Choice(&["group", "strict"]),
+        "group",
+        "when records of calls are brought onto the disk: in groups, or before an answer ends",
+    ),
+    (
+        "journal.fsync_interval_ms",
+        Kind::Integer(1, HOUR_MS),
+        "50",
+        "between two groups: what a power cut may cost",
+    ),
+    (
+        "journal.max_bytes",
+        Kind::Integer(1 << 20, 1 << 44),
+        "4294967296",
+        "records that wait for the tables; more, and the journal is full, as it is on a full disk",
+    ),
+    (
+        "journal.on_full",
+        Kind::Choice(&["refuse", "serve"]),
+        "refuse",
+        "calls while it is full: refused, or served while their records have room in memory",
+    ),
+    ("journal.queue_bytes", Kind::Integer(0, 1 << 34), "67108864", "that room"),
+    (
+        "tables.location",
+        Kind::Text,
+        "",
+        "folder or URL (`s3://`, `abfss://`, `gs://`) of the tables; else `tables` in server.data",
+    ),
+    ("tables.options", Kind::List, "", "name=value of that URL's store, such as aws_region=eu-west-1"),
+    ("tables.options_file", Kind::Text, "", "file of more of them, one a line: for those that are secret"),
+    ("tables.flush_seconds", Kind::Integer(1, 3600), "10", "between two commits to the tables"),
+    ("tables.flush_bytes", Kind::Integer(1 << 16, 1 << 30), "67108864", "records that are committed earlier"),
+    (
+        "tables.max_payload_bytes",
+        Kind::Integer(0, 1 << 26),
+        "1048576",
+        "longest request or answer that is kept where an endpoint has an inference table",
+    ),
+    ("tables.usage_retention_days", Kind::Integer(0, 36500), "0", "days of usage and audit; 0 keeps them"),
+    ("tables.payload_retention_days", Kind::Integer(0, 36500), "0", "days of inference tables; 0 keeps them"),
+    (
+        "tables.unused_files_hours",
+        Kind::Integer(1, 87600),
+        "168",
+        "how long files stay that a table no longer refers to",
+    ),
 ];
 
 /// All keys, those of the providers included.
@@ -171,7 +219,7 @@ pub(super) fn all() -> Vec<Key> {
             foreign: setting.variables,
         })
     });
-    fixed.chain(settings).collect()
+    fixed.chain(super::telemetry::keys()).chain(settings).collect()
 }
 
 /// The variable of a key: `server.tls.cert` is `TOLLGATE_SERVER__TLS__CERT`.

@@ -1,11 +1,13 @@
 //! Configuration: defaults, then `tollgate.toml`, then `TOLLGATE_*` variables. Typed; an unknown key is
 //! refused with the nearest known name. This is the only place that reads the environment.
 
+mod accounting;
 mod aws;
 mod custody;
 mod guardrails;
 mod keys;
 mod resolve;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,9 +22,11 @@ use policy::endpoint::{Defaults, Timeouts};
 use policy::federation::Rules;
 use providers::provider::Defaults as ProviderDefaults;
 
+pub(crate) use accounting::AccountingConfig;
 pub(crate) use aws::aws_of_process;
 pub(crate) use custody::{KeysConfig, VaultConfig};
 pub(crate) use resolve::{Environment, Login, MasterKeyTexts, Resolved};
+pub(crate) use telemetry::{OtlpHeaders, Sampler, TelemetryConfig};
 
 /// What is wrong with a configuration, and what to do.
 #[derive(Debug)]
@@ -45,8 +49,8 @@ pub(crate) struct Config {
     pub(crate) egress: AddressPolicy,
     pub(crate) defaults: Defaults,
     pub(crate) oidc: Option<OidcConfig>,
-    /// Where the tables lie: `<location>/<catalog>/<schema>/<table>`.
-    pub(crate) tables: PathBuf,
+    pub(crate) accounting: AccountingConfig,
+    pub(crate) telemetry: TelemetryConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -101,8 +105,7 @@ impl Config {
             first_byte: millis("upstream.first_byte_timeout_ms"),
             idle: millis("upstream.idle_timeout_ms"),
         };
-        let tables =
-            values.optional("tables.location").map_or_else(|| server.data.join("tables"), PathBuf::from);
+        let accounting = AccountingConfig::from_resolved(values, &server.data)?;
         let log = LogConfig {
             level: values
                 .text("log.level")
@@ -126,7 +129,8 @@ impl Config {
                 guardrails: Arc::new(guardrails::settings(values)?),
             },
             oidc: oidc(values)?,
-            tables,
+            accounting,
+            telemetry: TelemetryConfig::from_resolved(values)?,
         })
     }
 }
@@ -236,7 +240,7 @@ mod tests {
         let config = load("", &[]).unwrap();
         assert!(config.server.listen.ip().is_loopback());
         assert!(config.egress.check("h", "127.0.0.1".parse().unwrap(), 80).is_err());
-        assert_eq!(config.tables, Path::new("tollgate-data/tables"));
+        assert_eq!(config.accounting.location, "tollgate-data/tables");
     }
 
     #[test]

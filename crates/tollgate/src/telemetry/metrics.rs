@@ -7,7 +7,7 @@ use ::metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
-use journal::{Admission, Provenance, RecordSink, Settlement};
+use journal::{Admission, Full, Provenance, RecordSink, Settlement};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 
@@ -101,9 +101,10 @@ impl Handles {
 }
 
 impl RecordSink for MetricsSink {
-    fn admit(&self, admission: &Admission) {
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
         self.in_flight.increment(1.0);
         self.last_minute.admit(admission);
+        Ok(())
     }
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
@@ -148,6 +149,7 @@ fn log(admission: &Admission, settlement: &Settlement) {
     let usage = settlement.usage.as_ref().map(|u| &u.usage);
     tracing::info!(
         request_id = %admission.request_id.0,
+        trace_id = admission.trace.as_ref().map(|trace| trace.trace_id.to_string()),
         endpoint = %admission.endpoint,
         entity = settlement.entity.as_deref(),
         requester = %admission.requester,

@@ -1,6 +1,8 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 
 pub(crate) mod audit;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod minute;
+pub(crate) mod otlp;
+pub(crate) mod trace;

@@ -20,5 +20,6 @@ mod hostile;
 mod observability;
 mod streams;
 mod survival;
+mod telemetry;
 mod tls;
 mod tokens;

@@ -35,12 +35,12 @@ pub(super) async fn ask(
     let body = RawObject::parse(body.as_bytes()).map_err(|e| e.to_string())?;
     let headers = HeaderMap::new();
     let dialect = dialect::unified(Task::Chat);
-    let asked = Asked { dialect, streams: Some(false), headers: &headers, query: None, body };
+    let asked = Asked { dialect, streams: Some(false), headers: &headers, query: None, body, trace: None };
     let id = RequestId(uuid::Uuid::now_v7().to_string().into());
     let call = Call::read(id, Arc::clone(&endpoint), nobody(), asked).map_err(|error| error.message)?;
     let mut why = format!("the endpoint {name:?} that judges has no served entity");
     for at in routing::plan(&endpoint, fastrand::u32(0..100)) {
-        match Box::pin(upstream::attempt(gateway, &call, at)).await {
+        match Box::pin(upstream::attempt(gateway, &call, at, None)).await {
             Ok(success) => return said(success.body),
             Err(error) => {
                 why = format!("the endpoint {name:?} that judges failed: {}", error.sentence());
