@@ -114,6 +114,7 @@ pub(crate) fn meta(record: &EndpointRecord) -> Meta {
         config_version: record.config_version,
         fallback: gateway.and_then(|g| g.fallback_config).is_some_and(|f| f.enabled),
         grants: record.grants.iter().filter_map(grant).collect(),
+        guardrails: gateway.and_then(|g| g.guardrails.clone()).unwrap_or_default(),
         accounting: accounting(record),
     }
 }

@@ -9,17 +9,26 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
-use crate::dialect::ClientFraming;
+use crate::dialect::{ClientFraming, Dialect};
+use crate::guardrails::Outgoing;
 use crate::inference;
 use crate::record::Open;
 use crate::stream::ClientBody;
-use crate::upstream::{Success, SuccessBody};
+use crate::upstream::SuccessBody;
 
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
 /// `ping_every` is how long a stream may be silent before the client is told that it is alive.
-pub(crate) fn respond(success: Success, mut open: Open, ping_every: Duration) -> Response {
+pub(crate) fn respond(outgoing: Outgoing, mut open: Open, ping_every: Duration) -> Response {
+    let (success, guarded) = match outgoing {
+        Outgoing::Success { success, guarded } => (*success, guarded),
+        Outgoing::Told { content_type, body, entity, outcome } => {
+            open.sent_whole(&body);
+            open.settle(outcome, 200);
+            return with_headers(Body::from(body), content_type, &entity);
+        }
+    };
     let entity = &success.endpoint.entities[success.entity];
     let (content_type, body) = match success.body {
         SuccessBody::Whole { body, usage } => {
@@ -32,20 +41,29 @@ pub(crate) fn respond(success: Success, mut open: Open, ping_every: Duration) ->
             ("application/json", whole(body, &mut open))
         }
         SuccessBody::Stream { upstream, ready } => (
-            match success.dialect.framing() {
-                ClientFraming::Events => "text/event-stream; charset=utf-8",
-                ClientFraming::Array => "application/json",
-                ClientFraming::AwsEventStream => "application/vnd.amazon.eventstream",
-            },
-            Body::new(ClientBody::new(*upstream, ready, open, success.dialect, ping_every)),
+            stream_type(success.dialect),
+            Body::new(ClientBody::new(*upstream, ready, open, success.dialect, (guarded, ping_every))),
         ),
     };
+    with_headers(body, content_type, &entity.name)
+}
+
+pub(crate) fn stream_type(dialect: &dyn Dialect) -> &'static str {
+    match dialect.framing() {
+        ClientFraming::Events => "text/event-stream; charset=utf-8",
+        ClientFraming::Array => "application/json",
+        ClientFraming::AwsEventStream => "application/vnd.amazon.eventstream",
+    }
+}
+
+/// `entity` is empty where none answered.
+fn with_headers(body: Body, content_type: &'static str, entity: &str) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Entity names are letters, digits, `-` and `_`, so that this never fails.
-    if let Ok(name) = HeaderValue::from_str(&entity.name) {
+    if let Some(name) = HeaderValue::from_str(entity).ok().filter(|_| !entity.is_empty()) {
         headers.insert(SERVED_MODEL_NAME, name);
     }
     response

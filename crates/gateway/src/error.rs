@@ -6,6 +6,8 @@ use serde_json::json;
 use std::sync::Arc;
 use wire::error::{ApiError, ErrorCode};
 
+use crate::guardrails::Blocked;
+
 /// Who is to blame is in the variant, and with it whether another entity may be tried.
 #[derive(Debug)]
 pub(crate) enum ServeError {
@@ -19,6 +21,8 @@ pub(crate) enum ServeError {
     Broken { at: At, reason: String },
     /// The upstream took too long.
     TimedOut { at: At, reason: String },
+    /// A guardrail said no.
+    Blocked(Box<Blocked>),
 }
 
 /// Where it happened.
@@ -37,7 +41,7 @@ impl At {
 impl ServeError {
     pub(crate) fn allows_fallback(&self) -> bool {
         match self {
-            Self::Api(_) | Self::Refused(_) => false,
+            Self::Api(_) | Self::Refused(_) | Self::Blocked(_) => false,
             Self::Upstream { error, .. } => error.allows_fallback(),
             Self::Broken { .. } | Self::TimedOut { .. } => true,
         }
@@ -46,7 +50,7 @@ impl ServeError {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Api(error) => error.status,
-            Self::Refused(_) => 400,
+            Self::Refused(_) | Self::Blocked(_) => 400,
             Self::Upstream { error, .. } => error.status,
             Self::Broken { .. } => 502,
             // Never 503: databricks-sdk would repeat that for five minutes.
@@ -65,7 +69,7 @@ impl ServeError {
     /// What was wrong where there is no status of the upstream that says so.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         match self {
-            Self::Api(_) | Self::Refused(_) => Some("refused"),
+            Self::Api(_) | Self::Refused(_) | Self::Blocked(_) => Some("refused"),
             Self::Upstream { .. } => None,
             Self::Broken { .. } => Some("connection"),
             Self::TimedOut { .. } => Some("timeout"),
@@ -93,6 +97,7 @@ impl ServeError {
         match self {
             Self::Api(error) => error.clone(),
             Self::Refused(refused) => ApiError::invalid(refused.to_string()),
+            Self::Blocked(blocked) => ApiError::bad_request(blocked.message()),
             Self::Upstream { at, error, .. } => {
                 let inner =
                     json!({"external_model_provider": at.provider, "external_model_error": error.body});
@@ -116,6 +121,7 @@ impl ServeError {
             }
             Self::Api(error) => error.message.clone(),
             Self::Refused(refused) => refused.to_string(),
+            Self::Blocked(blocked) => blocked.sentence(),
         }
     }
 }

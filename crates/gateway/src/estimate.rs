@@ -12,7 +12,7 @@ use wire::raw::RawObject;
 use wire::usage::Usage;
 
 /// Where the formats of clients have what is asked.
-const PROMPTS: [&str; 10] = [
+pub(crate) const PROMPTS: [&str; 10] = [
     "messages",
     "prompt",
     "input",

@@ -12,6 +12,7 @@ mod decoded;
 mod dialect;
 mod error;
 mod estimate;
+mod guardrails;
 mod inference;
 mod pipeline;
 mod probe;

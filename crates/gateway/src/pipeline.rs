@@ -25,6 +25,7 @@ use wire::raw::RawObject;
 use crate::call::{Asked, Call};
 use crate::capture::Capture;
 use crate::error::ServeError;
+use crate::guardrails::{Guards, Outgoing};
 use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
 use crate::{Gateway, answer, body, clock, inference, upstream};
@@ -77,7 +78,8 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     };
     let open = admit(gateway, &known, &bytes, started)?;
     let call = read(ask, request_id, (endpoint, principal), &parts, (body, snapshot.id_key.clone()));
-    Ok(recorded(gateway, ask.surface, call, open).await)
+    let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
+    Ok(recorded(&guards, ask.surface, call, open).await)
 }
 
 /// From here on the request is on record.
@@ -115,18 +117,19 @@ fn read<'a>(
 
 /// A call on record, from here to the response that settles it.
 pub(crate) async fn recorded(
-    gateway: &Gateway,
+    guards: &Guards<'_>,
     surface: &Surface,
     call: Result<Call<'_>, ApiError>,
     mut open: Open,
 ) -> Response {
+    let gateway = guards.gateway;
     wait(open.durable()).await;
     let answered = match call {
-        Ok(call) => Box::pin(answered(gateway, &call, &mut open)).await,
+        Ok(call) => Box::pin(answered(guards, call, &mut open)).await,
         Err(error) => Err(error.into()),
     };
     let response = match answered {
-        Ok(success) => answer::respond(success, open, gateway.inner.config.ping_every),
+        Ok(outgoing) => answer::respond(outgoing, open, gateway.inner.config.ping_every),
         Err(error) => {
             open.refuse(&error, surface.shape);
             surface.shape.respond(&error)
@@ -144,18 +147,18 @@ async fn wait(durable: Option<Durable>) {
 }
 
 /// What a call meets until there is an answer for the client.
-async fn answered(
-    gateway: &Gateway,
-    call: &Call<'_>,
-    open: &mut Open,
-) -> Result<upstream::Success, ServeError> {
+async fn answered(guards: &Guards<'_>, mut call: Call<'_>, open: &mut Open) -> Result<Outgoing, ServeError> {
+    let gateway = guards.gateway;
     if gateway.inner.config.describe {
-        open.describe(Box::new(inference::request(call)));
+        open.describe(Box::new(inference::request(&call)));
     }
-    let mut waiting = Waiting::new(open, call);
-    let answered = attempt_all(gateway, call, waiting.open()).await;
+    if let Some(blocked) = guards.input(&mut call, open).await? {
+        return Ok(blocked);
+    }
+    let mut waiting = Waiting::new(open, &call);
+    let answered = attempt_all(gateway, &call, waiting.open()).await;
     waiting.over();
-    answered
+    guards.output(&call, answered?, open).await
 }
 
 pub(crate) fn request_id(extensions: &http::Extensions) -> RequestId {

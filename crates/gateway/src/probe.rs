@@ -58,7 +58,7 @@ async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Opti
 }
 
 /// The server itself. It holds no grant and no token.
-fn nobody() -> Arc<Principal> {
+pub(crate) fn nobody() -> Arc<Principal> {
     Arc::new(Principal {
         id: "".into(),
         name: "tollgate".into(),

@@ -10,8 +10,8 @@ use http::request::Parts;
 use journal::audit::Peer;
 use journal::trace::TraceContext;
 use journal::{
-    Admission, Attempt, CountedUsage, Durable, Full, Outcome, RecordSink, RequestId, RequesterKind,
-    Settlement, inference,
+    Admission, Attempt, CountedUsage, Durable, Full, GuardVerdict, Outcome, RecordSink, RequestId,
+    RequesterKind, Settlement, inference,
 };
 use policy::identity::PrincipalKind;
 use policy::{Endpoint, Entity, Principal, estimate};
@@ -88,6 +88,7 @@ pub(crate) struct Open {
     model: Option<String>,
     usage: Option<CountedUsage>,
     bytes_out: u64,
+    guards: Vec<GuardVerdict>,
     /// Where the endpoint's bodies are kept.
     capture: Option<Capture>,
     response: Option<Box<inference::Response>>,
@@ -124,6 +125,7 @@ impl Open {
             model: None,
             usage: None,
             bytes_out: 0,
+            guards: Vec::new(),
             capture,
             response: None,
             settled: false,
@@ -178,6 +180,11 @@ impl Open {
         self.usage = Some(usage);
     }
 
+    /// What guardrails said.
+    pub(crate) fn guarded(&mut self, verdicts: Vec<GuardVerdict>) {
+        self.guards.extend(verdicts);
+    }
+
     /// A piece of the answer goes out.
     pub(crate) fn sent(&mut self, piece: &[u8]) {
         if let Some(capture) = &mut self.capture {
@@ -223,6 +230,7 @@ impl Open {
             duration_ms: ms(self.started),
             first_byte_ms: self.first_byte.map(|at| at.duration_since(self.started).as_secs_f64() * 1e3),
             bytes_out: self.bytes_out,
+            guards: std::mem::take(&mut self.guards),
             payload: self.capture.take().map(|capture| Box::new(capture.payload())),
             response: self.response.take(),
         };

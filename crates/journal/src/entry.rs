@@ -178,6 +178,7 @@ mod tests {
             duration_ms: 2.0,
             first_byte_ms: None,
             bytes_out: 9,
+            guards: Vec::new(),
             payload: Some(Box::new(Payload {
                 request: Captured::Whole(Bytes::from_static(b"{\"a\":1}")),
                 response: Captured::TooLong,

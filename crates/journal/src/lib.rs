@@ -8,6 +8,7 @@ mod clock;
 mod counted;
 mod entry;
 mod frame;
+mod guard;
 pub mod inference;
 mod open;
 mod payload;
@@ -27,6 +28,7 @@ use wire::counts::TokenCounts;
 use wire::usage::Usage;
 
 pub use entry::{Audited, Call, Entry};
+pub use guard::{GuardKind, GuardOutcome, GuardPhase, GuardVerdict};
 pub use open::OpenError;
 pub use payload::{Captured, Payload};
 pub use segment::{Contents, SealedSegment};
@@ -107,6 +109,9 @@ pub struct Settlement {
     pub first_byte_ms: Option<f64>,
     /// Bytes of the answer that were handed to the client's connection.
     pub bytes_out: u64,
+    /// What each guardrail that ran said.
+    #[serde(default)]
+    pub guards: Vec<GuardVerdict>,
     /// The bodies, where the endpoint's are kept. They are stored beside the rest.
     #[serde(skip)]
     pub payload: Option<Box<Payload>>,

@@ -151,6 +151,7 @@ fn aborted_settlement(admission: &Admission) -> Settlement {
         duration_ms: 0.0,
         first_byte_ms: None,
         bytes_out: 0,
+        guards: Vec::new(),
         payload: None,
         response: None,
     }

@@ -4,6 +4,7 @@
 pub mod endpoint;
 pub mod estimate;
 pub mod federation;
+pub mod guardrails;
 pub mod id_key;
 pub mod identity;
 pub mod oauth;

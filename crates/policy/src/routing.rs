@@ -49,6 +49,7 @@ mod tests {
             fallback,
             grants: Vec::new(),
             accounting: Accounting::default(),
+            guardrails: serde_json::Value::Null,
         };
         let config = serde_json::from_value(config).unwrap();
         compile(meta, &config, &Defaults::default(), &|_| Some("k".to_owned().into())).unwrap().endpoint

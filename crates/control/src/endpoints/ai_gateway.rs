@@ -1,11 +1,13 @@
 //! The `ai_gateway` block: what of it can be accepted, and the two routes that replace it.
 
+use policy::guardrails;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wire::endpoint::{AiGateway, RateLimit};
 use wire::error::ApiError;
 
 use super::change::revise;
+use crate::Control;
 use crate::publish::payload_table;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
@@ -22,6 +24,7 @@ const TABLE_FIELDS: [&str; 4] = ["catalog_name", "schema_name", "table_name_pref
 pub(super) async fn put(call: Call) -> Result<Reply, Failure> {
     let block: AiGateway = call.json()?;
     check(&block)?;
+    check_guardrails(&call.control, &block)?;
     let record = revise(&call, |record| {
         check_table_stays(record.document.ai_gateway.as_ref(), &block)?;
         record.document.ai_gateway = Some(block);
@@ -50,8 +53,7 @@ pub(super) async fn put_rate_limits(call: Call) -> Result<Reply, Failure> {
     Reply::json(&json!({"rate_limits": limits.unwrap_or_default()}))
 }
 
-/// Refuses what is wrong, and what would be accepted and not done: a guardrail that does not guard is
-/// worse than none.
+/// Refuses what is wrong, and what would be accepted and not done.
 pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
     let limits = block.rate_limits.as_deref().unwrap_or_default();
     if limits.len() > MAX_RATE_LIMITS {
@@ -70,12 +72,17 @@ pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
     for (at, limit) in limits.iter().enumerate() {
         check_limit(limit).map_err(|e| ApiError::invalid(format!("ai_gateway.rate_limits[{at}].{e}")))?;
     }
-    match &block.guardrails {
-        Some(guardrails) if asks_for_something(guardrails) => Err(ApiError::invalid(
-            "ai_gateway.guardrails: this version enforces no guardrails yet; leave them out or set them to NONE",
-        )),
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+/// Refuses guardrails that are wrong, and what nobody is there to judge: a guardrail that does not guard is
+/// worse than none.
+pub(crate) fn check_guardrails(control: &Control, block: &AiGateway) -> Result<(), ApiError> {
+    let Some(guardrails) = block.guardrails.as_ref().filter(|guardrails| !guardrails.is_null()) else {
+        return Ok(());
+    };
+    let settings = &control.inner.config.defaults.guardrails;
+    guardrails::check(guardrails, settings).map_err(|invalid| ApiError::invalid(invalid.to_string()))
 }
 
 /// The legacy `auto_capture_config`: it is the inference table under another name.
@@ -174,16 +181,6 @@ fn check_limit(limit: &RateLimit) -> Result<(), String> {
     Ok(())
 }
 
-fn asks_for_something(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty() && text != "NONE",
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(map) => map.values().any(asks_for_something),
-        Value::Bool(true) | Value::Number(_) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,14 +242,5 @@ mod tests {
             let error = checked(json!({"inference_table_config": table})).unwrap_err();
             assert!(error.contains(path), "{error}");
         }
-    }
-
-    #[test]
-    fn guardrails_are_not_silently_ignored() {
-        assert!(
-            checked(json!({"guardrails": {"input": {"pii": {"behavior": "NONE"}, "safety": false}}})).is_ok()
-        );
-        assert!(checked(json!({"guardrails": {"input": {"pii": {"behavior": "BLOCK"}}}})).is_err());
-        assert!(checked(json!({"guardrails": {"output": {"safety": true}}})).is_err());
     }
 }

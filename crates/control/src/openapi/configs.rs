@@ -193,7 +193,10 @@ fn ai_gateway() -> Value {
                 "fallback_config",
                 object(&[], [("enabled", boolean("try the other entities after a failure"))]),
             ),
-            ("guardrails", anything("refused unless it asks for nothing: this version enforces none")),
+            (
+                "guardrails",
+                anything("what of `input` and `output` is blocked or masked; see docs/guardrails.md"),
+            ),
             ("inference_table_config", anything("kept and given back")),
             ("rate_limits", json!({"type": "array", "maxItems": 20, "items": schema("RateLimit")})),
             ("usage_tracking_config", anything("kept and given back")),

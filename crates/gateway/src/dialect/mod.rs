@@ -26,8 +26,21 @@ pub(crate) use generate::{CountContent, GenerateContent};
 pub(crate) use messages::{CountMessages, Messages};
 pub(crate) use responses::{Responses, StoredResponses};
 
+/// What a client's bodies and events look like, for those who must find their way in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Chat,
+    Completions,
+    Messages,
+    Responses,
+    Contents,
+}
+
 /// A client's format.
 pub(crate) trait Dialect: Send + Sync {
+    /// `None`: its streams cannot be looked into, and are refused where guardrails would have to.
+    fn format(&self) -> Option<Format>;
+
     /// Reads the client's request, its body without our own fields.
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError>;
     /// The answer to the request `body` as one JSON document.

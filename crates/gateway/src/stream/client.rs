@@ -15,6 +15,7 @@ use super::array::Array;
 use super::upstream::{Step, Upstream};
 use crate::dialect::{ClientFraming, Dialect};
 use crate::error::ServeError;
+use crate::guardrails::Guarded;
 use crate::record::Open;
 
 pub(crate) struct ClientBody {
@@ -25,6 +26,8 @@ pub(crate) struct ClientBody {
     /// Where the client takes an array in place of events.
     array: Option<Array>,
     ping: Option<Ping>,
+    /// What of it may go on, where guardrails say so.
+    guarded: Option<Box<Guarded>>,
     state: State,
     /// What the last bytes wait for.
     durable: Option<Durable>,
@@ -61,13 +64,15 @@ impl ClientBody {
         ready: BytesMut,
         open: Open,
         dialect: &'static dyn Dialect,
-        ping_every: Duration,
+        (guarded, ping_every): (Option<Box<Guarded>>, Duration),
     ) -> Self {
         let ping = dialect.ping().map(|event| Ping::new(event, ping_every));
         let array = (dialect.framing() == ClientFraming::Array).then(Array::default);
-        let state = State::Streaming;
-        let mut body = Self { upstream, out: ready, open, dialect, array, ping, state, durable: None };
-        body.frame();
+        let (state, durable) = (State::Streaming, None);
+        let mut body = Self { upstream, out: ready, open, dialect, array, ping, guarded, state, durable };
+        if body.may_go_on(false) {
+            body.frame();
+        }
         body
     }
 
@@ -81,6 +86,9 @@ impl ClientBody {
     fn count(&mut self) {
         if !self.dialect.is_free() {
             self.open.count(self.upstream.usage());
+        }
+        if let Some(guarded) = &mut self.guarded {
+            self.open.guarded(guarded.verdicts());
         }
         if self.open.is_described() {
             self.open.answered(self.upstream.response());
@@ -96,6 +104,17 @@ impl ClientBody {
         ready!(ping.timer.as_mut().poll(cx));
         self.out.extend_from_slice(ping.event);
         Poll::Ready(Ok(Step::Read))
+    }
+
+    /// Has guardrails look at what was just written; `last` when nothing follows. What they do not let
+    /// through ends the stream.
+    fn may_go_on(&mut self, last: bool) -> bool {
+        let Some(guarded) = &mut self.guarded else { return true };
+        if guarded.take(&mut self.out, last, || self.upstream.usage()) {
+            return true;
+        }
+        self.end(Outcome::Refused);
+        false
     }
 
     /// The settlement is recorded before the last bytes are handed over.
@@ -142,13 +161,27 @@ impl Body for ClientBody {
             }
             match this.state {
                 State::Streaming => match ready!(this.poll_upstream(cx)) {
-                    Ok(Step::Read) => this.frame(),
-                    Ok(Step::Complete) => {
-                        this.out.extend_from_slice(this.dialect.terminator());
-                        this.end(Outcome::Completed);
+                    Ok(Step::Read) => {
+                        if this.may_go_on(false) {
+                            this.frame();
+                        }
                     }
-                    Ok(Step::Failed) => this.end(Outcome::Failed),
-                    Err(error) => this.fail(&error),
+                    Ok(Step::Complete) => {
+                        if this.may_go_on(true) {
+                            this.out.extend_from_slice(this.dialect.terminator());
+                            this.end(Outcome::Completed);
+                        }
+                    }
+                    Ok(Step::Failed) => {
+                        if this.may_go_on(true) {
+                            this.end(Outcome::Failed);
+                        }
+                    }
+                    Err(error) => {
+                        if this.may_go_on(true) {
+                            this.fail(&error);
+                        }
+                    }
                 },
                 State::Closing => {
                     ready!(this.upstream.poll_close(cx));

@@ -15,6 +15,7 @@ use super::responses::RESPONSES;
 use crate::call::{Call, Kept};
 use crate::dialect::StoredResponses;
 use crate::error::ServeError;
+use crate::guardrails::Guards;
 use crate::pipeline::{admit, authenticate, permit_query, recorded, request_id};
 use crate::record::Known;
 use crate::{Gateway, stored, tags};
@@ -97,7 +98,8 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         id_key: snapshot.id_key.clone(),
     };
     let permitted = permit_query(&principal, &endpoint).and_then(|()| tags::request_tags(&parts.headers));
-    Ok(recorded(gateway, &RESPONSES, permitted.map(|_| call), open).await)
+    let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
+    Ok(recorded(&guards, &RESPONSES, permitted.map(|_| call), open).await)
 }
 
 /// What of the query goes on, with the entity's own ids.

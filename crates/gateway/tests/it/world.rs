@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use journal::{Admission, Durable, Full, RecordSink, Settlement};
 use parking_lot::Mutex;
 use policy::endpoint::{Accounting, Defaults, Meta, compile, normalize};
+use policy::guardrails::Settings;
 use policy::identity::{Token, hash_token};
 use policy::permit::{Grant, Grantee};
 use policy::{IdKey, Level, Live, Principal, PrincipalKind, Snapshot};
@@ -81,6 +82,9 @@ pub(crate) struct World {
     /// Of the endpoints that are published from now on.
     pub(crate) accounting: Mutex<Accounting>,
     sts_endpoint: String,
+    /// Of the endpoints that are published next.
+    pub(crate) guardrails: Mutex<Value>,
+    pub(crate) guard_settings: Mutex<Arc<Settings>>,
     live: Arc<Live>,
     shutdown: CancellationToken,
 }
@@ -318,6 +322,8 @@ impl World {
             tasks,
             accounting: Mutex::default(),
             sts_endpoint,
+            guardrails: Mutex::default(),
+            guard_settings: Mutex::default(),
             live,
             shutdown,
         }
@@ -345,7 +351,8 @@ impl World {
             ("amazon-bedrock".to_owned(), ProviderDefaults::new(sts)),
         ]
         .into();
-        let defaults = Defaults { providers, ..Defaults::default() };
+        let defaults =
+            Defaults { providers, guardrails: self.guard_settings.lock().clone(), ..Defaults::default() };
         let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
         let grant = |user: &str, level| Grant { to: Grantee::User(user.into()), level };
         let meta = Meta {
@@ -354,6 +361,7 @@ impl World {
             config_version: 1,
             fallback,
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
+            guardrails: self.guardrails.lock().clone(),
             accounting: self.accounting.lock().clone(),
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {

@@ -34,6 +34,7 @@ pub(crate) fn settlement() -> Settlement {
         duration_ms: 1.0,
         first_byte_ms: None,
         bytes_out: 0,
+        guards: Vec::new(),
         payload: None,
         response: None,
     }

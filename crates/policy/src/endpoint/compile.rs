@@ -14,6 +14,7 @@ use wire::endpoint::{EndpointConfig, ServedEntity};
 use super::credentials::{Credentials, Unauthorized, authorize, identity};
 use super::normalize::Invalid;
 use super::{Accounting, DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
+use crate::guardrails;
 use crate::permit::Grant;
 
 /// What an endpoint is beside its config.
@@ -25,6 +26,8 @@ pub struct Meta {
     pub fallback: bool,
     pub grants: Vec<Grant>,
     pub accounting: Accounting,
+    /// `ai_gateway.guardrails`; null where there are none.
+    pub guardrails: Value,
 }
 
 /// The endpoint, and the secrets it names that do not exist. It is served all the same: calls to an
@@ -57,8 +60,13 @@ pub fn compile(
         entities.iter().filter_map(|e: &Entity| Some(e.unary.headers.as_ref().err()?.0.clone())).collect();
     missing.sort();
     missing.dedup();
-    let Meta { id, name, config_version, fallback, grants, accounting } = meta;
-    let endpoint = Endpoint { id, name, task, config_version, entities, fallback, grants, accounting };
+    let Meta { id, name, config_version, fallback, grants, accounting, guardrails } = meta;
+    let guardrails = match guardrails {
+        Value::Null => guardrails::Guardrails::default(),
+        block => guardrails::compile(&block, &defaults.guardrails)?,
+    };
+    let endpoint =
+        Endpoint { id, name, task, config_version, entities, fallback, grants, accounting, guardrails };
     Ok(Compiled { endpoint: Arc::new(endpoint), missing })
 }
 
@@ -195,6 +203,7 @@ mod tests {
             fallback: false,
             grants: Vec::new(),
             accounting: Accounting::default(),
+            guardrails: Value::Null,
         };
         compile(meta, &normalized.config, &defaults, &|_| secret.map(|s| s.to_owned().into()))
     }

@@ -97,6 +97,7 @@ pub(crate) fn settlement(tokens: u64) -> Settlement {
         duration_ms: 3.0,
         first_byte_ms: Some(2.5),
         bytes_out: 10,
+        guards: Vec::new(),
         payload: Some(Box::new(Payload {
             request: Captured::Whole(Bytes::from_static(b"{\"messages\":[]}")),
             response: Captured::TooLong,

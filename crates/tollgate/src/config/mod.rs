@@ -4,6 +4,7 @@
 mod accounting;
 mod aws;
 mod custody;
+mod guardrails;
 mod keys;
 mod resolve;
 mod telemetry;
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use control::OidcConfig;
@@ -121,7 +123,11 @@ impl Config {
             log,
             keys: KeysConfig::from_resolved(values)?,
             egress,
-            defaults: Defaults { providers: provider_defaults(values), timeouts },
+            defaults: Defaults {
+                providers: provider_defaults(values),
+                timeouts,
+                guardrails: Arc::new(guardrails::settings(values)?),
+            },
             oidc: oidc(values)?,
             accounting,
             telemetry: TelemetryConfig::from_resolved(values)?,

@@ -18,6 +18,7 @@ const DURATION: &str = "tollgate_request_duration_seconds";
 const FIRST_BYTE: &str = "tollgate_time_to_first_byte_seconds";
 const ATTEMPTS: &str = "tollgate_upstream_attempts_total";
 const TOKENS: &str = "tollgate_tokens_total";
+const GUARDS: &str = "tollgate_guardrail_verdicts_total";
 const IN_FLIGHT: &str = "tollgate_requests_in_flight";
 
 /// Seconds; from a cached answer to the longest that a model thinks.
@@ -36,6 +37,7 @@ pub(crate) fn init() -> anyhow::Result<PrometheusHandle> {
     describe_histogram!(FIRST_BYTE, "from receipt to the first byte for the client");
     describe_counter!(ATTEMPTS, "calls of upstreams by entity and their status");
     describe_counter!(TOKENS, "tokens by endpoint, entity, kind and where the count came from");
+    describe_counter!(GUARDS, "verdicts of guardrails by endpoint, guard, phase and outcome");
     describe_gauge!(IN_FLIGHT, "calls under way");
     gauge!("tollgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
@@ -129,6 +131,11 @@ impl RecordSink for MetricsSink {
             [only] if only.status == Some(settlement.status) => handles.attempt.increment(1),
             attempts => attempts.iter().for_each(|a| attempt(&a.entity, a.status).increment(1)),
         }
+        for verdict in &settlement.guards {
+            counter!(GUARDS, "endpoint" => admission.endpoint.to_string(), "guard" => verdict.guard.as_str(),
+                "phase" => verdict.phase.as_str(), "outcome" => verdict.outcome.as_str())
+            .increment(1);
+        }
         log(admission, settlement);
     }
 }
@@ -152,6 +159,15 @@ fn log(admission: &Admission, settlement: &Settlement) {
         prompt_tokens = usage.map(|u| u.prompt_tokens),
         completion_tokens = usage.map(|u| u.completion_tokens),
         duration_ms = settlement.duration_ms,
+        guards = guards(settlement),
         "call settled"
     );
+}
+
+/// What guardrails said, as `input.pii=masked`; `None` where none ran.
+fn guards(settlement: &Settlement) -> Option<String> {
+    let verdicts = settlement.guards.iter();
+    let told = verdicts.map(|v| format!("{}.{}={}", v.phase.as_str(), v.guard.as_str(), v.outcome.as_str()));
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join(" "))
 }

@@ -16,7 +16,7 @@ use wire::eventstream;
 use wire::raw::RawObject;
 use wire::sse::Event;
 
-use super::{ClientFraming, Dialect, DialectStream, Passage};
+use super::{ClientFraming, Dialect, DialectStream, Format, Passage};
 use crate::error::ServeError;
 use crate::shape::Shape;
 
@@ -24,6 +24,10 @@ use crate::shape::Shape;
 pub(crate) struct Converse;
 
 impl Dialect for Converse {
+    fn format(&self) -> Option<Format> {
+        None
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }

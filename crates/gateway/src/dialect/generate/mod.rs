@@ -11,7 +11,7 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{ClientFraming, Dialect, DialectStream, Passage};
+use super::{ClientFraming, Dialect, DialectStream, Format, Passage};
 
 /// Contents in, candidates out.
 pub(crate) struct GenerateContent {
@@ -20,6 +20,10 @@ pub(crate) struct GenerateContent {
 }
 
 impl Dialect for GenerateContent {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Contents)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }
@@ -51,6 +55,10 @@ impl Dialect for GenerateContent {
 pub(crate) struct CountContent;
 
 impl Dialect for CountContent {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Contents)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read_counted(body)
     }

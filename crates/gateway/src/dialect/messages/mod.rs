@@ -11,7 +11,7 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{Dialect, DialectStream, Passage};
+use super::{Dialect, DialectStream, Format, Passage};
 
 pub(super) use reply::input;
 pub(super) use request::effort;
@@ -20,6 +20,10 @@ pub(super) use request::effort;
 pub(crate) struct Messages;
 
 impl Dialect for Messages {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Messages)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }
@@ -51,6 +55,10 @@ impl Dialect for Messages {
 pub(crate) struct CountMessages;
 
 impl Dialect for CountMessages {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Messages)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }

@@ -11,12 +11,16 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{Dialect, DialectStream, Passage};
+use super::{Dialect, DialectStream, Format, Passage};
 
 /// Responses in, responses out.
 pub(crate) struct Responses;
 
 impl Dialect for Responses {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Responses)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }
@@ -44,6 +48,10 @@ impl Dialect for Responses {
 pub(crate) struct StoredResponses;
 
 impl Dialect for StoredResponses {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Responses)
+    }
+
     fn request(&self, _body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         Err(ApiError::internal("a response that is kept is asked for by its id"))
     }
