@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use policy::endpoint::{Meta, compile};
 use policy::identity::Token;
+use policy::limits::Limits;
 use policy::permit::{Grant, Grantee, Level};
 use policy::{Endpoint, Principal, Snapshot};
 use providers::SecretRef;
@@ -111,7 +112,20 @@ pub(crate) fn meta(record: &EndpointRecord) -> Meta {
         config_version: record.config_version,
         fallback: gateway.and_then(|g| g.fallback_config).is_some_and(|f| f.enabled),
         grants: record.grants.iter().filter_map(grant).collect(),
+        limits: limits(record),
     }
+}
+
+/// All were read when they were stored; one that no longer can be is left out, loudly.
+fn limits(record: &EndpointRecord) -> Limits {
+    let stored = record.document.ai_gateway.iter().flat_map(|block| block.rate_limits.iter().flatten());
+    Limits::new(stored.filter_map(|limit| {
+        let read = policy::limits::read(limit);
+        read.inspect_err(|error| {
+            tracing::error!(endpoint = record.name, %error, "a stored rate limit cannot be read");
+        })
+        .ok()
+    }))
 }
 
 fn grant(record: &GrantRecord) -> Option<Grant> {

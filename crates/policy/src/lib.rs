@@ -1,10 +1,12 @@
 //! What an endpoint means. Pure decisions: no I/O, no clock, no environment; time and state come in as
 //! arguments.
 
+pub mod circuit;
 pub mod endpoint;
 pub mod estimate;
 pub mod federation;
 pub mod identity;
+pub mod limits;
 pub mod oauth;
 pub mod permit;
 pub mod routing;
@@ -14,5 +16,5 @@ pub mod snapshot;
 pub use endpoint::{Compiled, Endpoint, Entity};
 pub use identity::{Credential, Principal, PrincipalKind};
 pub use permit::Level;
-pub use runtime::{Probe, RuntimeView};
+pub use runtime::{Explain, Probe, RuntimeView};
 pub use snapshot::{Live, Snapshot};

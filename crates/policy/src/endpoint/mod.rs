@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 use providers::{Framing, NativeCall, Provider, SecretRef, Task};
 
+use crate::limits::Limits;
 use crate::permit::Grant;
 
 pub use compile::{Compiled, Meta, compile};
@@ -32,6 +33,7 @@ pub struct Endpoint {
     pub entities: Vec<Entity>,
     pub fallback: bool,
     pub grants: Vec<Grant>,
+    pub limits: Limits,
 }
 
 /// One upstream of an endpoint.
