@@ -28,7 +28,7 @@ use std::sync::Arc;
 use axum::Router;
 use journal::audit::AuditSink;
 use policy::endpoint::Defaults;
-use policy::{Live, Probe, RuntimeView};
+use policy::{Explain, Live, Probe, RuntimeView};
 use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -56,6 +56,7 @@ pub struct ControlConfig {
 pub struct Ports {
     pub runtime: Arc<dyn RuntimeView>,
     pub probe: Arc<dyn Probe>,
+    pub explain: Arc<dyn Explain>,
     pub audit: Arc<dyn AuditSink>,
 }
 
@@ -70,6 +71,7 @@ struct Inner {
     live: Arc<Live>,
     runtime: Arc<dyn RuntimeView>,
     probe: Arc<dyn Probe>,
+    explain: Arc<dyn Explain>,
     audit: Arc<dyn AuditSink>,
     config: ControlConfig,
     issuer: Option<oauth::federation::Desk>,
@@ -97,7 +99,7 @@ impl Control {
         config: ControlConfig,
     ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
-        let Ports { runtime, probe, audit } = ports;
+        let Ports { runtime, probe, explain, audit } = ports;
         let issuer = config.oidc.clone().map(oauth::federation::Desk::new);
         let jobs = TaskTracker::new();
         let (writing, publishing) = (Mutex::new(()), Mutex::new(()));
@@ -107,6 +109,7 @@ impl Control {
                 live,
                 runtime,
                 probe,
+                explain,
                 audit,
                 jobs,
                 config,

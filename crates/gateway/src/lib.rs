@@ -4,13 +4,17 @@
 //! steps a request meets.
 
 mod answer;
+mod attempts;
 mod body;
 mod call;
+mod circuits;
 mod clock;
 mod decoded;
 mod dialect;
 mod error;
 mod estimate;
+mod explain;
+mod limits;
 mod pipeline;
 mod probe;
 mod reasoning;
@@ -25,7 +29,10 @@ use std::time::Duration;
 
 use journal::RecordSink;
 use policy::Live;
+use policy::limits::{Counting, Limiter};
 
+pub use attempts::Retries;
+pub use limits::MemoryLimiter;
 pub use surface::{Access, QueryRoute, router, routes};
 pub use upstream::AwsEnvironment;
 
@@ -37,6 +44,9 @@ pub struct GatewayConfig {
     pub body_timeout: Duration,
     /// Where the machine's own credentials come from.
     pub aws: AwsEnvironment,
+    pub retries: Retries,
+    /// When tokens count against limits.
+    pub counting: Counting,
 }
 
 impl Default for GatewayConfig {
@@ -45,6 +55,8 @@ impl Default for GatewayConfig {
             max_body_bytes: 16 << 20,
             body_timeout: Duration::from_secs(30),
             aws: AwsEnvironment::default(),
+            retries: Retries::default(),
+            counting: Counting::default(),
         }
     }
 }
@@ -60,18 +72,34 @@ struct Inner {
     client: egress::Client,
     keeper: upstream::Keeper,
     sink: Arc<dyn RecordSink>,
+    limiter: Arc<dyn Limiter>,
+    learned: Arc<limits::Learned>,
+    circuits: circuits::Circuits,
     config: GatewayConfig,
 }
 
 impl Gateway {
+    /// Counts use in memory.
     pub fn new(
         live: Arc<Live>,
         client: egress::Client,
         sink: Arc<dyn RecordSink>,
         config: GatewayConfig,
     ) -> Self {
+        let limiter = Arc::new(MemoryLimiter::new(config.counting));
+        Self::with_limiter(live, client, sink, config, limiter)
+    }
+
+    pub fn with_limiter(
+        live: Arc<Live>,
+        client: egress::Client,
+        sink: Arc<dyn RecordSink>,
+        config: GatewayConfig,
+        limiter: Arc<dyn Limiter>,
+    ) -> Self {
         let keeper = upstream::Keeper::new(&client, config.aws.clone());
-        Self { inner: Arc::new(Inner { live, client, keeper, sink, config }) }
+        let (learned, circuits) = Default::default();
+        Self { inner: Arc::new(Inner { live, client, keeper, sink, limiter, learned, circuits, config }) }
     }
 }
 

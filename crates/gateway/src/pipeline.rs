@@ -1,6 +1,6 @@
 //! What happens to a request, top to bottom:
 //!
-//! authenticate → resolve endpoint → permit → route → (encode → send → classify)* → answer → settle
+//! authenticate → resolve endpoint → permit → read call → admit → limit → (encode → send → classify)* → answer → settle
 //!
 //! What is in brackets runs once per attempt, the rest once per request. No attempt follows the first
 //! byte that went to the client.
@@ -15,7 +15,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use journal::{Outcome, RequestId};
 use policy::identity::{self, Credential, Unknown};
-use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
+use policy::{Endpoint, Level, Principal, Snapshot, permit};
 use providers::Task;
 use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
@@ -24,7 +24,7 @@ use crate::call::{Asked, Call};
 use crate::error::ServeError;
 use crate::record::{Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, body, clock, upstream};
+use crate::{Gateway, answer, attempts, body, clock, limits, upstream};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -70,21 +70,31 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let asked = Asked { dialect, streams: ask.streams, headers, query, body };
     let call = Call::read(request_id, endpoint, principal, asked)?;
     let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
-    let mut waiting = Waiting::new(&mut open, &call);
-    let answered = attempt_all(gateway, &call, waiting.open()).await;
-    waiting.over();
-    match answered {
-        Ok(success) => Ok(answer::respond(success, open)),
+    let answered = answered(gateway, &call, &mut open).await;
+    let stands = open.stands();
+    let mut response = match answered {
+        Ok(success) => answer::respond(success, open),
         Err(error) => {
-            let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
-                Outcome::Failed
-            } else {
-                Outcome::Refused
-            };
-            open.settle(outcome, error.status());
-            Err(error)
+            let failed = error.upstream_status().is_some() || error.allows_fallback();
+            open.settle(if failed { Outcome::Failed } else { Outcome::Refused }, error.status());
+            ask.surface.shape.respond(&error)
         }
-    }
+    };
+    stands.add_to(response.headers_mut());
+    Ok(response)
+}
+
+/// What an admitted call meets until there is an answer for the client.
+async fn answered(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    open: &mut Open,
+) -> Result<upstream::Success, ServeError> {
+    limits::take(gateway, call, open).await?;
+    let mut waiting = Waiting::new(open, call);
+    let answered = Box::pin(attempts::run(gateway, call, waiting.open())).await;
+    waiting.over();
+    answered
 }
 
 fn request_id(extensions: &http::Extensions) -> RequestId {
@@ -157,33 +167,4 @@ fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result<(), ApiErr
     }
     let (who, what) = (&principal.name, &endpoint.name);
     Err(ApiError::denied(format!("{who} lacks {} on endpoint {what:?}", Level::Query.as_str())))
-}
-
-/// Tries the planned entities in order until one answers or the fault is not theirs.
-async fn attempt_all(
-    gateway: &Gateway,
-    call: &Call<'_>,
-    open: &mut Open,
-) -> Result<upstream::Success, ServeError> {
-    let mut last = None;
-    for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
-        let entity = &call.endpoint.entities[at];
-        open.trying(&entity.name);
-        let tried = upstream::attempt(gateway, call, at).await;
-        let status = match &tried {
-            Ok(success) => Some(success.status),
-            Err(error) => error.upstream_status(),
-        };
-        open.tried(status);
-        match tried {
-            Ok(success) => return Ok(success),
-            Err(error) if error.allows_fallback() => {
-                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, request_id = %call.request_id.0,
-                    error = error.sentence(), "attempt failed");
-                last = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| ApiError::internal("the endpoint has no served entity").into()))
 }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement};
+use journal::{Admission, Attempt, CountedUsage, LimitHit, Outcome, RecordSink, Settlement};
 
 use crate::call::Call;
 use crate::clock;
 use crate::estimate::Lengths;
+use crate::limits::{RateLimitHeaders, Reserved};
 
 /// An admitted request that is not settled yet.
 pub(crate) struct Open {
@@ -21,6 +22,9 @@ pub(crate) struct Open {
     trying: Option<(Arc<str>, Instant)>,
     entity: Option<Arc<str>>,
     usage: Option<CountedUsage>,
+    /// What it took from limits.
+    reserved: Option<Reserved>,
+    stands: RateLimitHeaders,
     bytes_out: u64,
     settled: bool,
 }
@@ -47,6 +51,8 @@ impl Open {
             trying: None,
             entity: None,
             usage: None,
+            reserved: None,
+            stands: RateLimitHeaders::default(),
             bytes_out: 0,
             settled: false,
         }
@@ -65,6 +71,30 @@ impl Open {
         }
     }
 
+    /// There was nothing to try: no upstream was called.
+    pub(crate) fn not_tried(&mut self) {
+        self.trying = None;
+    }
+
+    /// It went over a limit, of those that refuse or of those that only report.
+    pub(crate) fn limited(&self, hit: &LimitHit) {
+        self.sink.limited(&self.admission, hit);
+    }
+
+    /// What it took from limits is given back when it is settled.
+    pub(crate) fn reserve(&mut self, reserved: Reserved) {
+        self.reserved = Some(reserved);
+    }
+
+    pub(crate) fn stand(&mut self, headers: RateLimitHeaders) {
+        self.stands = headers;
+    }
+
+    /// How the caller stands after it.
+    pub(crate) fn stands(&mut self) -> RateLimitHeaders {
+        std::mem::take(&mut self.stands)
+    }
+
     pub(crate) fn count(&mut self, usage: CountedUsage) {
         self.usage = Some(usage);
     }
@@ -79,6 +109,9 @@ impl Open {
             return;
         }
         self.tried(None);
+        if let Some(reserved) = self.reserved.take() {
+            reserved.settle(self.usage.as_ref(), outcome);
+        }
         let settlement = Settlement {
             outcome,
             status,

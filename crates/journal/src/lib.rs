@@ -103,8 +103,23 @@ impl Provenance {
     }
 }
 
+/// A limit that an admitted call went over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitHit {
+    /// As in `ai_gateway.rate_limits`: `endpoint`, `user`, `user_group` or `service_principal`.
+    pub key: &'static str,
+    /// Whom the limit names.
+    pub principal: Option<Arc<str>>,
+    /// `calls`, `tokens` or `concurrent_calls`.
+    pub measure: &'static str,
+    /// Whether the call was refused for it; else the limit only reports.
+    pub refused: bool,
+}
+
 /// Takes the two records of each request.
 pub trait RecordSink: Send + Sync {
     fn admit(&self, admission: &Admission);
     fn settle(&self, admission: &Admission, settlement: &Settlement);
+    /// Between the two.
+    fn limited(&self, _admission: &Admission, _hit: &LimitHit) {}
 }

@@ -6,6 +6,7 @@
 
 mod configs;
 mod endpoints;
+mod explain;
 mod identity;
 mod models;
 mod operation;
@@ -40,6 +41,7 @@ const AREAS: &[Area] = &[
     models::PROBES,
     endpoints::PERMISSIONS,
     endpoints::REVISIONS,
+    explain::AREA,
     secrets::AREA,
     workspace::AREA,
     identity::AREA,

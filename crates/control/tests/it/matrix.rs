@@ -204,8 +204,12 @@ impl World {
         let store = Arc::new(SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap());
         let mut ids = populate(&store).await;
         let live = Arc::new(Live::default());
-        let ports =
-            Ports { runtime: Arc::new(NoRuntime), probe: Arc::new(NoRuntime), audit: Arc::new(Silent) };
+        let ports = Ports {
+            runtime: Arc::new(NoRuntime),
+            probe: Arc::new(NoRuntime),
+            explain: Arc::new(NoRuntime),
+            audit: Arc::new(Silent),
+        };
         let control =
             Control::new(store.clone(), live.clone(), ports, ControlConfig::default()).await.unwrap();
         control.start().await.unwrap();

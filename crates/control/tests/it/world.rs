@@ -84,7 +84,12 @@ impl World {
         let admin = ensure_admin(store.as_ref()).await.unwrap().unwrap().to_string();
         let live = Arc::new(Live::default());
         let audit = Arc::new(Recorder::default());
-        let ports = Ports { runtime: Arc::new(NoRuntime), probe, audit: Arc::clone(&audit) as _ };
+        let ports = Ports {
+            runtime: Arc::new(NoRuntime),
+            probe,
+            explain: Arc::new(NoRuntime),
+            audit: Arc::clone(&audit) as _,
+        };
         let control = Control::new(Arc::clone(&store), Arc::clone(&live), ports, config).await.unwrap();
         refresh(&control).await.unwrap();
         Self { live, admin, router: router(control.clone()), control, store, audit, folder }

@@ -91,6 +91,11 @@ pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Re
     Ok(Success { status: 200, endpoint, entity: at, dialect: call.dialect, body })
 }
 
+/// Errors when the entity cannot be asked for `call`, without asking it.
+pub(crate) fn check(call: &Call<'_>, at: usize) -> Result<(), ServeError> {
+    request::prepare(call, &call.endpoint.entities[at]).map(drop)
+}
+
 async fn ask(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<SuccessBody, ServeError> {
     let entity = &call.endpoint.entities[at];
     let prepared = request::prepare(call, entity)?;
@@ -203,9 +208,8 @@ impl Asking<'_> {
     fn unauthorized(&self, failed: credentials::Failed) -> ServeError {
         let at = self.at.clone();
         match failed {
-            credentials::Failed::Refused(reason) | credentials::Failed::Unreachable(reason) => {
-                ServeError::Broken { at, reason }
-            }
+            credentials::Failed::Refused(reason) => ServeError::NoCredential { at, reason },
+            credentials::Failed::Unreachable(reason) => ServeError::Broken { at, reason },
             credentials::Failed::TimedOut(reason) => ServeError::TimedOut { at, reason },
         }
     }

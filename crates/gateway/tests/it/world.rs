@@ -12,12 +12,13 @@ use egress::{AddressPolicy, ClientConfig};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use journal::{Admission, RecordSink, Settlement};
+use journal::{Admission, LimitHit, RecordSink, Settlement};
 use parking_lot::Mutex;
 use policy::endpoint::{Defaults, Meta, compile, normalize};
 use policy::identity::{Token, hash_token};
+use policy::limits::{Counting, Limiter, Limits};
 use policy::permit::{Grant, Grantee};
-use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
+use policy::{Endpoint, Level, Live, Principal, PrincipalKind, Snapshot};
 use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
@@ -25,7 +26,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tollgate_gateway::{Gateway, GatewayConfig};
+use tollgate_gateway::{Gateway, GatewayConfig, MemoryLimiter};
 
 pub(crate) const TOKEN: &str = "dapi-ann";
 /// Bob may view every endpoint and query none.
@@ -77,6 +78,9 @@ pub(crate) struct World {
     pub(crate) recordings: Arc<Recordings>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
+    /// The data plane itself, and its routes, for calls without a socket.
+    pub(crate) plane: Gateway,
+    pub(crate) router: axum::Router,
     sts_endpoint: String,
     live: Arc<Live>,
     shutdown: CancellationToken,
@@ -85,6 +89,7 @@ pub(crate) struct World {
 /// Keeps what the gateway records.
 #[derive(Default)]
 pub(crate) struct Recorder {
+    hits: Mutex<Vec<LimitHit>>,
     admitted: Mutex<Vec<Admission>>,
     settled: Mutex<Vec<(Admission, Settlement)>>,
 }
@@ -97,6 +102,10 @@ impl RecordSink for Recorder {
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
         self.settled.lock().push((admission.clone(), settlement.clone()));
     }
+
+    fn limited(&self, _admission: &Admission, hit: &LimitHit) {
+        self.hits.lock().push(hit.clone());
+    }
 }
 
 impl Recorder {
@@ -106,6 +115,10 @@ impl Recorder {
 
     pub(crate) fn settlements(&self) -> Vec<Settlement> {
         self.settled.lock().iter().map(|(_, settlement)| settlement.clone()).collect()
+    }
+
+    pub(crate) fn hits(&self) -> Vec<LimitHit> {
+        self.hits.lock().clone()
     }
 
     /// The settlement of the only request so far; there must be one by now.
@@ -126,12 +139,18 @@ pub(crate) struct Setup {
     pub(crate) allow: Vec<&'static str>,
     /// Of AWS; none: the simulator, which is none.
     pub(crate) sts_endpoint: Option<String>,
+    /// None: one for which it is half past the minute, always.
+    pub(crate) limiter: Option<Arc<dyn Limiter>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None }
+        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None, limiter: None }
     }
+}
+
+fn limiter(counting: Counting) -> Arc<dyn Limiter> {
+    Arc::new(MemoryLimiter::with_clock(counting, || 30_000))
 }
 
 /// Runs `test` in a world, then checks what holds in every case: each admission is settled once, and
@@ -252,6 +271,11 @@ impl Entity {
     }
 }
 
+fn limits_of(limits: &Value) -> Limits {
+    let limits = limits.as_array().unwrap().iter().cloned();
+    Limits::new(limits.map(|limit| policy::limits::read(&serde_json::from_value(limit).unwrap()).unwrap()))
+}
+
 fn profile(base: &str, arn: &str) -> Value {
     json!({"instance_profile_arn": arn, "aws_region": "us-east-1", "bedrock_provider": "amazon",
         "bedrock_runtime_endpoint": base})
@@ -280,10 +304,12 @@ impl World {
         let client = egress::Client::new(ClientConfig { policy, ..ClientConfig::default() }).unwrap();
         let records = Arc::new(Recorder::default());
         let sink: Arc<dyn RecordSink> = records.clone();
-        let router = tollgate_gateway::router(Gateway::new(live.clone(), client, sink, setup.config));
+        let limiter = setup.limiter.unwrap_or_else(|| limiter(setup.config.counting));
+        let plane = Gateway::with_limiter(live.clone(), client, sink, setup.config, limiter);
+        let router = tollgate_gateway::router(plane.clone());
         let listener = small_buffers();
         let gateway = listener.local_addr().unwrap();
-        tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
+        tasks.spawn(serve(listener, router.clone(), tasks.clone(), shutdown.clone()));
         let sts_endpoint = setup.sts_endpoint.unwrap_or_else(|| simulator.clone());
         Self {
             gateway,
@@ -293,6 +319,8 @@ impl World {
             recordings,
             records,
             tasks,
+            plane,
+            router,
             sts_endpoint,
             live,
             shutdown,
@@ -305,6 +333,18 @@ impl World {
     }
 
     pub(crate) fn endpoint(&self, name: &str, task: &str, fallback: bool, entities: &[Entity]) {
+        self.limited(name, task, fallback, &json!([]), entities);
+    }
+
+    /// `limits` is what `ai_gateway.rate_limits` holds.
+    pub(crate) fn limited(
+        &self,
+        name: &str,
+        task: &str,
+        fallback: bool,
+        limits: &Value,
+        entities: &[Entity],
+    ) {
         let routes: Vec<Value> = entities
             .iter()
             .map(|e| json!({"served_entity_name": e.name, "traffic_percentage": e.percentage}))
@@ -330,7 +370,7 @@ impl World {
             config_version: 1,
             fallback,
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
-            ..Meta::default()
+            limits: limits_of(limits),
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
             let secret = secret.to_string();
@@ -355,6 +395,10 @@ impl World {
             "client_email": format!("{name}@p.iam.gserviceaccount.com"),
             "token_uri": format!("{}/google/token", self.simulator)})
         .to_string()
+    }
+
+    pub(crate) fn published(&self, name: &str) -> Arc<Endpoint> {
+        Arc::clone(&self.live.load().endpoints[name])
     }
 
     /// The newest request at the simulator, once it stands like this.

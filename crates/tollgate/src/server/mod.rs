@@ -66,7 +66,12 @@ impl Server {
         let runtime = Arc::new(LastMinute::new());
         let metrics = metrics::init()?;
         let gateway = gateway(&config, Arc::clone(&live), Arc::clone(&runtime))?;
-        let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit: Arc::new(AuditLog) };
+        let ports = Ports {
+            runtime,
+            probe: Arc::new(gateway.clone()),
+            explain: Arc::new(gateway.clone()),
+            audit: Arc::new(AuditLog),
+        };
         let control = control(&config, Arc::clone(&store), live, ports).await?;
         let health = Health::default();
         let router = Router::new()
