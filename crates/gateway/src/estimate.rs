@@ -7,6 +7,7 @@ use policy::estimate;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use wire::counts::TokenKind;
 use wire::raw::RawObject;
 use wire::usage::Usage;
 
@@ -43,6 +44,16 @@ impl Lengths {
 
     pub(crate) fn counted(self) -> CountedUsage {
         CountedUsage { usage: self.usage(), provenance: Provenance::Estimated }
+    }
+
+    /// What was used of an answer that broke off, of which the upstream had counted `told`: that count may
+    /// be older than what came last.
+    pub(crate) fn cut(self, told: Option<&Usage>) -> CountedUsage {
+        let Some(told) = told.map(Usage::counts) else { return self.counted() };
+        let unseen = estimate::tokens(self.answer).saturating_sub(told.output());
+        let tokens = told.and(TokenKind::Output, unseen);
+        let usage = Usage::new(tokens.input(), tokens.output()).with_counts(tokens);
+        CountedUsage { usage, provenance: Provenance::Counted }
     }
 }
 
@@ -196,6 +207,18 @@ mod tests {
         assert_eq!(prompt(body), 4 + 3 + 2);
         assert_eq!(prompt(r#"{"prompt":["ab","c"]}"#), 3);
         assert_eq!(prompt(r#"{"input":[[1,2,-3],"abcd"]}"#), 4);
+    }
+
+    #[test]
+    fn what_broke_off_is_what_was_counted_and_what_came_after() {
+        let lengths = Lengths { prompt: 400, answer: 80 };
+        let cut = |told: Option<Usage>| {
+            let counted = lengths.cut(told.as_ref());
+            (counted.tokens().input(), counted.tokens().output(), counted.provenance)
+        };
+        assert_eq!(cut(None), (100, 20, Provenance::Estimated));
+        assert_eq!(cut(Some(Usage::new(90, 1))), (90, 20, Provenance::Counted));
+        assert_eq!(cut(Some(Usage::new(90, 25))), (90, 25, Provenance::Counted));
     }
 
     #[test]

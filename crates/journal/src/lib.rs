@@ -8,6 +8,7 @@ pub mod audit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wire::counts::TokenCounts;
 use wire::usage::Usage;
 
 /// The id of a request: in `x-request-id`, on every log line and in every record.
@@ -86,18 +87,32 @@ pub struct CountedUsage {
     pub provenance: Provenance,
 }
 
+impl CountedUsage {
+    /// The tokens in kinds that do not overlap.
+    pub fn tokens(&self) -> TokenCounts {
+        self.usage.counts()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
     /// The provider's own count.
     Provider,
+    /// Of an answer that broke off: the provider's count until then, of the prompt above all, and an estimate of
+    /// what came without being counted.
+    Counted,
     /// From the length of the text, a token for four characters.
     Estimated,
 }
 
 impl Provenance {
+    /// Every one, the surest first.
+    pub const ALL: [Self; 3] = [Self::Provider, Self::Counted, Self::Estimated];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Provider => "provider",
+            Self::Counted => "counted",
             Self::Estimated => "estimated",
         }
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 use wire::chat::{ChatChunk, ChatRequest, ChatResponse};
 use wire::embeddings::EmbeddingsRequest;
+use wire::usage::Usage;
 
 use crate::names::Names;
 
@@ -25,6 +26,10 @@ pub trait ChatStream: Send {
     /// The format's own end has come: nothing that matters follows, though the upstream may stay open.
     fn ended(&self) -> bool {
         false
+    }
+    /// What the upstream has counted by now, of an answer that is not complete.
+    fn counted(&self) -> Option<Usage> {
+        None
     }
     /// The upstream closed. Errors when the answer was not complete: a cut stream is never a clean end.
     fn finish(&mut self, out: &mut Vec<ChatChunk>) -> Result<(), Malformed>;

@@ -11,6 +11,7 @@ pub mod names;
 pub mod native;
 pub mod provider;
 pub mod secret;
+mod tool_choice;
 mod unified;
 
 mod ai21labs;
@@ -24,12 +25,14 @@ mod google_cloud_vertex_ai;
 mod openai;
 mod palm;
 
+pub use anthropic::MessagesUsage;
 pub use auth::Auth;
 pub use codec::{
     ChatCodec, ChatStream, Embedded, EmbeddingsCodec, Encoded, Malformed, Refused, Reply, StreamFault,
     UpstreamError,
 };
 pub use fields::{ConfigError, Field};
+pub use google::generate_content_usage;
 pub use native::{Native, NativeCall, NativeCodec};
 pub use provider::{Codec, Framing, Provider, Registration, Setting, Splice, Target, Task};
 pub use secret::SecretRef;

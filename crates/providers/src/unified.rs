@@ -2,6 +2,7 @@
 
 use ::wire::Object;
 use ::wire::chat::{Content, Delta, FunctionDelta, Message, ToolCall, ToolCallDelta};
+use ::wire::counts::{TokenCounts, TokenKind};
 use ::wire::usage::{PromptDetails, Usage};
 use serde_json::Value;
 
@@ -83,28 +84,36 @@ pub(crate) struct CacheCounts {
     pub(crate) output: Option<u64>,
     pub(crate) read: Option<u64>,
     pub(crate) written: Option<u64>,
+    /// Of what was written, what stays for an hour.
+    pub(crate) written_1h: Option<u64>,
+    /// Of the output, what the model wrote to itself.
+    pub(crate) reasoning: Option<u64>,
 }
 
 impl CacheCounts {
     /// The unified counts, whose input includes the cache. `None` where nothing was counted: a zero would be
     /// a claim. The counts are not ours: sums saturate.
     pub(crate) fn usage(self) -> Option<Usage> {
-        let Self { input, output, read, written } = self;
+        let Self { input, output, read, written, written_1h, reasoning } = self;
         let inputs = [input, read, written];
         if inputs.iter().all(Option::is_none) && output.is_none() {
             return None;
         }
-        let input = inputs.into_iter().flatten().fold(0, u64::saturating_add);
-        let output = output.unwrap_or(0);
+        let counts = TokenCounts::new(input.unwrap_or(0), output.unwrap_or(0))
+            .and(TokenKind::CacheRead, read.unwrap_or(0))
+            .and(TokenKind::CacheWrite5m, written.unwrap_or(0))
+            .of(TokenKind::CacheWrite5m, TokenKind::CacheWrite1h, written_1h)
+            .of_which(TokenKind::Reasoning, reasoning);
         let prompt =
             PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
-        Some(Usage {
-            prompt_tokens: input,
-            completion_tokens: output,
-            total_tokens: input.saturating_add(output),
+        let usage = Usage {
+            prompt_tokens: counts.input(),
+            completion_tokens: counts.output(),
+            total_tokens: counts.total(),
             prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
             ..Usage::default()
-        })
+        };
+        Some(usage.with_counts(counts))
     }
 }
 

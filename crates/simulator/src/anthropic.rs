@@ -2,22 +2,24 @@
 
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 use crate::openai::bearer;
 
 const ID: &str = "msg_simulated";
 const TOOL_USE: &str = "toolu_";
+/// Where the tokens of a message are counted, without an answer to it.
+const COUNT: &str = "/messages/count_tokens";
 
 /// Anthropic Messages.
 pub(crate) struct Anthropic;
 
 impl Format for Anthropic {
     fn claims(&self, path: &str) -> bool {
-        path.ends_with("/messages")
+        path.ends_with("/messages") || path.ends_with(COUNT)
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -32,6 +34,10 @@ impl Format for Anthropic {
     }
 
     fn reply(&self, call: &Call<'_>) -> Result<Reply, Refusal> {
+        if call.path.ends_with(COUNT) {
+            let chars = prompt(call.body, messages(call)?).chars;
+            return Reply::json(&json!({"input_tokens": tokens_of(chars)}));
+        }
         let messages = validated(call)?;
         let answer = answer(&prompt(call.body, messages), call.script);
         if call.wants_stream() {
@@ -169,6 +175,10 @@ fn validated<'a>(call: &Call<'a>) -> Result<&'a [Value], Refusal> {
     if call.body.get("max_tokens").and_then(Value::as_u64).is_none_or(|most| most == 0) {
         return Err(Refusal::bad_request("max_tokens: field required"));
     }
+    messages(call)
+}
+
+fn messages<'a>(call: &Call<'a>) -> Result<&'a [Value], Refusal> {
     match call.body.get("messages").and_then(Value::as_array) {
         Some(messages) if messages.iter().any(|m| m.get("role").and_then(Value::as_str).is_none()) => {
             Err(Refusal::bad_request("messages: each message must be an object with a role"))

@@ -210,9 +210,12 @@ impl Hub {
         }
     }
 
+    fn is_complete(&self) -> bool {
+        self.ended || (self.finished && self.open.is_empty())
+    }
+
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), StreamFault> {
-        let complete = self.ended || (self.finished && self.open.is_empty());
-        if !complete {
+        if !self.is_complete() {
             return Err(Malformed("the stream ended before a finish reason".to_owned()).into());
         }
         if self.usage.is_none() && self.tells_usage {
@@ -225,8 +228,10 @@ impl Hub {
 
     pub(super) fn usage(&self) -> CountedUsage {
         match &self.usage {
-            Some(usage) => CountedUsage { usage: usage.clone(), provenance: Provenance::Provider },
-            None => self.lengths.counted(),
+            Some(usage) if self.is_complete() => {
+                CountedUsage { usage: usage.clone(), provenance: Provenance::Provider }
+            }
+            told => self.lengths.cut(told.as_ref()),
         }
     }
 }

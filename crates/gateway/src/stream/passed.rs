@@ -56,8 +56,10 @@ impl Passed {
 
     pub(super) fn usage(&self) -> CountedUsage {
         match self.watch.usage() {
-            Some(usage) => CountedUsage { usage, provenance: Provenance::Provider },
-            None => self.lengths.counted(),
+            Some(usage) if self.watch.is_complete() => {
+                CountedUsage { usage, provenance: Provenance::Provider }
+            }
+            told => self.lengths.cut(told.as_ref()),
         }
     }
 }
@@ -95,6 +97,27 @@ mod tests {
             event: hologram\ndata: no json\n\ndata: {\"type\":\"content_block_start\",\"content_block\":{\"type\":\"x\"}}\n\n\
             event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
         assert_eq!(str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_count_that_is_not_the_last_one_is_not_the_providers() {
+        let (mut passed, mut out) = (passed(), BytesMut::new());
+        let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":9,"cache_read_input_tokens":4,"output_tokens":1}}}"#;
+        let said = r#"{"type":"content_block_delta","delta":{"text":"twenty characters..."}}"#;
+        let told = r#"{"type":"message_delta","usage":{"output_tokens":6}}"#;
+        let stop = r#"{"type":"message_stop"}"#;
+        let expected = [
+            (start, 1, Provenance::Counted),
+            (said, 5, Provenance::Counted),
+            (told, 6, Provenance::Counted),
+            (stop, 6, Provenance::Provider),
+        ];
+        for (data, output, provenance) in expected {
+            passed.event(&event("", data), &mut out).unwrap();
+            let counted = passed.usage();
+            assert_eq!((counted.tokens().input(), counted.tokens().output()), (13, output), "{data}");
+            assert_eq!(counted.provenance, provenance, "{data}");
+        }
     }
 
     #[test]

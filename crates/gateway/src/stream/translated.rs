@@ -99,7 +99,7 @@ impl Translated {
     pub(super) fn usage(&self) -> CountedUsage {
         match &self.usage {
             Some(usage) => CountedUsage { usage: usage.clone(), provenance: Provenance::Provider },
-            None => self.lengths.counted(),
+            None => self.lengths.cut(self.stream.counted().as_ref()),
         }
     }
 }

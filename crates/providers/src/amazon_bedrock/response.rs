@@ -27,13 +27,16 @@ struct Said {
 }
 
 /// Counts may be missing or null.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Counts {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_write_input_tokens: Option<u64>,
+    /// How long what was written stays: `[{"ttl": "5m" or "1h", "inputTokens"}]`.
+    #[serde(default)]
+    cache_details: Value,
 }
 
 pub(super) fn decode(body: &[u8]) -> Result<ChatResponse, Malformed> {
@@ -94,11 +97,15 @@ pub(super) fn finish_reason(stop_reason: Option<&str>, called: bool) -> &'static
 
 /// Cache reads and writes are counted apart from `inputTokens`.
 pub(super) fn usage(counts: Counts) -> Option<Usage> {
+    let details = counts.cache_details.as_array();
+    let hours = details.into_iter().flatten().filter(|detail| detail["ttl"] == "1h");
     let counts = CacheCounts {
         input: counts.input_tokens,
         output: counts.output_tokens,
         read: counts.cache_read_input_tokens,
         written: counts.cache_write_input_tokens,
+        written_1h: hours.map(|detail| detail["inputTokens"].as_u64()).sum(),
+        reasoning: None,
     };
     counts.usage()
 }

@@ -10,6 +10,8 @@ mod tests;
 mod tools;
 mod wire;
 
+pub use response::MessagesUsage;
+
 use ::wire::Object;
 use ::wire::chat::{ChatRequest, ChatResponse};
 

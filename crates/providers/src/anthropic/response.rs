@@ -2,6 +2,7 @@
 
 use ::wire::chat::{ChatResponse, Choice, Message, ToolCall};
 use ::wire::usage::{CompletionDetails, Usage};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::wire::{MessageReply, UsageCounts};
@@ -59,6 +60,23 @@ pub(super) fn finish_reason(stop_reason: Option<&str>, called: bool) -> &'static
     }
 }
 
+/// The usage of a message, whole or as the events of a stream tell it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessagesUsage(UsageCounts);
+
+impl MessagesUsage {
+    /// Reads the `usage` of a message or of an event, on top of what earlier events told. What cannot be
+    /// read tells nothing.
+    pub fn read(&mut self, usage: &Value) {
+        self.0.merge(UsageCounts::deserialize(usage).unwrap_or_default());
+    }
+
+    /// `None` where nothing was counted.
+    pub fn usage(&self) -> Option<Usage> {
+        usage(&self.0)
+    }
+}
+
 /// The API counts cache reads and writes apart from `input_tokens`.
 pub(super) fn usage(counts: &UsageCounts) -> Option<Usage> {
     let thought = counts.output_tokens_details.and_then(|d| d.thinking_tokens);
@@ -67,6 +85,8 @@ pub(super) fn usage(counts: &UsageCounts) -> Option<Usage> {
         output: counts.output_tokens,
         read: counts.cache_read_input_tokens,
         written: counts.cache_creation_input_tokens,
+        written_1h: counts.cache_creation.and_then(|c| c.ephemeral_1h_input_tokens),
+        reasoning: thought,
     };
     let details = |n| CompletionDetails { reasoning_tokens: Some(n), ..CompletionDetails::default() };
     Some(Usage { completion_tokens_details: thought.map(details), ..told.usage()? })

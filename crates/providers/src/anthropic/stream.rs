@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ::wire::Object;
 use ::wire::chat::{ChatChunk, ChunkChoice, Delta};
+use ::wire::usage::Usage;
 use serde_json::{Value, json};
 
 use super::response::{error, finish_reason, usage};
@@ -61,6 +62,10 @@ impl ChatStream for MessagesStream {
 
     fn ended(&self) -> bool {
         self.stopped
+    }
+
+    fn counted(&self) -> Option<Usage> {
+        usage(&self.usage)
     }
 
     fn finish(&mut self, _out: &mut Vec<ChatChunk>) -> Result<(), Malformed> {

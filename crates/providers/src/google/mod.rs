@@ -14,6 +14,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod usage;
 mod wire;
 
 use ::wire::Object;
@@ -21,7 +22,7 @@ use ::wire::chat::{ChatRequest, ChatResponse};
 
 use crate::auth::Auth;
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
-use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::fields::{Block, ConfigError, Field, base_url, path_segment};
 use crate::native::{Native, NativeCall};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use crate::secret::SecretRef;
@@ -29,6 +30,7 @@ use crate::secret::SecretRef;
 pub(crate) use embeddings::{EmbedContent, Predict};
 pub(crate) use native::method as native_method;
 pub(crate) use response::error;
+pub use usage::generate_content_usage;
 
 const DEFAULT_BASE: &str = "https://generativelanguage.googleapis.com";
 
@@ -96,19 +98,6 @@ fn bare(model: &str) -> &str {
 /// The method of chat. Without `alt=sse` a stream would be one JSON array.
 pub(crate) fn chat_method(stream: bool) -> &'static str {
     if stream { "streamGenerateContent?alt=sse" } else { "generateContent" }
-}
-
-/// `text` as one segment of a path, as RFC 3986 has it.
-pub(crate) fn path_segment(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~@;=".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// The codec of `generateContent`.

@@ -2,11 +2,11 @@
 
 use ::wire::Object;
 use ::wire::chat::{ChatResponse, Choice, Content, Message};
-use ::wire::usage::{CompletionDetails, PromptDetails, Usage};
 use serde_json::{Value, json};
 
 use super::calls::tool_call;
-use super::wire::{Blob, Candidate, Counts, Logprobs, PromptFeedback, Reply, Token};
+use super::usage::usage;
+use super::wire::{Blob, Candidate, Logprobs, PromptFeedback, Reply, Token};
 use crate::codec::{Malformed, UpstreamError};
 use crate::unified::Gathered;
 
@@ -116,34 +116,6 @@ pub(super) fn finish_reason(reason: Option<&str>, called: bool) -> &'static str 
         _ if called => "tool_calls",
         _ => "stop",
     }
-}
-
-/// `None` where nothing was counted: a zero would be a claim. The counts are not ours: sums saturate.
-pub(super) fn usage(counts: &Counts) -> Option<Usage> {
-    let inputs = [counts.prompt_token_count, counts.tool_use_prompt_token_count];
-    let outputs = [counts.candidates_token_count, counts.thoughts_token_count];
-    if inputs.iter().chain(&outputs).all(Option::is_none) {
-        return None;
-    }
-    let sum = |counts: [Option<u64>; 2]| counts.into_iter().flatten().fold(0, u64::saturating_add);
-    let (prompt, candidates) = (sum(inputs), counts.candidates_token_count.unwrap_or(0));
-    // Some models count their thoughts among the candidates: the total tells.
-    let inclusive = counts.total_token_count == Some(prompt.saturating_add(candidates));
-    let completion = if inclusive { candidates } else { sum(outputs) };
-    let cached = counts.cached_content_token_count;
-    let details = PromptDetails { cached_tokens: cached, ..PromptDetails::default() };
-    let thoughts = counts.thoughts_token_count.map(|thoughts| CompletionDetails {
-        reasoning_tokens: Some(thoughts.min(completion)),
-        ..CompletionDetails::default()
-    });
-    Some(Usage {
-        prompt_tokens: prompt,
-        completion_tokens: completion,
-        total_tokens: prompt.saturating_add(completion),
-        prompt_tokens_details: cached.map(|_| details),
-        completion_tokens_details: thoughts,
-        ..Usage::default()
-    })
 }
 
 /// OpenAI's form of the probabilities.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ::wire::chat::{ChatChunk, ChunkChoice, Delta, FunctionDelta, ToolCall, ToolCallDelta};
+use ::wire::usage::Usage;
 use serde_json::Value;
 
 use super::calls::tool_call;
-use super::response::{
-    error, finish_reason, image, logprobs, refusal, signature_block, thinking_block, usage,
-};
+use super::response::{error, finish_reason, image, logprobs, refusal, signature_block, thinking_block};
+use super::usage::usage;
 use super::wire::{Candidate, Counts, Part, Reply};
 use crate::codec::{ChatStream, Malformed, StreamFault};
 
@@ -49,7 +49,9 @@ impl ChatStream for GeminiStream {
             self.model = reply.model_version.unwrap_or_default();
         }
         // Cumulative: the last one counts.
-        self.usage = reply.usage_metadata.unwrap_or(self.usage);
+        if let Some(counts) = reply.usage_metadata {
+            self.usage = counts;
+        }
         for (at, candidate) in (0..).zip(reply.candidates.unwrap_or_default()) {
             self.candidate(at, candidate, out);
         }
@@ -62,6 +64,10 @@ impl ChatStream for GeminiStream {
             out.push(self.chunk(vec![ChunkChoice { delta, ..ChunkChoice::default() }]));
         }
         Ok(())
+    }
+
+    fn counted(&self) -> Option<Usage> {
+        usage(&self.usage)
     }
 
     /// The format has no terminator: the reason to finish, which may come before the last part, is told

@@ -96,7 +96,7 @@ pub(super) struct Token {
 }
 
 /// Cumulative in a stream.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Counts {
     pub(super) prompt_token_count: Option<u64>,
@@ -105,4 +105,23 @@ pub(super) struct Counts {
     pub(super) cached_content_token_count: Option<u64>,
     pub(super) thoughts_token_count: Option<u64>,
     pub(super) tool_use_prompt_token_count: Option<u64>,
+    #[serde(default)]
+    pub(super) prompt_tokens_details: Modalities,
+    #[serde(default)]
+    pub(super) cache_tokens_details: Modalities,
+    #[serde(default)]
+    pub(super) candidates_tokens_details: Modalities,
+}
+
+/// What a count is made of: `[{"modality": "TEXT", "tokenCount": 1}]`. Unread, since no answer may fail for it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Modalities(Value);
+
+impl Modalities {
+    /// The tokens of one modality; `None` where nothing is told of it.
+    pub(super) fn of(&self, modality: &str) -> Option<u64> {
+        let mut told = self.0.as_array()?.iter().filter(|part| part["modality"] == modality);
+        told.next()?["tokenCount"].as_u64()
+    }
 }

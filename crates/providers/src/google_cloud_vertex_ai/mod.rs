@@ -6,8 +6,8 @@ mod hosted;
 use wire::Object;
 
 use crate::auth::{Auth, GoogleServiceAccount};
-use crate::fields::{Block, ConfigError, Field, base_url};
-use crate::google::{EmbedContent, Gemini, Predict, chat_method, native_method, path_segment};
+use crate::fields::{Block, ConfigError, Field, base_url, path_segment};
+use crate::google::{EmbedContent, Gemini, Predict, chat_method, native_method};
 use crate::native::{Native, NativeCall};
 use crate::openai::{Edits, OpenAiChat};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};

@@ -168,6 +168,7 @@ fn no_fixture_is_unknown_or_missing() {
     for subject in subjects() {
         let mut known = BTreeSet::from(["provider.json".to_owned()]);
         if subject.registration.tasks.contains(&Task::Chat) {
+            known.insert("usage.json".to_owned());
             for case in CASES {
                 let refused = format!("chat/{case}.refused.json");
                 if subject.path(&refused).exists() {

@@ -16,3 +16,4 @@ mod hostile;
 mod kit;
 mod splice;
 mod stream;
+mod usage;

@@ -46,6 +46,17 @@ async fn messages_count_what_chat_counts() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_without_an_answer() {
+    let bench = Bench::start();
+    let count = format!("{MESSAGES}/count_tokens");
+    let mut body = messages("claude", false);
+    body.as_object_mut().unwrap().remove("max_tokens");
+    assert_eq!(bench.post(&count, &body).await.json(), json!({"input_tokens": 5}));
+    body["model"] = json!("claude;status=529");
+    assert_eq!(bench.post(&count, &body).await.status, 529);
+}
+
+#[tokio::test]
 async fn messages_call_tools_until_there_is_a_result() {
     let bench = Bench::start();
     let mut body = messages("claude", false);

@@ -56,7 +56,8 @@ struct Handles {
     duration: Histogram,
     first_byte: Histogram,
     attempt: Counter,
-    tokens: [[Counter; 2]; 2],
+    /// By where the count came from: input and output.
+    tokens: [[Counter; 2]; Provenance::ALL.len()],
 }
 
 /// Counts calls and writes one line for each.
@@ -92,7 +93,7 @@ impl Handles {
             duration: histogram!(DURATION, "endpoint" => endpoint.clone()),
             first_byte: histogram!(FIRST_BYTE, "endpoint" => endpoint.clone()),
             attempt: attempt(&labels.entity, Some(labels.status)),
-            tokens: [by_source(Provenance::Provider), by_source(Provenance::Estimated)],
+            tokens: Provenance::ALL.map(by_source),
         }
     }
 }
@@ -118,7 +119,7 @@ impl RecordSink for MetricsSink {
             handles.first_byte.record(first / 1e3);
         }
         if let Some(counted) = &settlement.usage {
-            let [input, output] = &handles.tokens[usize::from(counted.provenance == Provenance::Estimated)];
+            let [input, output] = &handles.tokens[counted.provenance as usize];
             input.increment(counted.usage.prompt_tokens);
             output.increment(counted.usage.completion_tokens);
         }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use serde_json::Value;
-use wire::usage::{CompletionDetails, PromptDetails, Usage};
+use wire::usage::Usage;
 
 use crate::dialect::{Seen, Watch, write};
 use crate::error::ServeError;
@@ -12,27 +12,8 @@ pub(super) fn new() -> Box<dyn Watch> {
     Box::<Events>::default()
 }
 
-/// Thoughts are counted apart; the unified count includes them.
 pub(super) fn usage(response: &Value) -> Option<Usage> {
-    let counts = &response["usageMetadata"];
-    let prompt = counts["promptTokenCount"].as_u64()?;
-    let candidates = counts["candidatesTokenCount"].as_u64().unwrap_or(0);
-    let thoughts = counts["thoughtsTokenCount"].as_u64();
-    // Some models count their thoughts among the candidates: the total tells.
-    let total = counts["totalTokenCount"].as_u64();
-    let included = total == Some(prompt.saturating_add(candidates));
-    let completion = candidates.saturating_add(thoughts.filter(|_| !included).unwrap_or(0));
-    let cached_tokens = counts["cachedContentTokenCount"].as_u64();
-    Some(Usage {
-        prompt_tokens: prompt,
-        completion_tokens: completion,
-        total_tokens: prompt.saturating_add(completion),
-        prompt_tokens_details: cached_tokens
-            .map(|_| PromptDetails { cached_tokens, ..PromptDetails::default() }),
-        completion_tokens_details: thoughts
-            .map(|_| CompletionDetails { reasoning_tokens: thoughts, ..CompletionDetails::default() }),
-        ..Usage::default()
-    })
+    providers::generate_content_usage(&response["usageMetadata"])
 }
 
 #[derive(Default)]

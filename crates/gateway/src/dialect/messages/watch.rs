@@ -1,8 +1,9 @@
 //! What is looked at in messages that pass through: usage, errors and the end.
 
 use bytes::BytesMut;
+use providers::MessagesUsage;
 use serde_json::Value;
-use wire::usage::{PromptDetails, Usage};
+use wire::usage::Usage;
 
 use crate::dialect::{Seen, Watch, write};
 use crate::error::ServeError;
@@ -13,63 +14,22 @@ pub(super) fn new() -> Box<dyn Watch> {
 }
 
 pub(super) fn usage(message: &Value) -> Option<Usage> {
-    let mut counts = Counts::default();
-    counts.merge(&message["usage"]);
+    let mut counts = MessagesUsage::default();
+    counts.read(&message["usage"]);
     counts.usage()
-}
-
-/// Later counts are cumulative: each that is present replaces the earlier one.
-#[derive(Default)]
-struct Counts {
-    input: Option<u64>,
-    output: Option<u64>,
-    cache_read: Option<u64>,
-    cache_written: Option<u64>,
-}
-
-impl Counts {
-    fn merge(&mut self, usage: &Value) {
-        let later = |key: &str, earlier: Option<u64>| usage[key].as_u64().or(earlier);
-        self.input = later("input_tokens", self.input);
-        self.output = later("output_tokens", self.output);
-        self.cache_read = later("cache_read_input_tokens", self.cache_read);
-        self.cache_written = later("cache_creation_input_tokens", self.cache_written);
-    }
-
-    /// The unified count includes cache reads and writes; `None` where nothing was counted.
-    fn usage(&self) -> Option<Usage> {
-        let inputs = [self.input, self.cache_read, self.cache_written];
-        if inputs.iter().all(Option::is_none) && self.output.is_none() {
-            return None;
-        }
-        let input = inputs.into_iter().flatten().fold(0, u64::saturating_add);
-        let output = self.output.unwrap_or(0);
-        let details = PromptDetails {
-            cached_tokens: self.cache_read,
-            cache_creation_tokens: self.cache_written,
-            ..PromptDetails::default()
-        };
-        Some(Usage {
-            prompt_tokens: input,
-            completion_tokens: output,
-            total_tokens: input.saturating_add(output),
-            prompt_tokens_details: (details != PromptDetails::default()).then_some(details),
-            ..Usage::default()
-        })
-    }
 }
 
 #[derive(Default)]
 struct Events {
-    counts: Counts,
+    counts: MessagesUsage,
     stopped: bool,
 }
 
 impl Watch for Events {
     fn see(&mut self, name: &str, data: &Value) -> Seen {
         match data["type"].as_str().unwrap_or(name) {
-            "message_start" => self.counts.merge(&data["message"]["usage"]),
-            "message_delta" => self.counts.merge(&data["usage"]),
+            "message_start" => self.counts.read(&data["message"]["usage"]),
+            "message_delta" => self.counts.read(&data["usage"]),
             "message_stop" => {
                 self.stopped = true;
                 return Seen::End;
