@@ -5,6 +5,7 @@
 mod audit;
 mod endpoints;
 mod escalation;
+mod explain;
 mod federation;
 mod groups;
 mod matrix;

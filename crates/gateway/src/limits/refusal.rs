@@ -28,7 +28,9 @@ fn limited(endpoint: &str, by: &Standing) -> ServeError {
 /// 403: what is switched off stays so, and clients repeat a 429 for minutes.
 pub(crate) fn switched_off(limit: &Limit) -> ApiError {
     let which = whose(limit);
-    ApiError::denied(format!("The endpoint is temporarily disabled due to a {which} rate limit of 0."))
+    ApiError::denied(format!(
+        "The endpoint is temporarily disabled due to a user defined {which} rate limit of 0."
+    ))
 }
 
 /// 400: no wait makes room.

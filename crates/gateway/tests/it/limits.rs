@@ -152,7 +152,7 @@ async fn a_limit_of_0_switches_the_endpoint_off() {
             let got = world.ask("e", false).await;
             assert_eq!((got.status, got.error().0.as_str()), (403, "PERMISSION_DENIED"));
             assert!(
-                got.error().1.contains("temporarily disabled due to a endpoint rate limit of 0"),
+                got.error().1.contains("temporarily disabled due to a user defined endpoint rate limit of 0"),
                 "{got:?}"
             );
         }

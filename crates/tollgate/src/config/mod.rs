@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use control::OidcConfig;
 use egress::AddressPolicy;
+use gateway::Retries;
 use policy::endpoint::{Defaults, Timeouts};
 use policy::federation::Rules;
+use policy::limits::Counting;
 use providers::provider::Defaults as ProviderDefaults;
 
 pub(crate) use aws::aws_of_process;
@@ -42,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) keys: KeysConfig,
     pub(crate) egress: AddressPolicy,
     pub(crate) defaults: Defaults,
+    pub(crate) retries: Retries,
+    pub(crate) counting: Counting,
     pub(crate) oidc: Option<OidcConfig>,
     /// Where the tables lie: `<location>/<catalog>/<schema>/<table>`.
     pub(crate) tables: PathBuf,
@@ -119,6 +123,14 @@ impl Config {
             keys: KeysConfig::from_resolved(values)?,
             egress,
             defaults: Defaults { providers: provider_defaults(values), timeouts },
+            retries: Retries {
+                most: u32::try_from(values.integer("upstream.retries")).unwrap_or_default(),
+                longest_wait: millis("upstream.longest_retry_wait_ms"),
+            },
+            counting: match values.text("limits.token_counting") {
+                "after" => Counting::After,
+                _ => Counting::Reserved,
+            },
             oidc: oidc(values)?,
             tables,
         })
@@ -231,6 +243,18 @@ mod tests {
         assert!(config.server.listen.ip().is_loopback());
         assert!(config.egress.check("h", "127.0.0.1".parse().unwrap(), 80).is_err());
         assert_eq!(config.tables, Path::new("tollgate-data/tables"));
+    }
+
+    #[test]
+    fn entities_are_asked_once_and_tokens_reserved_unless_told_otherwise() {
+        let config = load("", &[]).unwrap();
+        assert_eq!((config.retries, config.counting), (Retries::default(), Counting::Reserved));
+        let told =
+            "[upstream]\nretries = 2\nlongest_retry_wait_ms = 50\n[limits]\ntoken_counting = \"after\"";
+        let config = load(told, &[]).unwrap();
+        let retries = Retries { most: 2, longest_wait: Duration::from_millis(50) };
+        assert_eq!((config.retries, config.counting), (retries, Counting::After));
+        assert!(load("[upstream]\nretries = 6", &[]).is_err());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigProblem, TlsFiles};
 use crate::data::DataFolder;
 use crate::first_start;
 use crate::telemetry::audit::AuditLog;
+use crate::telemetry::circuits::CircuitGauges;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
 use front::Front;
@@ -46,6 +47,7 @@ pub(crate) struct Server {
     store: Arc<SqliteStore>,
     control: Control,
     metrics: PrometheusHandle,
+    circuits: CircuitGauges,
     health: Health,
     router: Router,
 }
@@ -66,6 +68,7 @@ impl Server {
         let runtime = Arc::new(LastMinute::new());
         let metrics = metrics::init()?;
         let gateway = gateway(&config, Arc::clone(&live), Arc::clone(&runtime))?;
+        let circuits = CircuitGauges::new(Arc::clone(&live), Arc::new(gateway.clone()));
         let ports = Ports {
             runtime,
             probe: Arc::new(gateway.clone()),
@@ -80,7 +83,7 @@ impl Server {
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
-        Ok(Self { config, listener, address, store, control, metrics, health, router })
+        Ok(Self { config, listener, address, store, control, metrics, circuits, health, router })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -105,7 +108,7 @@ impl Server {
             let client = client(&self.config)?;
             tasks.spawn(control::watch_issuer(self.control.clone(), client, background.clone()));
         }
-        tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
+        tasks.spawn(upkeep(self.metrics.clone(), self.circuits, background.clone()));
         let tls = match &self.config.server.tls {
             Some(files) => Some(tls::Reloading::start(files, &tasks, background.clone())?),
             None => None,
@@ -156,13 +159,16 @@ fn gateway(config: &Config, live: Arc<Live>, runtime: Arc<LastMinute>) -> anyhow
     let limits = GatewayConfig {
         max_body_bytes: config.server.max_body_bytes,
         aws: crate::config::aws_of_process(),
+        retries: config.retries,
+        counting: config.counting,
         ..GatewayConfig::default()
     };
     Ok(Gateway::new(live, client, Arc::new(MetricsSink::new(runtime)), limits))
 }
 
-async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+async fn upkeep(metrics: PrometheusHandle, mut circuits: CircuitGauges, stop: CancellationToken) {
     while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+        circuits.set();
         metrics.run_upkeep();
     }
 }
