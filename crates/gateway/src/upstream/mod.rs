@@ -218,10 +218,11 @@ impl Asking<'_> {
         let sent = self.gateway.inner.client.send(request, self.entity.timeouts.connect).await;
         sent.map_err(|failure| match failure {
             Failure::TimedOut(reason) => ServeError::TimedOut { at: self.at.clone(), reason },
-            Failure::Connect(reason)
-            | Failure::Denied(reason)
-            | Failure::Tls(reason)
-            | Failure::Broken(reason) => ServeError::Broken { at: self.at.clone(), reason },
+            // What TLS says does not say that it is TLS.
+            Failure::Tls(reason) => self.broken(format!("tls: {reason}")),
+            Failure::Connect(reason) | Failure::Denied(reason) | Failure::Broken(reason) => {
+                self.broken(reason)
+            }
         })
     }
 
