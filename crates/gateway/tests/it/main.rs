@@ -22,6 +22,7 @@ mod embeddings;
 mod entra;
 mod explain;
 mod fallback;
+mod faults;
 mod fixtures;
 mod frames;
 mod fuzz;
