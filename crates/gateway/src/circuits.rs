@@ -10,7 +10,8 @@ use policy::circuit::{Circuit, Gate};
 use crate::clock;
 use crate::error::ServeError;
 
-/// Circuits that are remembered; at that many, those whose next probe is due go first.
+/// Circuits that are remembered. At that many, those that may be asked again are forgotten; are all still
+/// waiting, a further one stays closed.
 const MOST: usize = 10_000;
 
 /// An entity, by what it asks: with another key, model or address it begins anew.
@@ -58,8 +59,11 @@ impl Circuits {
         let Some(blame) = error.blame() else { return };
         let (key, now) = (key(endpoint, at), (self.now)());
         let mut failing = self.failing.write();
-        if failing.len() >= MOST {
+        if failing.len() >= MOST && !failing.contains_key(&key) {
             failing.retain(|_, circuit| circuit.probe_in(now).is_some_and(|left| left > 0));
+            if failing.len() >= MOST {
+                return;
+            }
         }
         let circuit = failing.entry(key).or_default();
         let before = circuit.blame();

@@ -10,7 +10,7 @@ use super::{Applied, Limit, Subject};
 /// Counts calls against limits.
 pub trait Limiter: Send + Sync {
     /// Takes from the counters of all limits if all have room, and from none if one has not: one step that
-    /// nothing comes between.
+    /// nothing comes between. When the future is dropped before it is ready, nothing must stay taken.
     fn admit<'a>(&'a self, asked: &'a Asked) -> Admitting<'a>;
     /// Gives back what was held, and counts the tokens that were used. Called once for each hold, also
     /// while the call is being dropped, so that it does not wait.

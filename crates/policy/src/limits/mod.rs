@@ -90,7 +90,7 @@ impl Whose {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Endpoint,
-    /// The id of a principal.
+    /// The name of a principal, which it keeps for life; who has just come by an issuer's token has no id.
     Principal(Arc<str>),
     /// The name of a group.
     Group(Arc<str>),
@@ -149,7 +149,7 @@ fn applied(limit: &Arc<Limit>, principal: &Principal) -> Applied {
     let subject = match &limit.whose {
         Whose::Endpoint => Subject::Endpoint,
         Whose::Group(name) => Subject::Group(Arc::clone(name)),
-        _ => Subject::Principal(Arc::clone(&principal.id)),
+        _ => Subject::Principal(Arc::clone(&principal.name)),
     };
     Applied { limit: Arc::clone(limit), subject }
 }
