@@ -29,7 +29,7 @@ use std::sync::Arc;
 use axum::Router;
 use journal::audit::AuditSink;
 use policy::endpoint::Defaults;
-use policy::{Live, Probe, RuntimeView};
+use policy::{Explain, Live, Probe, RuntimeView};
 use secrecy::ExposeSecret;
 use store::Store;
 use tokio::sync::Mutex;
@@ -59,6 +59,7 @@ pub struct ControlConfig {
 pub struct Ports {
     pub runtime: Arc<dyn RuntimeView>,
     pub probe: Arc<dyn Probe>,
+    pub explain: Arc<dyn Explain>,
     pub audit: Arc<dyn AuditSink>,
     pub tables: Arc<dyn TableListing>,
 }
@@ -74,6 +75,7 @@ struct Inner {
     live: Arc<Live>,
     runtime: Arc<dyn RuntimeView>,
     probe: Arc<dyn Probe>,
+    explain: Arc<dyn Explain>,
     audit: Arc<dyn AuditSink>,
     tables: Arc<dyn TableListing>,
     config: ControlConfig,
@@ -105,7 +107,7 @@ impl Control {
     ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
         let id_key = policy::IdKey::new(store.id_key().await?.expose_secret());
-        let Ports { runtime, probe, audit, tables } = ports;
+        let Ports { runtime, probe, explain, audit, tables } = ports;
         let issuer = config.oidc.clone().map(oauth::federation::Desk::new);
         let jobs = TaskTracker::new();
         let (writing, publishing) = (Mutex::new(()), Mutex::new(()));
@@ -115,6 +117,7 @@ impl Control {
                 live,
                 runtime,
                 probe,
+                explain,
                 audit,
                 tables,
                 jobs,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use policy::endpoint::{Accounting, Meta, compile};
 use policy::identity::Token;
+use policy::limits::Limits;
 use policy::permit::{Grant, Grantee, Level};
 use policy::{Endpoint, Principal, Snapshot};
 use providers::SecretRef;
@@ -116,6 +117,7 @@ pub(crate) fn meta(record: &EndpointRecord) -> Meta {
         grants: record.grants.iter().filter_map(grant).collect(),
         guardrails: gateway.and_then(|g| g.guardrails.clone()).unwrap_or_default(),
         accounting: accounting(record),
+        limits: limits(record),
     }
 }
 
@@ -139,6 +141,18 @@ pub(crate) fn payload_table(endpoint: &str, config: &Value) -> Result<TableName,
     let part = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
     let prefix = Some(part("table_name_prefix")).filter(|prefix| !prefix.is_empty()).unwrap_or(endpoint);
     TableName::new(part("catalog_name"), part("schema_name"), &format!("{prefix}_payload"))
+}
+
+/// All were read when they were stored; one that no longer can be is left out, loudly.
+fn limits(record: &EndpointRecord) -> Limits {
+    let stored = record.document.ai_gateway.iter().flat_map(|block| block.rate_limits.iter().flatten());
+    Limits::new(stored.filter_map(|limit| {
+        let read = policy::limits::read(limit);
+        read.inspect_err(|error| {
+            tracing::error!(endpoint = record.name, %error, "a stored rate limit cannot be read");
+        })
+        .ok()
+    }))
 }
 
 fn grant(record: &GrantRecord) -> Option<Grant> {

@@ -4,16 +4,20 @@
 //! steps a request meets.
 
 mod answer;
+mod attempts;
 mod body;
 mod call;
 mod capture;
+mod circuits;
 mod clock;
 mod decoded;
 mod dialect;
 mod error;
 mod estimate;
+mod explain;
 mod guardrails;
 mod inference;
+mod limits;
 mod pipeline;
 mod probe;
 mod reasoning;
@@ -30,7 +34,10 @@ use std::time::Duration;
 
 use journal::RecordSink;
 use policy::Live;
+use policy::limits::{Counting, Limiter};
 
+pub use attempts::Retries;
+pub use limits::MemoryLimiter;
 pub use surface::{Access, QueryRoute, router, routes};
 pub use upstream::AwsEnvironment;
 
@@ -50,6 +57,9 @@ pub struct GatewayConfig {
     pub describe: bool,
     /// Whether upstreams get a `traceparent`, and the caller's `tracestate`.
     pub propagate: bool,
+    pub retries: Retries,
+    /// When tokens count against limits.
+    pub counting: Counting,
 }
 
 impl Default for GatewayConfig {
@@ -62,6 +72,8 @@ impl Default for GatewayConfig {
             aws: AwsEnvironment::default(),
             describe: false,
             propagate: false,
+            retries: Retries::default(),
+            counting: Counting::default(),
         }
     }
 }
@@ -77,18 +89,34 @@ struct Inner {
     client: egress::Client,
     keeper: upstream::Keeper,
     sink: Arc<dyn RecordSink>,
+    limiter: Arc<dyn Limiter>,
+    learned: Arc<limits::Learned>,
+    circuits: circuits::Circuits,
     config: GatewayConfig,
 }
 
 impl Gateway {
+    /// Counts use in memory.
     pub fn new(
         live: Arc<Live>,
         client: egress::Client,
         sink: Arc<dyn RecordSink>,
         config: GatewayConfig,
     ) -> Self {
+        let limiter = Arc::new(MemoryLimiter::new(config.counting));
+        Self::with_limiter(live, client, sink, config, limiter)
+    }
+
+    pub fn with_limiter(
+        live: Arc<Live>,
+        client: egress::Client,
+        sink: Arc<dyn RecordSink>,
+        config: GatewayConfig,
+        limiter: Arc<dyn Limiter>,
+    ) -> Self {
         let keeper = upstream::Keeper::new(&client, config.aws.clone());
-        Self { inner: Arc::new(Inner { live, client, keeper, sink, config }) }
+        let (learned, circuits) = Default::default();
+        Self { inner: Arc::new(Inner { live, client, keeper, sink, limiter, learned, circuits, config }) }
     }
 }
 

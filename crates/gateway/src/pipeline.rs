@@ -1,6 +1,6 @@
 //! What happens to a request, top to bottom:
 //!
-//! authenticate → resolve endpoint → permit → route → (encode → send → classify)* → answer → settle
+//! authenticate → resolve endpoint → admit → permit → read call → limit → guard → (encode → send → classify)* → guard → answer → settle
 //!
 //! What is in brackets runs once per attempt, the rest once per request. No attempt follows the first
 //! byte that went to the client.
@@ -17,7 +17,7 @@ use http::request::Parts;
 use journal::trace::TraceContext;
 use journal::{Durable, RequestId};
 use policy::identity::{self, Credential, Unknown};
-use policy::{Endpoint, IdKey, Level, Principal, Snapshot, permit, routing};
+use policy::{Endpoint, IdKey, Level, Principal, Snapshot, permit};
 use providers::Task;
 use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
@@ -28,7 +28,7 @@ use crate::error::ServeError;
 use crate::guardrails::{Guards, Outgoing};
 use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, body, clock, inference, upstream};
+use crate::{Gateway, answer, attempts, body, clock, inference, limits};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -128,13 +128,15 @@ pub(crate) async fn recorded(
         Ok(call) => Box::pin(answered(guards, call, &mut open)).await,
         Err(error) => Err(error.into()),
     };
-    let response = match answered {
+    let stands = open.stands();
+    let mut response = match answered {
         Ok(outgoing) => answer::respond(outgoing, open, gateway.inner.config.ping_every),
         Err(error) => {
             open.refuse(&error, surface.shape);
             surface.shape.respond(&error)
         }
     };
+    stands.add_to(response.headers_mut());
     wait(gateway.inner.sink.durable()).await;
     response
 }
@@ -152,11 +154,12 @@ async fn answered(guards: &Guards<'_>, mut call: Call<'_>, open: &mut Open) -> R
     if gateway.inner.config.describe {
         open.describe(Box::new(inference::request(&call)));
     }
+    limits::take(gateway, &call, open).await?;
     if let Some(blocked) = guards.input(&mut call, open).await? {
         return Ok(blocked);
     }
     let mut waiting = Waiting::new(open, &call);
-    let answered = attempt_all(gateway, &call, waiting.open()).await;
+    let answered = Box::pin(attempts::run(gateway, &call, waiting.open())).await;
     waiting.over();
     guards.output(&call, answered?, open).await
 }
@@ -231,43 +234,4 @@ pub(crate) fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result
     }
     let (who, what) = (&principal.name, &endpoint.name);
     Err(ApiError::denied(format!("{who} lacks {} on endpoint {what:?}", Level::Query.as_str())))
-}
-
-/// The entities to try, in order. What one keeps, no other has.
-fn plan(call: &Call<'_>) -> Vec<usize> {
-    match call.pinned {
-        Some(at) => vec![at],
-        None => routing::plan(&call.endpoint, fastrand::u32(0..100)).collect(),
-    }
-}
-
-/// Tries the planned entities in order until one answers or the fault is not theirs.
-async fn attempt_all(
-    gateway: &Gateway,
-    call: &Call<'_>,
-    open: &mut Open,
-) -> Result<upstream::Success, ServeError> {
-    let mut last = None;
-    for at in plan(call) {
-        let entity = &call.endpoint.entities[at];
-        let span = call.trace.as_ref().map(|_| inference::span_id());
-        let described = span.filter(|_| open.is_described());
-        open.trying(entity, described.map(|span| Box::new(inference::upstream(call, entity, span))));
-        let tried = upstream::attempt(gateway, call, at, span).await;
-        let status = match &tried {
-            Ok(success) => Some(success.status),
-            Err(error) => error.upstream_status(),
-        };
-        open.tried(status, tried.as_ref().err().and_then(ServeError::fault));
-        match tried {
-            Ok(success) => return Ok(success),
-            Err(error) if error.allows_fallback() => {
-                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, requester = %call.principal.name, request_id = %call.request_id.0,
-                    error = error.sentence(), "attempt failed");
-                last = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| ApiError::internal("the endpoint has no served entity").into()))
 }

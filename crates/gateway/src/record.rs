@@ -10,7 +10,7 @@ use http::request::Parts;
 use journal::audit::Peer;
 use journal::trace::TraceContext;
 use journal::{
-    Admission, Attempt, CountedUsage, Durable, Full, GuardVerdict, Outcome, RecordSink, RequestId,
+    Admission, Attempt, CountedUsage, Durable, Full, GuardVerdict, LimitHit, Outcome, RecordSink, RequestId,
     RequesterKind, Settlement, inference,
 };
 use policy::identity::PrincipalKind;
@@ -21,6 +21,7 @@ use crate::call::Call;
 use crate::capture::Capture;
 use crate::error::ServeError;
 use crate::estimate::Lengths;
+use crate::limits::{RateLimitHeaders, Reserved};
 use crate::shape::Shape;
 use crate::{clock, tags};
 
@@ -87,6 +88,9 @@ pub(crate) struct Open {
     entity: Option<Arc<str>>,
     model: Option<String>,
     usage: Option<CountedUsage>,
+    /// What it took from limits.
+    reserved: Option<Reserved>,
+    stands: RateLimitHeaders,
     bytes_out: u64,
     guards: Vec<GuardVerdict>,
     /// Where the endpoint's bodies are kept.
@@ -124,6 +128,8 @@ impl Open {
             entity: None,
             model: None,
             usage: None,
+            reserved: None,
+            stands: RateLimitHeaders::default(),
             bytes_out: 0,
             guards: Vec::new(),
             capture,
@@ -176,6 +182,30 @@ impl Open {
         self.response = Some(Box::new(response));
     }
 
+    /// There was nothing to try: no upstream was called.
+    pub(crate) fn not_tried(&mut self) {
+        self.trying = None;
+    }
+
+    /// It went over a limit, of those that refuse or of those that only report.
+    pub(crate) fn limited(&self, hit: &LimitHit) {
+        self.sink.limited(&self.admission, hit);
+    }
+
+    /// What it took from limits is given back when it is settled.
+    pub(crate) fn reserve(&mut self, reserved: Reserved) {
+        self.reserved = Some(reserved);
+    }
+
+    pub(crate) fn stand(&mut self, headers: RateLimitHeaders) {
+        self.stands = headers;
+    }
+
+    /// How the caller stands after it.
+    pub(crate) fn stands(&mut self) -> RateLimitHeaders {
+        std::mem::take(&mut self.stands)
+    }
+
     pub(crate) fn count(&mut self, usage: CountedUsage) {
         self.usage = Some(usage);
     }
@@ -220,6 +250,9 @@ impl Open {
             return;
         }
         self.tried(None, Some("cancelled"));
+        if let Some(reserved) = self.reserved.take() {
+            reserved.settle(self.usage.as_ref(), outcome);
+        }
         let settlement = Settlement {
             outcome,
             status,

@@ -229,10 +229,27 @@ impl RecordSink for Sinks {
         self.0.iter().for_each(|sink| sink.settle(admission, settlement));
     }
 
+    fn limited(&self, admission: &Admission, hit: &LimitHit) {
+        self.0.iter().for_each(|sink| sink.limited(admission, hit));
+    }
+
     /// Of the first that is waited for.
     fn durable(&self) -> Option<Durable> {
         self.0.iter().find_map(|sink| sink.durable())
     }
+}
+
+/// A limit that an admitted call went over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitHit {
+    /// As in `ai_gateway.rate_limits`: `endpoint`, `user`, `user_group` or `service_principal`.
+    pub key: &'static str,
+    /// Whom the limit names.
+    pub principal: Option<Arc<str>>,
+    /// `calls`, `tokens` or `concurrent_calls`.
+    pub measure: &'static str,
+    /// Whether the call was refused for it; else the limit only reports.
+    pub refused: bool,
 }
 
 /// Takes the two records of each request.
@@ -241,6 +258,9 @@ pub trait RecordSink: Send + Sync {
     fn admit(&self, admission: &Admission) -> Result<(), Full>;
 
     fn settle(&self, admission: &Admission, settlement: &Settlement);
+
+    /// Between the two.
+    fn limited(&self, _admission: &Admission, _hit: &LimitHit) {}
 
     /// What to wait for before an upstream is called and before the last byte goes out; `None` where nothing
     /// is waited for.

@@ -25,7 +25,7 @@ fn first(endpoint: &Endpoint, draw: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::{Accounting, Defaults, Meta, compile};
+    use crate::endpoint::{Defaults, Meta, compile};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -42,15 +42,7 @@ mod tests {
             .map(|(at, w)| json!({"served_entity_name": format!("e{at}"), "traffic_percentage": w}))
             .collect();
         let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
-        let meta = Meta {
-            id: "1".into(),
-            name: "e".into(),
-            config_version: 1,
-            fallback,
-            grants: Vec::new(),
-            accounting: Accounting::default(),
-            guardrails: serde_json::Value::Null,
-        };
+        let meta = Meta { id: "1".into(), name: "e".into(), fallback, ..Meta::default() };
         let config = serde_json::from_value(config).unwrap();
         compile(meta, &config, &Defaults::default(), &|_| Some("k".to_owned().into())).unwrap().endpoint
     }

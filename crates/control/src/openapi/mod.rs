@@ -7,6 +7,7 @@
 mod catalog;
 mod configs;
 mod endpoints;
+mod explain;
 mod identity;
 mod models;
 mod operation;
@@ -43,6 +44,7 @@ const AREAS: &[Area] = &[
     models::PROBES,
     endpoints::PERMISSIONS,
     endpoints::REVISIONS,
+    explain::AREA,
     secrets::AREA,
     workspace::AREA,
     catalog::AREA,

@@ -6,6 +6,7 @@ mod audit;
 mod catalog;
 mod endpoints;
 mod escalation;
+mod explain;
 mod federation;
 mod groups;
 mod matrix;

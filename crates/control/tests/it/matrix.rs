@@ -210,6 +210,7 @@ impl World {
         let ports = Ports {
             runtime: Arc::new(NoRuntime),
             probe: Arc::new(NoRuntime),
+            explain: Arc::new(NoRuntime),
             audit: Arc::new(Silent),
             tables: Arc::new(OneTable),
         };

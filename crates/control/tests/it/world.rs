@@ -90,6 +90,7 @@ impl World {
         let ports = Ports {
             runtime: Arc::new(NoRuntime),
             probe,
+            explain: Arc::new(NoRuntime),
             audit: Arc::clone(&audit) as _,
             tables: Arc::new(OneTable),
         };

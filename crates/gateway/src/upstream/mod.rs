@@ -99,6 +99,11 @@ pub(crate) async fn attempt(
     Ok(Success { status: 200, endpoint, entity: at, dialect: call.dialect, body })
 }
 
+/// Errors when the entity cannot be asked for `call`, without asking it.
+pub(crate) fn check(call: &Call<'_>, at: usize) -> Result<(), ServeError> {
+    request::prepare(call, at).map(drop)
+}
+
 async fn ask(
     gateway: &Gateway,
     call: &Call<'_>,
@@ -223,9 +228,8 @@ impl Asking<'_> {
     fn unauthorized(&self, failed: credentials::Failed) -> ServeError {
         let at = self.at.clone();
         match failed {
-            credentials::Failed::Refused(reason) | credentials::Failed::Unreachable(reason) => {
-                ServeError::Broken { at, reason }
-            }
+            credentials::Failed::Refused(reason) => ServeError::NoCredential { at, reason },
+            credentials::Failed::Unreachable(reason) => ServeError::Broken { at, reason },
             credentials::Failed::TimedOut(reason) => ServeError::TimedOut { at, reason },
         }
     }
@@ -234,10 +238,11 @@ impl Asking<'_> {
         let sent = self.gateway.inner.client.send(request, self.entity.timeouts.connect).await;
         sent.map_err(|failure| match failure {
             Failure::TimedOut(reason) => ServeError::TimedOut { at: self.at.clone(), reason },
-            Failure::Connect(reason)
-            | Failure::Denied(reason)
-            | Failure::Tls(reason)
-            | Failure::Broken(reason) => ServeError::Broken { at: self.at.clone(), reason },
+            // What TLS says does not say that it is TLS.
+            Failure::Tls(reason) => self.broken(format!("tls: {reason}")),
+            Failure::Connect(reason) | Failure::Denied(reason) | Failure::Broken(reason) => {
+                self.broken(reason)
+            }
         })
     }
 

@@ -12,13 +12,14 @@ use egress::{AddressPolicy, ClientConfig};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use journal::{Admission, Durable, Full, RecordSink, Settlement};
+use journal::{Admission, Durable, Full, LimitHit, RecordSink, Settlement};
 use parking_lot::Mutex;
 use policy::endpoint::{Accounting, Defaults, Meta, compile, normalize};
 use policy::guardrails::Settings;
 use policy::identity::{Token, hash_token};
+use policy::limits::{Counting, Limiter, Limits};
 use policy::permit::{Grant, Grantee};
-use policy::{IdKey, Level, Live, Principal, PrincipalKind, Snapshot};
+use policy::{Endpoint, IdKey, Level, Live, Principal, PrincipalKind, Snapshot};
 use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tollgate_gateway::{Gateway, GatewayConfig};
+use tollgate_gateway::{Gateway, GatewayConfig, MemoryLimiter};
 
 pub(crate) const TOKEN: &str = "dapi-ann";
 /// Bob may view every endpoint and query none.
@@ -81,6 +82,9 @@ pub(crate) struct World {
     pub(crate) tasks: TaskTracker,
     /// Of the endpoints that are published from now on.
     pub(crate) accounting: Mutex<Accounting>,
+    /// The data plane itself, and its routes, for calls without a socket.
+    pub(crate) plane: Gateway,
+    pub(crate) router: axum::Router,
     sts_endpoint: String,
     /// Of the endpoints that are published next.
     pub(crate) guardrails: Mutex<Value>,
@@ -92,6 +96,7 @@ pub(crate) struct World {
 /// Keeps what the gateway records.
 #[derive(Default)]
 pub(crate) struct Recorder {
+    hits: Mutex<Vec<LimitHit>>,
     admitted: Mutex<Vec<Admission>>,
     settled: Mutex<Vec<(Admission, Settlement)>>,
     pub(crate) is_full: AtomicBool,
@@ -122,6 +127,10 @@ impl RecordSink for Recorder {
         let mut on_disk = self.on_disk.subscribe();
         Some(Box::pin(async move { drop(on_disk.wait_for(|count| *count >= asked).await) }))
     }
+
+    fn limited(&self, _admission: &Admission, hit: &LimitHit) {
+        self.hits.lock().push(hit.clone());
+    }
 }
 
 impl Recorder {
@@ -131,6 +140,10 @@ impl Recorder {
 
     pub(crate) fn settlements(&self) -> Vec<Settlement> {
         self.settled.lock().iter().map(|(_, settlement)| settlement.clone()).collect()
+    }
+
+    pub(crate) fn hits(&self) -> Vec<LimitHit> {
+        self.hits.lock().clone()
     }
 
     /// The settlement of the only request so far; there must be one by now.
@@ -151,12 +164,18 @@ pub(crate) struct Setup {
     pub(crate) allow: Vec<&'static str>,
     /// Of AWS; none: the simulator, which is none.
     pub(crate) sts_endpoint: Option<String>,
+    /// None: one for which it is half past the minute, always.
+    pub(crate) limiter: Option<Arc<dyn Limiter>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None }
+        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None, limiter: None }
     }
+}
+
+fn limiter(counting: Counting) -> Arc<dyn Limiter> {
+    Arc::new(MemoryLimiter::with_clock(counting, || 30_000))
 }
 
 /// Runs `test` in a world, then checks what holds in every case: each admission is settled once, and
@@ -277,6 +296,11 @@ impl Entity {
     }
 }
 
+fn limits_of(limits: &Value) -> Limits {
+    let limits = limits.as_array().unwrap().iter().cloned();
+    Limits::new(limits.map(|limit| policy::limits::read(&serde_json::from_value(limit).unwrap()).unwrap()))
+}
+
 fn profile(base: &str, arn: &str) -> Value {
     json!({"instance_profile_arn": arn, "aws_region": "us-east-1", "bedrock_provider": "amazon",
         "bedrock_runtime_endpoint": base})
@@ -307,10 +331,12 @@ impl World {
         let client = egress::Client::new(ClientConfig { policy, ..ClientConfig::default() }).unwrap();
         let records = Arc::new(Recorder::default());
         let sink: Arc<dyn RecordSink> = records.clone();
-        let router = tollgate_gateway::router(Gateway::new(live.clone(), client, sink, setup.config));
+        let limiter = setup.limiter.unwrap_or_else(|| limiter(setup.config.counting));
+        let plane = Gateway::with_limiter(live.clone(), client, sink, setup.config, limiter);
+        let router = tollgate_gateway::router(plane.clone());
         let listener = small_buffers();
         let gateway = listener.local_addr().unwrap();
-        tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
+        tasks.spawn(serve(listener, router.clone(), tasks.clone(), shutdown.clone()));
         let sts_endpoint = setup.sts_endpoint.unwrap_or_else(|| simulator.clone());
         Self {
             gateway,
@@ -321,6 +347,8 @@ impl World {
             records,
             tasks,
             accounting: Mutex::default(),
+            plane,
+            router,
             sts_endpoint,
             guardrails: Mutex::default(),
             guard_settings: Mutex::default(),
@@ -335,6 +363,18 @@ impl World {
     }
 
     pub(crate) fn endpoint(&self, name: &str, task: &str, fallback: bool, entities: &[Entity]) {
+        self.limited(name, task, fallback, &json!([]), entities);
+    }
+
+    /// `limits` is what `ai_gateway.rate_limits` holds.
+    pub(crate) fn limited(
+        &self,
+        name: &str,
+        task: &str,
+        fallback: bool,
+        limits: &Value,
+        entities: &[Entity],
+    ) {
         let routes: Vec<Value> = entities
             .iter()
             .map(|e| json!({"served_entity_name": e.name, "traffic_percentage": e.percentage}))
@@ -363,6 +403,7 @@ impl World {
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
             guardrails: self.guardrails.lock().clone(),
             accounting: self.accounting.lock().clone(),
+            limits: limits_of(limits),
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
             let secret = secret.to_string();
@@ -387,6 +428,10 @@ impl World {
             "client_email": format!("{name}@p.iam.gserviceaccount.com"),
             "token_uri": format!("{}/google/token", self.simulator)})
         .to_string()
+    }
+
+    pub(crate) fn published(&self, name: &str) -> Arc<Endpoint> {
+        Arc::clone(&self.live.load().endpoints[name])
     }
 
     /// The newest request at the simulator, once it stands like this.

@@ -12,6 +12,7 @@ use http::{HeaderMap, Uri};
 use providers::{Framing, NativeCall, Provider, SecretRef, Task};
 
 use crate::guardrails::Guardrails;
+use crate::limits::Limits;
 use crate::permit::Grant;
 
 pub use compile::{Compiled, Meta, compile};
@@ -34,6 +35,7 @@ pub struct Endpoint {
     pub fallback: bool,
     pub grants: Vec<Grant>,
     pub guardrails: Guardrails,
+    pub limits: Limits,
     pub accounting: Accounting,
 }
 

@@ -1,7 +1,7 @@
 //! Who is told of a call and of a management call: the journal first, then the metrics and the log.
 
 use journal::audit::{AuditRecord, AuditSink};
-use journal::{Admission, Durable, Full, Journal, RecordSink, Settlement};
+use journal::{Admission, Durable, Full, Journal, LimitHit, RecordSink, Settlement};
 
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::MetricsSink;
@@ -20,6 +20,10 @@ impl RecordSink for Records {
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
         self.journal.settle(admission, settlement);
         self.metrics.settle(admission, settlement);
+    }
+
+    fn limited(&self, admission: &Admission, hit: &LimitHit) {
+        self.metrics.limited(admission, hit);
     }
 
     fn durable(&self) -> Option<Durable> {

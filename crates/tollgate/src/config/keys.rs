@@ -78,6 +78,24 @@ const KEYS: &[Row] = &[
     ),
     ("upstream.idle_timeout_ms", Kind::Integer(1, HOUR_MS), "120000", "between two pieces of an answer"),
     (
+        "upstream.retries",
+        Kind::Integer(0, 5),
+        "0",
+        "how often an entity that answered 429 or 5xx, or not at all, is asked again before the next one is",
+    ),
+    (
+        "upstream.longest_retry_wait_ms",
+        Kind::Integer(1, 60_000),
+        "2000",
+        "an upstream that asks for a longer wait is not asked again",
+    ),
+    (
+        "limits.token_counting",
+        Kind::Choice(&["reserved", "after"]),
+        "reserved",
+        "reserved: before the call, corrected after it; after: when the answer is there, as Databricks does",
+    ),
+    (
         "keys.source",
         Kind::Choice(&["file", "env", "vault-transit"]),
         "file",

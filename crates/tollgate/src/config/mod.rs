@@ -18,8 +18,10 @@ use std::time::Duration;
 
 use control::OidcConfig;
 use egress::AddressPolicy;
+use gateway::Retries;
 use policy::endpoint::{Defaults, Timeouts};
 use policy::federation::Rules;
+use policy::limits::Counting;
 use providers::provider::Defaults as ProviderDefaults;
 
 pub(crate) use accounting::AccountingConfig;
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) keys: KeysConfig,
     pub(crate) egress: AddressPolicy,
     pub(crate) defaults: Defaults,
+    pub(crate) retries: Retries,
+    pub(crate) counting: Counting,
     pub(crate) oidc: Option<OidcConfig>,
     pub(crate) accounting: AccountingConfig,
     pub(crate) telemetry: TelemetryConfig,
@@ -127,6 +131,14 @@ impl Config {
                 providers: provider_defaults(values),
                 timeouts,
                 guardrails: Arc::new(guardrails::settings(values)?),
+            },
+            retries: Retries {
+                most: u32::try_from(values.integer("upstream.retries")).unwrap_or_default(),
+                longest_wait: millis("upstream.longest_retry_wait_ms"),
+            },
+            counting: match values.text("limits.token_counting") {
+                "after" => Counting::After,
+                _ => Counting::Reserved,
             },
             oidc: oidc(values)?,
             accounting,
@@ -241,6 +253,18 @@ mod tests {
         assert!(config.server.listen.ip().is_loopback());
         assert!(config.egress.check("h", "127.0.0.1".parse().unwrap(), 80).is_err());
         assert_eq!(config.accounting.location, "tollgate-data/tables");
+    }
+
+    #[test]
+    fn entities_are_asked_once_and_tokens_reserved_unless_told_otherwise() {
+        let config = load("", &[]).unwrap();
+        assert_eq!((config.retries, config.counting), (Retries::default(), Counting::Reserved));
+        let told =
+            "[upstream]\nretries = 2\nlongest_retry_wait_ms = 50\n[limits]\ntoken_counting = \"after\"";
+        let config = load(told, &[]).unwrap();
+        let retries = Retries { most: 2, longest_wait: Duration::from_millis(50) };
+        assert_eq!((config.retries, config.counting), (retries, Counting::After));
+        assert!(load("[upstream]\nretries = 6", &[]).is_err());
     }
 
     #[test]

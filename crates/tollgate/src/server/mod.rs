@@ -28,6 +28,7 @@ use crate::accounting::{Accounting, AuditTrail, Records};
 use crate::config::{Config, ConfigProblem, OtlpHeaders, TlsFiles};
 use crate::data::DataFolder;
 use crate::first_start;
+use crate::telemetry::circuits::CircuitGauges;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
 use crate::telemetry::otlp::{self, Exporter, OtlpSink};
@@ -49,6 +50,7 @@ pub(crate) struct Server {
     control: Control,
     accounting: Accounting,
     metrics: PrometheusHandle,
+    circuits: CircuitGauges,
     health: Health,
     router: Router,
     exporter: Option<Exporter>,
@@ -76,8 +78,14 @@ impl Server {
         let metrics_sink = MetricsSink::new(Arc::clone(&runtime));
         let records = Records { journal: accounting.journal.clone(), metrics: metrics_sink };
         let gateway = gateway(&config, Arc::clone(&live), client, sink(records, otlp));
-        let audit = Arc::new(AuditTrail { journal: accounting.journal.clone() });
-        let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit, tables: accounting.listing() };
+        let circuits = CircuitGauges::new(Arc::clone(&live), Arc::new(gateway.clone()));
+        let ports = Ports {
+            runtime,
+            probe: Arc::new(gateway.clone()),
+            explain: Arc::new(gateway.clone()),
+            audit: Arc::new(AuditTrail { journal: accounting.journal.clone() }),
+            tables: accounting.listing(),
+        };
         let control = control(&config, Arc::clone(&store), live, ports).await?;
         let health = Health::default();
         let router = Router::new()
@@ -86,7 +94,19 @@ impl Server {
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
-        Ok(Self { config, listener, address, store, control, accounting, metrics, health, router, exporter })
+        Ok(Self {
+            config,
+            listener,
+            address,
+            store,
+            control,
+            accounting,
+            metrics,
+            circuits,
+            health,
+            router,
+            exporter,
+        })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -111,7 +131,7 @@ impl Server {
             let client = client(&self.config)?;
             tasks.spawn(control::watch_issuer(self.control.clone(), client, background.clone()));
         }
-        tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
+        tasks.spawn(upkeep(self.metrics.clone(), self.circuits, background.clone()));
         if let Some(exporter) = self.exporter {
             exporter.start(&tasks, &background);
         }
@@ -180,13 +200,16 @@ fn gateway(config: &Config, live: Arc<Live>, client: egress::Client, sink: Arc<d
         aws: crate::config::aws_of_process(),
         describe: telemetry.traces.is_some() || telemetry.metrics.is_some(),
         propagate: telemetry.propagate,
+        retries: config.retries,
+        counting: config.counting,
         ..GatewayConfig::default()
     };
     Gateway::new(live, client, sink, limits)
 }
 
-async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+async fn upkeep(metrics: PrometheusHandle, mut circuits: CircuitGauges, stop: CancellationToken) {
     while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+        circuits.set();
         metrics.run_upkeep();
     }
 }

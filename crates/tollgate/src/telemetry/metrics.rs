@@ -7,7 +7,7 @@ use ::metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
-use journal::{Admission, Full, Provenance, RecordSink, Settlement};
+use journal::{Admission, Full, LimitHit, Provenance, RecordSink, Settlement};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 
@@ -19,6 +19,8 @@ const FIRST_BYTE: &str = "tollgate_time_to_first_byte_seconds";
 const ATTEMPTS: &str = "tollgate_upstream_attempts_total";
 const TOKENS: &str = "tollgate_tokens_total";
 const GUARDS: &str = "tollgate_guardrail_verdicts_total";
+const LIMITED: &str = "tollgate_limits_exceeded_total";
+pub(super) const CIRCUITS: &str = "tollgate_circuit_open";
 const IN_FLIGHT: &str = "tollgate_requests_in_flight";
 
 /// Seconds; from a cached answer to the longest that a model thinks.
@@ -39,6 +41,11 @@ pub(crate) fn init() -> anyhow::Result<PrometheusHandle> {
     describe_counter!(TOKENS, "tokens by endpoint, entity, kind and where the count came from");
     describe_counter!(GUARDS, "verdicts of guardrails by endpoint, guard, phase and outcome");
     describe_gauge!(IN_FLIGHT, "calls under way");
+    describe_counter!(
+        LIMITED,
+        "calls that went over a limit, by endpoint, limit and whether it refused them"
+    );
+    describe_gauge!(CIRCUITS, "1 while calls avoid the entity");
     gauge!("tollgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
@@ -137,6 +144,18 @@ impl RecordSink for MetricsSink {
             .increment(1);
         }
         log(admission, settlement);
+    }
+
+    fn limited(&self, admission: &Admission, hit: &LimitHit) {
+        let refused = if hit.refused { "true" } else { "false" };
+        counter!(LIMITED, "endpoint" => admission.endpoint.to_string(), "key" => hit.key,
+            "measure" => hit.measure, "refused" => refused)
+        .increment(1);
+        if !hit.refused {
+            tracing::info!(request_id = %admission.request_id.0, endpoint = %admission.endpoint,
+                requester = %admission.requester, key = hit.key, principal = hit.principal.as_deref(),
+                measure = hit.measure, "over a limit that only reports");
+        }
     }
 }
 

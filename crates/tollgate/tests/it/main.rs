@@ -17,6 +17,7 @@ mod demo;
 mod drain;
 mod first_start;
 mod hostile;
+mod limits;
 mod observability;
 mod streams;
 mod survival;
