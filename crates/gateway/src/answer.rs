@@ -1,7 +1,5 @@
 //! From an upstream's success to the client's response.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -9,18 +7,18 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use journal::Outcome;
 
+use crate::Gateway;
 use crate::dialect::{ClientFraming, Dialect};
 use crate::guardrails::Outgoing;
 use crate::inference;
 use crate::record::Open;
-use crate::stream::ClientBody;
+use crate::stream::{ClientBody, Watching};
 use crate::upstream::SuccessBody;
 
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
-/// `ping_every` is how long a stream may be silent before the client is told that it is alive.
-pub(crate) fn respond(outgoing: Outgoing, mut open: Open, ping_every: Duration) -> Response {
+pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> Response {
     let (success, guarded) = match outgoing {
         Outgoing::Success { success, guarded } => (*success, guarded),
         Outgoing::Told { content_type, body, entity, outcome } => {
@@ -42,7 +40,16 @@ pub(crate) fn respond(outgoing: Outgoing, mut open: Open, ping_every: Duration) 
         }
         SuccessBody::Stream { upstream, ready } => (
             stream_type(success.dialect),
-            Body::new(ClientBody::new(*upstream, ready, open, success.dialect, (guarded, ping_every))),
+            Body::new(ClientBody::new(
+                (*upstream, ready),
+                open,
+                success.dialect,
+                Watching {
+                    guarded,
+                    ping_every: gateway.inner.config.ping_every,
+                    drains: gateway.drains(entity),
+                },
+            )),
         ),
     };
     with_headers(body, content_type, &entity.name)

@@ -12,6 +12,7 @@ mod circuits;
 mod clock;
 mod decoded;
 mod dialect;
+mod drain;
 mod error;
 mod estimate;
 mod explain;
@@ -33,8 +34,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::RecordSink;
-use policy::Live;
 use policy::limits::{Counting, Limiter};
+use policy::{Entity, Live};
+use wire::endpoint::OnDisconnect;
 
 pub use attempts::Retries;
 pub use limits::MemoryLimiter;
@@ -93,6 +95,7 @@ struct Inner {
     learned: Arc<limits::Learned>,
     circuits: circuits::Circuits,
     config: GatewayConfig,
+    drains: drain::Drains,
 }
 
 impl Gateway {
@@ -115,8 +118,20 @@ impl Gateway {
         limiter: Arc<dyn Limiter>,
     ) -> Self {
         let keeper = upstream::Keeper::new(&client, config.aws.clone());
-        let (learned, circuits) = Default::default();
-        Self { inner: Arc::new(Inner { live, client, keeper, sink, limiter, learned, circuits, config }) }
+        let (learned, circuits, drains) = Default::default();
+        let inner = Inner { live, client, keeper, sink, limiter, learned, circuits, config, drains };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Waits for the answers that are read on although their clients have left.
+    /// After `within` they end with what has come of them.
+    pub async fn finish(&self, within: Duration) {
+        self.inner.drains.finish(within).await;
+    }
+
+    /// Where an answer of `entity` is read on when its client leaves; `None` where it is not.
+    fn drains(&self, entity: &Entity) -> Option<drain::Drains> {
+        (entity.on_disconnect == OnDisconnect::Drain).then(|| self.inner.drains.clone())
     }
 }
 

@@ -130,7 +130,7 @@ pub(crate) async fn recorded(
     };
     let stands = open.stands();
     let mut response = match answered {
-        Ok(outgoing) => answer::respond(outgoing, open, gateway.inner.config.ping_every),
+        Ok(outgoing) => answer::respond(gateway, outgoing, open),
         Err(error) => {
             open.refuse(&error, surface.shape);
             surface.shape.respond(&error)

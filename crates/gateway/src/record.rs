@@ -15,6 +15,7 @@ use journal::{
 };
 use policy::identity::PrincipalKind;
 use policy::{Endpoint, Entity, Principal, estimate};
+use wire::cost::Cost;
 use wire::raw::RawObject;
 
 use crate::call::Call;
@@ -31,7 +32,7 @@ const MAX_USER_AGENT: usize = 200;
 /// A request on an endpoint that there is, of somebody who is known.
 pub(crate) struct Known<'a> {
     pub(crate) request_id: &'a RequestId,
-    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) endpoint: &'a Arc<Endpoint>,
     pub(crate) principal: &'a Principal,
     pub(crate) parts: &'a Parts,
     pub(crate) body: &'a RawObject<'a>,
@@ -97,6 +98,7 @@ pub(crate) struct Open {
     capture: Option<Capture>,
     response: Option<Box<inference::Response>>,
     settled: bool,
+    endpoint: Arc<Endpoint>,
 }
 
 struct Trying {
@@ -135,6 +137,7 @@ impl Open {
             capture,
             response: None,
             settled: false,
+            endpoint: Arc::clone(known.endpoint),
         })
     }
 
@@ -245,6 +248,12 @@ impl Open {
         self.settle(if is_upstreams { Outcome::Failed } else { Outcome::Refused }, error.status());
     }
 
+    fn cost(&self) -> Option<Cost> {
+        let entity =
+            self.endpoint.entities.iter().find(|entity| Some(&entity.name) == self.entity.as_ref())?;
+        entity.prices.as_ref()?.cost(&self.usage.as_ref()?.tokens(), self.admission.received_at)
+    }
+
     pub(crate) fn settle(&mut self, outcome: Outcome, status: u16) {
         if std::mem::replace(&mut self.settled, true) {
             return;
@@ -256,6 +265,7 @@ impl Open {
         let settlement = Settlement {
             outcome,
             status,
+            cost: self.cost(),
             entity: self.entity.take(),
             model: self.model.take(),
             attempts: std::mem::take(&mut self.attempts),

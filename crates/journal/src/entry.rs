@@ -175,6 +175,7 @@ mod tests {
                 upstream: None,
             }],
             usage: Some(CountedUsage { usage: Usage::new(3, 4), provenance: Provenance::Provider }),
+            cost: None,
             duration_ms: 2.0,
             first_byte_ms: None,
             bytes_out: 9,

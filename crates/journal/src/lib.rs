@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use wire::cost::Cost;
 use wire::counts::TokenCounts;
 use wire::usage::Usage;
 
@@ -104,6 +105,9 @@ pub struct Settlement {
     pub model: Option<String>,
     pub attempts: Vec<Attempt>,
     pub usage: Option<CountedUsage>,
+    /// By the prices valid at receipt; `None` where nothing was used or a price is not known.
+    #[serde(default)]
+    pub cost: Option<Cost>,
     pub duration_ms: f64,
     /// From receipt to the first byte of the answer going to the client.
     pub first_byte_ms: Option<f64>,

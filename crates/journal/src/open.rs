@@ -148,6 +148,7 @@ fn aborted_settlement(admission: &Admission) -> Settlement {
         model: None,
         attempts: Vec::new(),
         usage,
+        cost: None,
         duration_ms: 0.0,
         first_byte_ms: None,
         bytes_out: 0,

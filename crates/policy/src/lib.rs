@@ -11,6 +11,7 @@ pub mod identity;
 pub mod limits;
 pub mod oauth;
 pub mod permit;
+pub mod price;
 pub mod routing;
 pub mod runtime;
 pub mod snapshot;

@@ -121,6 +121,7 @@ fn our_own() -> Vec<StructField> {
     ]));
     columns.extend(of(&DataType::DOUBLE, &["duration_ms", "time_to_first_byte_ms", "gateway_overhead_ms"]));
     columns.push(integer("attempts"));
+    columns.extend(cost_and_guardrails());
     columns
 }
 
@@ -222,6 +223,15 @@ fn gateway_usage() -> Vec<StructField> {
     columns.push(date("event_date"));
     columns.extend(strings(&["outcome", "usage_provenance"]));
     columns.extend(of(&DataType::DOUBLE, &["gateway_overhead_ms"]));
+    columns.extend(cost_and_guardrails());
+    columns
+}
+
+/// Money in billionths of a US dollar, so that sums are exact.
+fn cost_and_guardrails() -> Vec<StructField> {
+    let mut columns = longs(&["cost_nano_usd"]);
+    columns.extend(strings(&["price_version"]));
+    columns.push(list_of("guardrails", strings(&["guard", "phase", "outcome"])));
     columns
 }
 

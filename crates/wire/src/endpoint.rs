@@ -3,6 +3,8 @@
 //! Unknown fields of requests are ignored (newer clients send more); the fields of a provider's own
 //! config block are checked by that provider.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -65,6 +67,24 @@ pub struct ServedEntity {
     /// An extension of ours: time limits of calls to this entity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
+    /// An extension of ours: what calls of this entity cost, in USD per million tokens by kind, in place of
+    /// the price table that comes with the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_million_tokens: Option<BTreeMap<String, f64>>,
+    /// An extension of ours: what becomes of a call whose client leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disconnect: Option<OnDisconnect>,
+}
+
+/// What becomes of the upstream's answer when the client has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDisconnect {
+    /// The upstream is left at once; what was delivered is counted.
+    #[default]
+    Cancel,
+    /// The upstream is read to its end, within bounds, for its own count.
+    Drain,
 }
 
 /// Limits in milliseconds; what is absent takes the server's default.

@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod completions;
+pub mod cost;
 pub mod counts;
 pub mod embeddings;
 pub mod endpoint;

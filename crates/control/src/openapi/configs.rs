@@ -6,6 +6,8 @@ use providers::fields::Kind;
 use providers::{Field, Registration, Task};
 use serde_json::{Map, Value, json};
 
+use wire::counts::TokenKind;
+
 use super::endpoints::older;
 use super::operation::{
     anything, boolean, extension, integer, list, object, one_of, schema, text, timestamp,
@@ -68,6 +70,8 @@ fn entity() -> Value {
             ("name", name),
             ("external_model", schema("ExternalModel")),
             ("timeouts", extension(schema("Timeouts"))),
+            ("price_per_million_tokens", prices()),
+            ("on_disconnect", on_disconnect()),
         ],
     )
 }
@@ -83,6 +87,23 @@ fn entity_out() -> Value {
     out["properties"]["creation_timestamp"] = timestamp("when the config was made");
     out["properties"]["state"] = state;
     out
+}
+
+fn prices() -> Value {
+    let kinds = TokenKind::ALL.map(|kind| (kind.as_str(), json!({"type": "number", "minimum": 0})));
+    let mut out = object(&[], kinds);
+    out["description"] = "USD per million tokens by kind, in place of the bundled price table; a kind that is absent costs what the kind does that it is a part of".into();
+    out["additionalProperties"] = false.into();
+    extension(out)
+}
+
+fn on_disconnect() -> Value {
+    extension(json!({
+        "type": "string",
+        "enum": ["cancel", "drain"],
+        "default": "cancel",
+        "description": "when the client leaves: `cancel` leaves the upstream at once and counts what was delivered, `drain` reads the upstream's answer to its end, within bounds, for its own count",
+    }))
 }
 
 fn timeouts() -> Value {

@@ -2,6 +2,7 @@
 //! back-pressure reaches the upstream, and dropped with it, so that a client that leaves ends the call.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,11 +15,29 @@ use tokio::time::{Instant, Sleep};
 use super::array::Array;
 use super::upstream::{Step, Upstream};
 use crate::dialect::{ClientFraming, Dialect};
+use crate::drain::{self, Drains};
 use crate::error::ServeError;
 use crate::guardrails::Guarded;
 use crate::record::Open;
 
+/// What becomes of a stream beside its way to the client.
+pub(crate) struct Watching {
+    /// What of it may go on, where guardrails say so.
+    pub(crate) guarded: Option<Box<Guarded>>,
+    /// How long it may be silent before the client is told that it is alive.
+    pub(crate) ping_every: Duration,
+    /// Where the answer is read on when the client leaves; `None` to leave the upstream as well.
+    pub(crate) drains: Option<Drains>,
+}
+
 pub(crate) struct ClientBody {
+    /// Until it is dropped.
+    pull: Option<Pull>,
+    /// Where the answer is read on when the client leaves; `None` to leave the upstream as well.
+    drains: Option<Drains>,
+}
+
+struct Pull {
     upstream: Upstream,
     out: BytesMut,
     open: Open,
@@ -60,22 +79,24 @@ enum State {
 
 impl ClientBody {
     pub(crate) fn new(
-        upstream: Upstream,
-        ready: BytesMut,
+        (upstream, ready): (Upstream, BytesMut),
         open: Open,
         dialect: &'static dyn Dialect,
-        (guarded, ping_every): (Option<Box<Guarded>>, Duration),
+        watching: Watching,
     ) -> Self {
+        let Watching { guarded, ping_every, drains } = watching;
         let ping = dialect.ping().map(|event| Ping::new(event, ping_every));
         let array = (dialect.framing() == ClientFraming::Array).then(Array::default);
         let (state, durable) = (State::Streaming, None);
-        let mut body = Self { upstream, out: ready, open, dialect, array, ping, guarded, state, durable };
-        if body.may_go_on(false) {
-            body.frame();
+        let mut pull = Pull { upstream, out: ready, open, dialect, array, ping, guarded, state, durable };
+        if pull.may_go_on(false) {
+            pull.frame();
         }
-        body
+        Self { pull: Some(pull), drains }
     }
+}
 
+impl Pull {
     /// Puts what was just written into the form that the client takes.
     fn frame(&mut self) {
         if let Some(array) = &mut self.array {
@@ -135,17 +156,9 @@ impl ClientBody {
         self.upstream.fail(error, &mut self.out);
         self.end(Outcome::Failed);
     }
-}
 
-impl Body for ClientBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = &mut *self;
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self;
         loop {
             if let Some(durable) = &mut this.durable {
                 ready!(durable.as_mut().poll(cx));
@@ -193,11 +206,53 @@ impl Body for ClientBody {
     }
 }
 
-impl Drop for ClientBody {
-    /// A client that left pays for what was delivered.
+impl Pull {
+    /// The client has left: the rest is read for its count alone.
+    async fn drain(mut self) {
+        let rest = async {
+            let mut read = 0;
+            while read <= drain::MOST {
+                self.out.clear();
+                let step = poll_fn(|cx| self.upstream.poll_step(cx, &mut self.out)).await;
+                if !matches!(step, Ok(Step::Read)) {
+                    break;
+                }
+                read += self.out.len();
+            }
+        };
+        // Too long or too late: what came by then is counted.
+        let _ = tokio::time::timeout(drain::WITHIN, rest).await;
+    }
+}
+
+impl Drop for Pull {
+    /// Of a client that left: what has come by now is what was used.
     fn drop(&mut self) {
         if self.state == State::Streaming {
             self.count();
+        }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.pull.as_mut().map_or(Poll::Ready(None), |pull| pull.poll_frame(cx))
+    }
+}
+
+impl Drop for ClientBody {
+    /// A client that left pays for what was delivered, or, where that is so set, for what the upstream made.
+    fn drop(&mut self) {
+        let Some(pull) = self.pull.take().filter(|pull| pull.state == State::Streaming) else { return };
+        if let Some(drains) = &self.drains {
+            // Without room it is dropped, as those are that are not read on.
+            drop(drains.start(pull, Pull::drain));
         }
     }
 }

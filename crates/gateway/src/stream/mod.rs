@@ -14,7 +14,7 @@ use journal::inference::Response;
 use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
 
-pub(crate) use client::ClientBody;
+pub(crate) use client::{ClientBody, Watching};
 pub(crate) use passed::{Passed, Unwrap};
 pub(crate) use translated::{Origin, Translated};
 pub(crate) use upstream::{Step, Upstream};

@@ -19,6 +19,7 @@ mod compressed;
 mod conversation;
 mod converse;
 mod default_params;
+mod draining;
 mod embeddings;
 mod entra;
 mod explain;

@@ -201,6 +201,7 @@ pub(crate) struct Entity {
     percentage: i64,
     timeouts: Value,
     default_params: Value,
+    on_disconnect: Value,
 }
 
 impl Entity {
@@ -215,6 +216,7 @@ impl Entity {
             percentage: 100,
             timeouts: Value::Null,
             default_params: Value::Null,
+            on_disconnect: Value::Null,
         }
     }
 
@@ -232,6 +234,10 @@ impl Entity {
 
     pub(crate) fn default_params(self, default_params: Value) -> Self {
         Self { default_params, ..self }
+    }
+
+    pub(crate) fn on_disconnect(self, what: &str) -> Self {
+        Self { on_disconnect: what.into(), ..self }
     }
 
     pub(crate) fn timeouts(self, first_byte: u64, idle: u64) -> Self {
@@ -288,6 +294,9 @@ impl Entity {
             "name": self.model, "provider": provider, "task": task, field: block}});
         if !self.default_params.is_null() {
             entity["external_model"]["default_params"] = self.default_params.clone();
+        }
+        if !self.on_disconnect.is_null() {
+            entity["on_disconnect"] = self.on_disconnect.clone();
         }
         if !self.timeouts.is_null() {
             entity["timeouts"] = self.timeouts.clone();

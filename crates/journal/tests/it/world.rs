@@ -31,6 +31,7 @@ pub(crate) fn settlement() -> Settlement {
         model: None,
         attempts: Vec::new(),
         usage: None,
+        cost: None,
         duration_ms: 1.0,
         first_byte_ms: None,
         bytes_out: 0,

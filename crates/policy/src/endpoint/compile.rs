@@ -17,6 +17,7 @@ use super::{Accounting, DefaultParams, Defaults, Destination, Endpoint, Entity, 
 use crate::guardrails;
 use crate::limits::Limits;
 use crate::permit::Grant;
+use crate::price::Prices;
 
 /// What an endpoint is beside its config.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +122,9 @@ fn entity(
         provider,
         weight,
         timeouts: timeouts(served, defaults.timeouts),
+        prices: Prices::of_entity(served.price_per_million_tokens.as_ref())
+            .or_else(|| Prices::bundled(registration.name, &model.name)),
+        on_disconnect: served.on_disconnect.unwrap_or_default(),
         default_params: DefaultParams::new(model.default_params.as_ref()),
         unary,
         streaming,

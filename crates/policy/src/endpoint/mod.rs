@@ -11,9 +11,12 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 use providers::{Framing, NativeCall, Provider, SecretRef, Task};
 
+use wire::endpoint::OnDisconnect;
+
 use crate::guardrails::Guardrails;
 use crate::limits::Limits;
 use crate::permit::Grant;
+use crate::price::Prices;
 
 pub use compile::{Compiled, Meta, compile};
 pub use credentials::Credentials;
@@ -62,6 +65,9 @@ pub struct Entity {
     /// Share of the traffic, in percent; 0 is reached by fallback only.
     pub weight: u32,
     pub timeouts: Timeouts,
+    /// What its tokens cost; `None` where nobody knows.
+    pub prices: Option<Prices>,
+    pub on_disconnect: OnDisconnect,
     pub default_params: DefaultParams,
     /// Where unstreamed and streamed calls go.
     pub unary: Destination,

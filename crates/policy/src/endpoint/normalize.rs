@@ -11,7 +11,7 @@ use serde_json::Value;
 use wire::endpoint::{EndpointConfig, ExternalModel, Route, ServedEntity, TrafficConfig};
 
 use super::{MAX_ENTITIES, params};
-use crate::guardrails;
+use crate::{guardrails, price};
 
 /// The server's settings that a config is read with.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +94,11 @@ fn read_entity(
         return Err(Invalid::new(format!("{path}.entity_name"), "cannot stand beside external_model"));
     }
     check_timeouts(path, entity.timeouts)?;
+    if let Some(rates) = &entity.price_per_million_tokens {
+        let invalid =
+            |(kind, reason)| Invalid::new(format!("{path}.price_per_million_tokens.{kind}"), reason);
+        price::check(rates).map_err(invalid)?;
+    }
     let path = format!("{path}.external_model");
     if model.name.trim().is_empty() {
         return Err(Invalid::new(format!("{path}.name"), "is required"));

@@ -7,6 +7,7 @@ use journal::{Call, Captured, CountedUsage, Outcome};
 use serde::Serialize;
 use wire::counts::TokenKind;
 
+use super::guards::{Verdict, verdicts};
 use super::{Workspace, count, day, entity_id_of, micros, overhead, status, whole};
 use crate::stream;
 
@@ -118,6 +119,9 @@ pub(crate) struct UsageRow {
     time_to_first_byte_ms: Option<f64>,
     gateway_overhead_ms: Option<f64>,
     attempts: i32,
+    cost_nano_usd: Option<i64>,
+    price_version: Option<String>,
+    guardrails: Vec<Verdict>,
 }
 
 impl UsageRow {
@@ -153,6 +157,9 @@ impl UsageRow {
             time_to_first_byte_ms: settlement.first_byte_ms,
             gateway_overhead_ms: overhead(call),
             attempts: i32::try_from(settlement.attempts.len()).unwrap_or(i32::MAX),
+            cost_nano_usd: settlement.cost.as_ref().map(|cost| count(cost.nano_usd)),
+            price_version: settlement.cost.as_ref().map(|cost| cost.prices.to_string()),
+            guardrails: verdicts(call),
         }
     }
 }

@@ -6,6 +6,7 @@ use journal::{Attempt, Call, CountedUsage, Outcome, RequesterKind};
 use serde::Serialize;
 use wire::counts::TokenKind;
 
+use super::guards::{Verdict, verdicts};
 use super::{Workspace, count, day, entity_id_of, micros, overhead, served_entity_id, status, whole};
 
 /// Of Databricks' table, whose columns these are.
@@ -49,6 +50,9 @@ pub(crate) struct GatewayRow {
     outcome: &'static str,
     usage_provenance: Option<&'static str>,
     gateway_overhead_ms: Option<f64>,
+    cost_nano_usd: Option<i64>,
+    price_version: Option<String>,
+    guardrails: Vec<Verdict>,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,6 +131,9 @@ impl GatewayRow {
             outcome: settlement.outcome.as_str(),
             usage_provenance: counted.map(|counted| counted.provenance.as_str()),
             gateway_overhead_ms: overhead(call),
+            cost_nano_usd: settlement.cost.as_ref().map(|cost| count(cost.nano_usd)),
+            price_version: settlement.cost.as_ref().map(|cost| cost.prices.to_string()),
+            guardrails: verdicts(call),
         }
     }
 }

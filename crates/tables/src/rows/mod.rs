@@ -3,6 +3,7 @@
 mod audit;
 mod calls;
 mod gateway;
+mod guards;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -94,6 +94,7 @@ pub(crate) fn settlement(tokens: u64) -> Settlement {
             upstream: None,
         }],
         usage: Some(CountedUsage { usage: Usage::new(tokens, 1), provenance: Provenance::Provider }),
+        cost: None,
         duration_ms: 3.0,
         first_byte_ms: Some(2.5),
         bytes_out: 10,

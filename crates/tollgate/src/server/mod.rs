@@ -38,6 +38,9 @@ use health::Health;
 /// How often old samples of histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// How long answers whose clients have left may be read on after the drain.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long updates that probe their upstreams may go on after the drain.
 const JOBS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -49,6 +52,7 @@ pub(crate) struct Server {
     store: Arc<SqliteStore>,
     control: Control,
     accounting: Accounting,
+    gateway: Gateway,
     metrics: PrometheusHandle,
     circuits: CircuitGauges,
     health: Health,
@@ -90,7 +94,7 @@ impl Server {
         let health = Health::default();
         let router = Router::new()
             .merge(control::router(control.clone()))
-            .merge(gateway::router(gateway))
+            .merge(gateway::router(gateway.clone()))
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
@@ -100,6 +104,7 @@ impl Server {
             address,
             store,
             control,
+            gateway,
             accounting,
             metrics,
             circuits,
@@ -146,6 +151,7 @@ impl Server {
         let telemetry = &self.config.telemetry;
         let front = Front::new(self.router, telemetry.traces.as_ref().map(|_| telemetry.sampler));
         let drained = listen::serve(self.listener, front, tls, &self.config.server, stop, &self.health).await;
+        self.gateway.finish(ANSWERS_WITHIN).await;
         // One that takes longer is failed at the next start.
         let _ = tokio::time::timeout(JOBS_WITHIN, self.control.finish()).await;
         background.cancel();
