@@ -62,7 +62,7 @@ const fn responses(path: &'static str, id: &'static str) -> Operation {
 }
 
 const fn converse(path: &'static str, id: &'static str) -> Operation {
-    Operation::new("POST", path, id, "A turn of a conversation, in the format of Bedrock's Converse")
+    Operation::new("POST", path, id, "A turn of a conversation, in the format of Converse")
         .takes("Conversation")
         .gives("Turn")
 }

@@ -48,13 +48,13 @@ struct Tools {
     tool_choice: Option<Object>,
 }
 
-/// Fields that mean something to Bedrock alone, and would change what is answered.
+/// Fields that mean something to the service of this format alone, and would change what is answered.
 const ITS_OWN: [&str; 2] = ["guardrailConfig", "promptVariables"];
 
 pub(super) fn read(body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
     if let Some(field) = ITS_OWN.iter().find(|field| body.raw(field).is_some_and(|raw| raw.get() != "null")) {
         return Err(ApiError::bad_request(format!(
-            "{field}: is Bedrock's own, and this model is not Bedrock's"
+            "{field}: is for models of the service of this format, and this endpoint's model is none of them"
         )));
     }
     let request: Request = dialect::read(body, "converse")?;
