@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What Claude Code and Codex send in the suite `agents`, sent again without them: the events that come back are in their formats' order.
+"""What Claude Code, Codex and Gemini CLI send in the suites `agents` and `gemini_cli`, sent again without them: the events that come back are in their formats' order.
 
 The calls lie in recorded/, with the client's prose cut short; recorder.py writes them.
 """
@@ -71,6 +71,25 @@ def response_says(events):
     return text
 
 
+def candidate_says(chunks):
+    """Streamed candidates: what they call with what, or their text."""
+    assert all(len(chunk["candidates"]) == 1 for chunk in chunks if chunk.get("candidates")), chunks
+    candidates = [chunk["candidates"][0] for chunk in chunks if chunk.get("candidates")]
+    assert [candidate["finishReason"] for candidate in candidates if candidate.get("finishReason")] == ["STOP"], candidates
+    assert chunks[-1]["usageMetadata"]["totalTokenCount"] > 0, chunks[-1]
+    parts = [part for candidate in candidates for part in candidate.get("content", {}).get("parts", []) if not part.get("thought")]
+    if calls := [part["functionCall"] for part in parts if "functionCall" in part]:
+        [called] = calls
+        return called["name"], called["args"]
+    return "".join(part.get("text", "") for part in parts)
+
+
+def chunks_of(reply):
+    """The data of the events, which have no names."""
+    assert reply.status == 200 and reply.headers["content-type"].startswith("text/event-stream"), str(reply)
+    return [json.loads(block.removeprefix("data: ")) for block in reply.text.strip().split("\n\n")]
+
+
 def again(agent, kind, says):
     name, model, plan = f"{PREFIX}-{agent}-{kind}", f"{agent}-again-on-{kind}", PLANS[agent](NOTE)
     recorded = json.loads((FOLDER / f"{agent}.json").read_text())
@@ -78,14 +97,16 @@ def again(agent, kind, says):
     make_endpoint(name, ENTITIES[kind](model, name="coder"))
     said = []
     for sent in recorded["calls"]:
-        body = {**sent["body"], "model": name, **({"tools": recorded["tools"]} if sent["with_tools"] else {})}
-        said.append(says(events_of(post(sent["path"], body, headers=sent["headers"]))))
+        model = {} if "ENDPOINT" in sent["path"] else {"model": name}
+        body = {**sent["body"], **model, **({"tools": recorded["tools"]} if sent["with_tools"] else {})}
+        said.append(says(post(sent["path"].replace("ENDPOINT", name), body, headers=sent["headers"])))
     assert said == [(turn["tool"], turn["arguments"]) if "tool" in turn else turn["text"] for turn in plan], said
     assert said[-1] == DONE
 
 
 make_scope()
-for agent, says in (("claude", message_says), ("codex", response_says)):
+for agent, says in (("claude", lambda reply: message_says(events_of(reply))), ("codex", lambda reply: response_says(events_of(reply))),
+                    ("gemini", lambda reply: candidate_says(chunks_of(reply)))):
     for kind in ENTITIES:
         check(f"{agent} on {kind}: each call of its task is answered as planned, in the order of the format")(lambda: again(agent, kind, says))
 finish()

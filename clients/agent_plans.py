@@ -34,7 +34,17 @@ def _codex(note):
     return [run(f"cat {note}"), run(f"sed -i s/one/two/ {note}"), run(f"cp {note} {note}.copy"), {"text": DONE}]
 
 
-PLANS = {"claude": _claude, "codex": _codex}
+def _gemini(note):
+    edit = {"file_path": str(note), "instruction": "say two in place of one", "old_string": "one", "new_string": "two"}
+    return [
+        {"tool": "read_file", "arguments": {"file_path": str(note)}},
+        {"tool": "replace", "arguments": edit},
+        {"tool": "run_shell_command", "arguments": {"command": f"cp {note} {note}.copy", "description": "copy the note"}},
+        {"text": DONE},
+    ]
+
+
+PLANS = {"claude": _claude, "codex": _codex, "gemini": _gemini}
 
 
 def post_plan(model, plan):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """AWS' own client: it parses all that the simulator sends, and its signer makes the signatures that Tollgate made."""
 import json
+import os
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -9,7 +10,9 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EventStreamError
 
+from client_pages import run_page
 from harness import *
+from tls_front import TlsFront
 
 print("boto3", boto3.__version__)
 REGION, KEY_ID, KEY = "us-west-2", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -111,6 +114,72 @@ def signatures():
     for request in requests:
         made = request["headers"]["authorization"].rsplit("Signature=", 1)[1]
         assert made == signature_of(request), (request["path"], request["headers"])
+
+
+def gateway_client(**settings):
+    return boto3.client("bedrock-runtime", endpoint_url=f"{HOST}/ai-gateway", region_name=REGION, config=Config(retries={"total_max_attempts": 1}, proxies={}), **settings)
+
+
+BY_KEY = {"aws_access_key_id": TOKEN, "aws_secret_access_key": "unused"}
+OWN, FOREIGN = f"{PREFIX}-own", f"{PREFIX}-foreign"
+make_scope()
+make_endpoint(OWN, entity("echo"))
+make_endpoint(FOREIGN, openai_entity(name="echo"))
+
+
+@check("docs/clients: the lines for boto3, with the token as AWS' bearer token, and no signature")
+def pages():
+    # botocore sends a bearer token over TLS alone.
+    with TlsFront(HOST) as front:
+        os.environ.update(AWS_CA_BUNDLE=front.certificate, NO_PROXY="*")
+        try:
+            answer = run_page("boto3", host=front.url, token=TOKEN, endpoint=FOREIGN)
+        finally:
+            for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_CA_BUNDLE"):
+                os.environ.pop(name, None)
+    assert answer["output"]["message"]["content"] == [{"text": "echo: hello"}], answer
+
+
+for endpoint in (OWN, FOREIGN):
+    @check(f"{endpoint}: converse and converse_stream at Tollgate, with the token as the access key")
+    def surface():
+        at = gateway_client(**BY_KEY)
+        answer = at.converse(modelId=endpoint, messages=USER, inferenceConfig={"maxTokens": 50})
+        assert answer["output"]["message"]["content"] == [{"text": "echo: hello there"}] and answer["stopReason"] == "end_turn", answer
+        assert answer["usage"]["inputTokens"] > 0 < answer["usage"]["outputTokens"], answer
+        events = list(at.converse_stream(modelId=endpoint, messages=USER)["stream"])
+        assert "".join(delta["text"] for delta in deltas(events)) == "echo: hello there", events
+        assert events[-1]["metadata"]["usage"]["outputTokens"] == answer["usage"]["outputTokens"], events
+
+    @check(f"{endpoint}: tools at Tollgate, whole, streamed, and the answer to a result")
+    def surface_tools():
+        at = gateway_client(**BY_KEY)
+        answer = at.converse(modelId=endpoint, messages=USER, toolConfig={**TOOLS, "toolChoice": {"any": {}}})
+        message = answer["output"]["message"]
+        [use] = [block["toolUse"] for block in message["content"] if "toolUse" in block]
+        assert answer["stopReason"] == "tool_use" and use["name"] == "get_weather", answer
+        events = list(at.converse_stream(modelId=endpoint, messages=USER, toolConfig=TOOLS)["stream"])
+        assert json.loads("".join(delta["toolUse"]["input"] for delta in deltas(events))) == use["input"], events
+        result = {"role": "user", "content": [{"toolResult": {"toolUseId": use["toolUseId"], "content": [{"text": "sunny"}]}}]}
+        after = at.converse(modelId=endpoint, messages=USER + [message, result], toolConfig=TOOLS)
+        assert after["output"]["message"]["content"][0]["text"] == "echo: hello there", after
+
+
+@check("errors at Tollgate are the client's exceptions")
+def surface_errors():
+    at = gateway_client(**BY_KEY)
+    for status, name in ((400, "ValidationException"), (403, "AccessDeniedException"), (404, "ResourceNotFoundException"), (429, "ThrottlingException"), (500, "InternalServerException")):
+        for make in (lambda model: entity(model), lambda model: openai_entity(model, name="faulty")):
+            make_endpoint(f"{PREFIX}-faulty", make(f"echo;status={status}"))
+            error = raises(ClientError, lambda: at.converse(modelId=f"{PREFIX}-faulty", messages=USER)).response
+            assert error["ResponseMetadata"]["HTTPStatusCode"] == status and error["Error"]["Code"] == name, error
+            assert "scripted" in error["Error"]["Message"], error
+    error = raises(at.exceptions.ResourceNotFoundException, lambda: at.converse(modelId="nobody", messages=USER))
+    stranger = gateway_client(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="x")
+    raises(stranger.exceptions.AccessDeniedException, lambda: stranger.converse(modelId=OWN, messages=USER))
+    make_endpoint(f"{PREFIX}-faulty", openai_entity("echo;error_after=2", name="faulty"))
+    error = raises(EventStreamError, lambda: list(at.converse_stream(modelId=f"{PREFIX}-faulty", messages=USER)["stream"]))
+    assert error.response["Error"]["Code"].endswith("Exception"), error.response
 
 
 finish()

@@ -1,4 +1,5 @@
 """The pages of docs/clients: their set-up lines are run by the suites, or are those that the suites use."""
+import re
 from pathlib import Path
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "clients"
@@ -17,7 +18,8 @@ def code_of(page, *, host, token, endpoint):
     """The indented lines of the page, the words replaced."""
     code = [line.strip() for line in (PAGES / f"{page}.md").read_text().splitlines() if line.startswith("    ")]
     assert code, f"docs/clients/{page}.md has no code"
-    return [line.replace("https://HOST", host).replace("TOKEN", token).replace("ENDPOINT", endpoint) for line in code]
+    words = {"https://HOST": host, "TOKEN": token, "ENDPOINT": endpoint}
+    return [re.sub(r"https://HOST|\bTOKEN\b|\bENDPOINT\b", lambda word: words[word[0]], line) for line in code]
 
 
 def run_page(page, **words):

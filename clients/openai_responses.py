@@ -94,6 +94,28 @@ def state():
     raises(openai.NotFoundError, lambda: client_at("/openai/v1").responses.delete("resp_1"))
 
 
+@check("a response that is kept is gone on from, read and deleted, by an id that is not the upstream's")
+def kept():
+    for base in BASES:
+        at = client_at(base).responses
+        first = at.create(model=OWN, input="ping")
+        assert first.id.startswith("resp_") and len(first.id) <= 64, first.id
+        with at.stream(model=OWN, input="pong", previous_response_id=first.id) as stream:
+            last = stream.get_final_response()
+        assert last.output_text == "echo: pong" and last.previous_response_id == first.id, last
+        sent = ledger()[-1]["body"]
+        assert sent["previous_response_id"] != first.id and len(sent["previous_response_id"]) == 55, sent
+        again = [{"type": "item_reference", "id": last.output[0].id}, {"role": "user", "content": "and?"}]
+        assert at.create(model=OWN, input=again, store=False).output_text == "echo: and?"
+        assert at.retrieve(last.id).output_text == last.output_text
+        assert [item.role for item in at.input_items.list(last.id)] == ["user"]
+        raises(openai.BadRequestError, lambda: at.cancel(last.id))
+        at.delete(last.id)
+        raises(openai.NotFoundError, lambda: at.retrieve(last.id))
+        error = raises(openai.BadRequestError, lambda: at.create(model=FOREIGN, input="x", previous_response_id=first.id))
+        assert "keeps nothing" in error.message, error.message
+
+
 ERRORS = ((400, openai.BadRequestError), (403, openai.PermissionDeniedError), (404, openai.NotFoundError),
           (429, openai.RateLimitError), (500, openai.InternalServerError), (529, openai.InternalServerError))
 for make in (openai_entity, anthropic_entity):

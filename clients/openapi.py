@@ -110,7 +110,7 @@ def endpoints():
     one, name = "/api/2.0/serving-endpoints/{name}", f"{PREFIX}-whole"
     entity = {**openai_entity(name="echo"), "timeouts": {"idle_ms": 5000}}
     body = {"name": name, "config": {"served_entities": [entity]}, "tags": [{"key": "a", "value": "b"}, {"key": "c"}], "description": "d", "validate": True,
-            "ai_gateway": {"rate_limits": [{"calls": 5, "renewal_period": "minute"}]}, "email_notifications": {"on_update_success": ["a@example.com"]},
+            "ai_gateway": {"rate_limits": [{"calls": 500, "renewal_period": "minute"}, {"key": "user", "concurrent_calls": 50}]}, "email_notifications": {"on_update_success": ["a@example.com"]},
             "budget_policy_id": "b", "usage_policy_id": "u"}
     made = answered("POST", "/api/2.0/serving-endpoints", body)
     for path in ("/api/2.0/serving-endpoints", "/api/2.0/serving-endpoints:foundation-models"):
@@ -138,6 +138,8 @@ def endpoints():
     for path in ("/serving-endpoints/{name}/invocations", "/serving-endpoints/chat/completions", "/ai-gateway/mlflow/v1/chat/completions", "/mlflow/v1/chat/completions"):
         answered("POST", path, chat, name=name)
         answered("POST", path, {**chat, "stream": True}, name=name)
+    answered("POST", "/api/tollgate/v1/explain", {"endpoint": name, "principal": world["viewer_name"], "request": chat})
+    answered("GET", "/api/tollgate/v1/endpoints/{name}/circuits", name=name)
     answered("DELETE", one, name=name)
 
 

@@ -123,7 +123,7 @@ class Server(Program):
         port = free_port()
         self.data = Path(folder) / "data"
         # The user's own settings, those of the providers' tools that the server reads too, are not for the server under test.
-        foreign = ("TOLLGATE_", "OPENAI_", "AZURE_", "ANTHROPIC_", "CO_API_", "AI21_", "AWS_", "GOOGLE_")
+        foreign = ("TOLLGATE_", "OPENAI_", "AZURE_", "ANTHROPIC_", "CO_API_", "AI21_", "AWS_", "GOOGLE_", "OTEL_")
         env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         env |= {"TOLLGATE_SERVER__LISTEN": f"127.0.0.1:{port}", "TOLLGATE_SERVER__DATA": str(self.data),
                 "TOLLGATE_EGRESS__ALLOW": "127.0.0.1", "TOLLGATE_PROVIDERS__ANTHROPIC__BASE_URL": upstream,

@@ -1,6 +1,6 @@
 """Notes the calls that a client makes on their way to the server, and writes them down without what is of this machine or of the client's prose.
 
-    RECORD=1 clients/run agents      # writes clients/recorded/ anew
+    RECORD=1 clients/run agents gemini_cli      # writes clients/recorded/ anew
 """
 import json
 import re
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parent / "recorded"
 HOME = "/srv/agent"
 # Instructions and descriptions are the client's own work and of no interest: what has more words than a command has is left out.
 MOST_WORDS = 6
-DROPPED = ("host", "authorization", "x-api-key", "content-length", "connection", "accept-encoding")
+DROPPED = ("host", "authorization", "x-api-key", "x-goog-api-key", "content-length", "connection", "accept-encoding")
 IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32,}")
 
 
@@ -71,7 +71,7 @@ class Recorder:
         for path, headers, body in self.calls:
             kept = {key.lower(): _unnamed(value, str(home), endpoint) for key, value in headers.items() if key.lower() not in DROPPED}
             shown = {key: value for key, value in body.items() if key != "tools" or value != tools}
-            calls.append({"path": path, "headers": kept, "body": clean(shown), "with_tools": body.get("tools") == tools})
+            calls.append({"path": path.replace(endpoint, "ENDPOINT"), "headers": kept, "body": clean(shown), "with_tools": body.get("tools") == tools})
         FOLDER.mkdir(exist_ok=True)
         text = json.dumps({"tools": clean(tools), "calls": calls}, indent=1, ensure_ascii=False)
         (FOLDER / f"{name}.json").write_text(text + "\n")

@@ -25,7 +25,7 @@ async fn databricks_config(call: Call) -> Result<Reply, Failure> {
 }
 
 /// A UUID that is this installation's own.
-fn account_id(workspace_id: i64) -> String {
+pub(crate) fn account_id(workspace_id: i64) -> String {
     uuid::Builder::from_u128(workspace_id.unsigned_abs().into())
         .with_variant(uuid::Variant::RFC4122)
         .with_version(uuid::Version::Custom)

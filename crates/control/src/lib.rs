@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod bootstrap;
+mod catalog;
 mod clock;
 mod credentials;
 mod discovery;
@@ -29,13 +30,15 @@ use std::sync::Arc;
 use axum::Router;
 use journal::audit::AuditSink;
 use policy::endpoint::Defaults;
-use policy::{Live, Probe, RuntimeView};
+use policy::{Explain, Live, Probe, RuntimeView};
+use secrecy::ExposeSecret;
 use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 pub use access::{Needs, Route};
 pub use bootstrap::{ADMIN_USER, create_admin_token, ensure_admin};
+pub use catalog::{ListedColumn, ListedTable, TableListing};
 pub use oauth::federation::{OidcConfig, watch_issuer};
 pub use openapi::document as openapi_document;
 pub use publish::{PublishError, refresh, watch};
@@ -57,7 +60,9 @@ pub struct ControlConfig {
 pub struct Ports {
     pub runtime: Arc<dyn RuntimeView>,
     pub probe: Arc<dyn Probe>,
+    pub explain: Arc<dyn Explain>,
     pub audit: Arc<dyn AuditSink>,
+    pub tables: Arc<dyn TableListing>,
 }
 
 /// The control plane's state. Cheap to clone.
@@ -71,10 +76,14 @@ struct Inner {
     live: Arc<Live>,
     runtime: Arc<dyn RuntimeView>,
     probe: Arc<dyn Probe>,
+    explain: Arc<dyn Explain>,
     audit: Arc<dyn AuditSink>,
+    tables: Arc<dyn TableListing>,
     config: ControlConfig,
     issuer: Option<oauth::federation::Desk>,
     workspace_id: i64,
+    /// For the snapshot.
+    id_key: policy::IdKey,
     /// Updates that run in the background.
     jobs: TaskTracker,
     /// Changes are made one after the other: what is checked is then still true when it is written.
@@ -98,7 +107,8 @@ impl Control {
         config: ControlConfig,
     ) -> store::Result<Self> {
         let workspace_id = store.workspace_id().await?;
-        let Ports { runtime, probe, audit } = ports;
+        let id_key = policy::IdKey::new(store.id_key().await?.expose_secret());
+        let Ports { runtime, probe, explain, audit, tables } = ports;
         let issuer = config.oidc.clone().map(oauth::federation::Desk::new);
         let jobs = TaskTracker::new();
         let (writing, publishing) = (Mutex::new(()), Mutex::new(()));
@@ -108,11 +118,14 @@ impl Control {
                 live,
                 runtime,
                 probe,
+                explain,
                 audit,
+                tables,
                 jobs,
                 config,
                 issuer,
                 workspace_id,
+                id_key,
                 writing,
                 publishing,
             }),
@@ -133,6 +146,11 @@ impl Control {
         self.inner.jobs.wait().await;
     }
 
+    /// The account's id, which is this installation's own.
+    pub fn account_id(&self) -> String {
+        discovery::account_id(self.inner.workspace_id)
+    }
+
     fn store(&self) -> &dyn Store {
         self.inner.store.as_ref()
     }
@@ -148,7 +166,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     let oauth = [oauth::ROUTES, oauth::secrets::ROUTES, openapi::ROUTES];
     [discovery::ROUTES, tokens::ROUTES, secrets::scopes::ROUTES, secrets::values::ROUTES]
         .into_iter()
-        .chain([secrets::acls::ROUTES, endpoints::ROUTES, workspace::ROUTES, usage::ROUTES])
+        .chain([secrets::acls::ROUTES, endpoints::ROUTES, workspace::ROUTES, catalog::ROUTES, usage::ROUTES])
         .chain(identity)
         .chain(oauth)
         .flatten()

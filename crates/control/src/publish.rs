@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::endpoint::{Meta, compile};
+use policy::endpoint::{Accounting, Meta, compile};
 use policy::identity::Token;
+use policy::limits::Limits;
 use policy::permit::{Grant, Grantee, Level};
 use policy::{Endpoint, Principal, Snapshot};
 use providers::SecretRef;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use store::model::{EndpointRecord, GrantRecord, GranteeKind};
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
+use wire::table::{BadName, TableName};
 
 use crate::people::People;
 use crate::secrets::references;
@@ -45,6 +48,7 @@ pub async fn refresh(control: &Control) -> Result<(), PublishError> {
         endpoints: Arc::new(endpoints),
         tokens: Arc::new(tokens),
         oauth: Arc::new(oauth),
+        id_key: Some(control.inner.id_key.clone()),
     };
     control.inner.live.publish(snapshot);
     Ok(())
@@ -111,7 +115,44 @@ pub(crate) fn meta(record: &EndpointRecord) -> Meta {
         config_version: record.config_version,
         fallback: gateway.and_then(|g| g.fallback_config).is_some_and(|f| f.enabled),
         grants: record.grants.iter().filter_map(grant).collect(),
+        guardrails: gateway.and_then(|g| g.guardrails.clone()).unwrap_or_default(),
+        accounting: accounting(record),
+        limits: limits(record),
     }
+}
+
+fn accounting(record: &EndpointRecord) -> Accounting {
+    let gateway = record.document.ai_gateway.as_ref();
+    let is_enabled = |config: &&Value| config.get("enabled") == Some(&Value::Bool(true));
+    let tracked = gateway.and_then(|g| g.usage_tracking_config.as_ref()).filter(is_enabled);
+    let table = gateway.and_then(|g| g.inference_table_config.as_ref()).filter(is_enabled);
+    let payload_table = table.and_then(|config| match payload_table(&record.name, config) {
+        Ok(name) => Some(name.to_string().into()),
+        Err(error) => {
+            tracing::error!(endpoint = record.name, %error, "the inference table has no name that can be: no bodies are kept");
+            None
+        }
+    });
+    Accounting { usage_tracking: tracked.is_some(), payload_table }
+}
+
+/// Where the bodies of an endpoint's calls go.
+pub(crate) fn payload_table(endpoint: &str, config: &Value) -> Result<TableName, BadName> {
+    let part = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
+    let prefix = Some(part("table_name_prefix")).filter(|prefix| !prefix.is_empty()).unwrap_or(endpoint);
+    TableName::new(part("catalog_name"), part("schema_name"), &format!("{prefix}_payload"))
+}
+
+/// All were read when they were stored; one that no longer can be is left out, loudly.
+fn limits(record: &EndpointRecord) -> Limits {
+    let stored = record.document.ai_gateway.iter().flat_map(|block| block.rate_limits.iter().flatten());
+    Limits::new(stored.filter_map(|limit| {
+        let read = policy::limits::read(limit);
+        read.inspect_err(|error| {
+            tracing::error!(endpoint = record.name, %error, "a stored rate limit cannot be read");
+        })
+        .ok()
+    }))
 }
 
 fn grant(record: &GrantRecord) -> Option<Grant> {

@@ -213,8 +213,11 @@ fn classify(error: &legacy::Error) -> Failure {
     if error.is_connect() { Failure::Connect(deepest) } else { Failure::Broken(deepest) }
 }
 
-/// rustls hides in an `io::Error`, whose `source` skips it.
+/// rustls hides in an `io::Error`, which may hide in another: their `source` skips what they hold.
 fn tls_error(cause: &(dyn Error + 'static)) -> Option<String> {
     let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
-    Some(inner.downcast_ref::<rustls::Error>()?.to_string())
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(tls) => Some(tls.to_string()),
+        None => tls_error(inner),
+    }
 }

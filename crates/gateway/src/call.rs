@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use journal::RequestId;
-use policy::{Endpoint, Principal};
+use journal::trace::TraceContext;
+use policy::{Endpoint, IdKey, Principal};
 use providers::Task;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -15,6 +16,7 @@ use wire::error::ApiError;
 use wire::raw::RawObject;
 
 use crate::dialect::Dialect;
+use crate::{stored, tags};
 
 /// What moves through the pipeline.
 pub(crate) struct Call<'a> {
@@ -29,8 +31,22 @@ pub(crate) struct Call<'a> {
     /// The caller's own, its credential among them: only those that a provider names go on.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
-    pub(crate) client_request_id: Option<String>,
-    pub(crate) usage_context: BTreeMap<String, String>,
+    pub(crate) trace: Option<TraceContext>,
+    /// The only entity that can take it, where it goes on from what that one keeps.
+    pub(crate) pinned: Option<usize>,
+    /// What is asked of something that is kept, where it is not a model that is asked.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) id_key: Option<IdKey>,
+}
+
+/// A call about something that an entity keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) method: Method,
+    /// What stands behind the address of the format.
+    pub(crate) path: String,
+    /// Parameters of the query, with the entity's own ids.
+    pub(crate) query: String,
 }
 
 /// A request as it came.
@@ -41,6 +57,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
     pub(crate) body: RawObject<'a>,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) id_key: Option<IdKey>,
 }
 
 /// Fields that no upstream may see.
@@ -56,7 +74,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body } = asked;
+        let Asked { dialect, streams, headers, query, mut body, trace, id_key } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -74,10 +92,13 @@ impl<'a> Call<'a> {
         if stream && endpoint.task == Task::Embeddings {
             return Err(ApiError::bad_request("stream: embeddings cannot be streamed"));
         }
-        let client_request_id = field(&body, "client_request_id")?;
-        let usage_context = field(&body, "usage_context")?.unwrap_or_default();
+        // They are on record already, as far as they can be read.
+        field::<String>(&body, "client_request_id")?;
+        field::<BTreeMap<String, String>>(&body, "usage_context")?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
+        tags::request_tags(headers)?;
+        let pinned = stored::pinned(id_key.as_ref(), &endpoint, dialect, &body)?;
         Ok(Self {
             request_id,
             endpoint,
@@ -87,8 +108,10 @@ impl<'a> Call<'a> {
             dialect,
             headers,
             query,
-            client_request_id,
-            usage_context,
+            trace,
+            pinned,
+            kept: None,
+            id_key,
         })
     }
 }

@@ -1,24 +1,33 @@
 //! Why a request was not served. How that looks to the client is in `shape.rs`.
 
 use http::HeaderValue;
+use policy::circuit::Blame;
 use providers::{Refused, UpstreamError};
 use serde_json::json;
 use std::sync::Arc;
 use wire::error::{ApiError, ErrorCode};
+
+use crate::guardrails::Blocked;
 
 /// Who is to blame is in the variant, and with it whether another entity may be tried.
 #[derive(Debug)]
 pub(crate) enum ServeError {
     /// The caller's request, or our own refusal.
     Api(ApiError),
+    /// A limit of the endpoint has no room; `retry_after` is in seconds.
+    Limited { error: ApiError, retry_after: u32 },
     /// The upstream cannot express what was asked.
     Refused(Refused),
     /// The upstream answered with an error.
     Upstream { at: At, error: Box<UpstreamError>, retry_after: Option<u32> },
+    /// The upstream's credential was not to be had: what is configured is at fault, or who gives tokens.
+    NoCredential { at: At, reason: String },
     /// The upstream was not reached, or broke off, or sent what its format does not allow.
     Broken { at: At, reason: String },
     /// The upstream took too long.
     TimedOut { at: At, reason: String },
+    /// A guardrail said no.
+    Blocked(Box<Blocked>),
 }
 
 /// Where it happened.
@@ -37,18 +46,18 @@ impl At {
 impl ServeError {
     pub(crate) fn allows_fallback(&self) -> bool {
         match self {
-            Self::Api(_) | Self::Refused(_) => false,
+            Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_) => false,
             Self::Upstream { error, .. } => error.allows_fallback(),
-            Self::Broken { .. } | Self::TimedOut { .. } => true,
+            Self::NoCredential { .. } | Self::Broken { .. } | Self::TimedOut { .. } => true,
         }
     }
 
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::Api(error) => error.status,
-            Self::Refused(_) => 400,
+            Self::Api(error) | Self::Limited { error, .. } => error.status,
+            Self::Refused(_) | Self::Blocked(_) => 400,
             Self::Upstream { error, .. } => error.status,
-            Self::Broken { .. } => 502,
+            Self::NoCredential { .. } | Self::Broken { .. } => 502,
             // Never 503: databricks-sdk would repeat that for five minutes.
             Self::TimedOut { .. } => 504,
         }
@@ -62,6 +71,31 @@ impl ServeError {
         }
     }
 
+    /// What was wrong where there is no status of the upstream that says so.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_) => Some("refused"),
+            Self::Upstream { .. } => None,
+            Self::NoCredential { .. } | Self::Broken { .. } => Some("connection"),
+            Self::TimedOut { .. } => Some("timeout"),
+        }
+    }
+
+    /// Whom of the upstream's side it speaks against; `None` where it is nobody there.
+    pub(crate) fn blame(&self) -> Option<Blame> {
+        match self {
+            Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_) => None,
+            Self::Upstream { error, .. } => Blame::of_status(error.status),
+            Self::NoCredential { .. } => Some(Blame::Key),
+            Self::Broken { .. } | Self::TimedOut { .. } => Some(Blame::Provider),
+        }
+    }
+
+    /// Whether an upstream was called.
+    pub(crate) fn was_asked(&self) -> bool {
+        !matches!(self, Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_))
+    }
+
     /// What the upstream said, if it answered with an error.
     pub(crate) fn upstream_body(&self) -> Option<&serde_json::Value> {
         match self {
@@ -70,9 +104,10 @@ impl ServeError {
         }
     }
 
-    /// How long the upstream asks to wait, in seconds.
+    /// How long the upstream, or a limit, asks to wait, in seconds.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         match self {
+            Self::Limited { retry_after, .. } => Some(*retry_after),
             Self::Upstream { retry_after, .. } => *retry_after,
             _ => None,
         }
@@ -81,14 +116,15 @@ impl ServeError {
     /// As the Databricks routes say it.
     pub(crate) fn to_api(&self) -> ApiError {
         match self {
-            Self::Api(error) => error.clone(),
+            Self::Api(error) | Self::Limited { error, .. } => error.clone(),
             Self::Refused(refused) => ApiError::invalid(refused.to_string()),
+            Self::Blocked(blocked) => ApiError::bad_request(blocked.message()),
             Self::Upstream { at, error, .. } => {
                 let inner =
                     json!({"external_model_provider": at.provider, "external_model_error": error.body});
                 ApiError::new(ErrorCode::of_status(error.status), inner.to_string()).with_status(error.status)
             }
-            Self::Broken { at, reason } => {
+            Self::NoCredential { at, reason } | Self::Broken { at, reason } => {
                 ApiError::new(ErrorCode::InternalError, inner_text(at, reason)).with_status(502)
             }
             Self::TimedOut { at, reason } => {
@@ -101,11 +137,14 @@ impl ServeError {
     pub(crate) fn sentence(&self) -> String {
         match self {
             Self::Upstream { error, .. } => error.message.clone(),
-            Self::Broken { at, reason } | Self::TimedOut { at, reason } => {
+            Self::NoCredential { at, reason }
+            | Self::Broken { at, reason }
+            | Self::TimedOut { at, reason } => {
                 format!("served entity {}: {reason}", at.entity)
             }
-            Self::Api(error) => error.message.clone(),
+            Self::Api(error) | Self::Limited { error, .. } => error.message.clone(),
             Self::Refused(refused) => refused.to_string(),
+            Self::Blocked(blocked) => blocked.sentence(),
         }
     }
 }

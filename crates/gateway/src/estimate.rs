@@ -12,7 +12,7 @@ use wire::raw::RawObject;
 use wire::usage::Usage;
 
 /// Where the formats of clients have what is asked.
-const PROMPTS: [&str; 10] = [
+pub(crate) const PROMPTS: [&str; 10] = [
     "messages",
     "prompt",
     "input",
@@ -68,7 +68,7 @@ pub(crate) fn characters_of<T: Serialize>(value: &T) -> u64 {
     serde_json::value::to_raw_value(value).map_or(0, |raw| characters(&raw))
 }
 
-const TEXT_KEYS: [&str; 20] = [
+const TEXT_KEYS: [&str; 24] = [
     "content",
     "text",
     "message",
@@ -89,6 +89,10 @@ const TEXT_KEYS: [&str; 20] = [
     "function_call",
     "functionResponse",
     "function_response",
+    "toolUse",
+    "toolResult",
+    "reasoningContent",
+    "reasoningText",
 ];
 
 /// What a tool is given and what it answers: its keys are the tool's own, and the model reads them too.

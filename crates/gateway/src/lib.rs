@@ -4,30 +4,42 @@
 //! steps a request meets.
 
 mod answer;
+mod attempts;
 mod body;
 mod call;
+mod capture;
+mod circuits;
 mod clock;
 mod decoded;
 mod dialect;
 mod drain;
 mod error;
 mod estimate;
+mod explain;
+mod guardrails;
+mod inference;
+mod limits;
 mod pipeline;
 mod probe;
 mod reasoning;
 mod record;
 mod shape;
+mod stored;
 mod stream;
 mod surface;
+mod tags;
 mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use journal::RecordSink;
+use policy::limits::{Counting, Limiter};
 use policy::{Entity, Live};
 use wire::endpoint::OnDisconnect;
 
+pub use attempts::Retries;
+pub use limits::MemoryLimiter;
 pub use surface::{Access, QueryRoute, router, routes};
 pub use upstream::AwsEnvironment;
 
@@ -37,16 +49,33 @@ pub struct GatewayConfig {
     pub max_body_bytes: usize,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
+    /// Longest body that is kept of a call, where the endpoint's are kept, in bytes.
+    pub max_payload_bytes: usize,
+    /// How long a stream may be silent before a client whose format has pings gets one.
+    pub ping_every: Duration,
     /// Where the machine's own credentials come from.
     pub aws: AwsEnvironment,
+    /// Whether the records tell what telemetry wants besides.
+    pub describe: bool,
+    /// Whether upstreams get a `traceparent`, and the caller's `tracestate`.
+    pub propagate: bool,
+    pub retries: Retries,
+    /// When tokens count against limits.
+    pub counting: Counting,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 16 << 20,
+            max_payload_bytes: 1 << 20,
             body_timeout: Duration::from_secs(30),
+            ping_every: Duration::from_secs(15),
             aws: AwsEnvironment::default(),
+            describe: false,
+            propagate: false,
+            retries: Retries::default(),
+            counting: Counting::default(),
         }
     }
 }
@@ -62,20 +91,36 @@ struct Inner {
     client: egress::Client,
     keeper: upstream::Keeper,
     sink: Arc<dyn RecordSink>,
+    limiter: Arc<dyn Limiter>,
+    learned: Arc<limits::Learned>,
+    circuits: circuits::Circuits,
     config: GatewayConfig,
     drains: drain::Drains,
 }
 
 impl Gateway {
+    /// Counts use in memory.
     pub fn new(
         live: Arc<Live>,
         client: egress::Client,
         sink: Arc<dyn RecordSink>,
         config: GatewayConfig,
     ) -> Self {
+        let limiter = Arc::new(MemoryLimiter::new(config.counting));
+        Self::with_limiter(live, client, sink, config, limiter)
+    }
+
+    pub fn with_limiter(
+        live: Arc<Live>,
+        client: egress::Client,
+        sink: Arc<dyn RecordSink>,
+        config: GatewayConfig,
+        limiter: Arc<dyn Limiter>,
+    ) -> Self {
         let keeper = upstream::Keeper::new(&client, config.aws.clone());
-        let drains = drain::Drains::default();
-        Self { inner: Arc::new(Inner { live, client, keeper, sink, config, drains }) }
+        let (learned, circuits, drains) = Default::default();
+        let inner = Inner { live, client, keeper, sink, limiter, learned, circuits, config, drains };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Waits for the answers that are read on although their clients have left.

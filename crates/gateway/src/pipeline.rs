@@ -1,6 +1,6 @@
 //! What happens to a request, top to bottom:
 //!
-//! authenticate → resolve endpoint → permit → route → (encode → send → classify)* → answer → settle
+//! authenticate → resolve endpoint → admit → permit → read call → limit → guard → (encode → send → classify)* → guard → answer → settle
 //!
 //! What is in brackets runs once per attempt, the rest once per request. No attempt follows the first
 //! byte that went to the client.
@@ -10,21 +10,25 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use journal::{Outcome, RequestId};
+use journal::trace::TraceContext;
+use journal::{Durable, RequestId};
 use policy::identity::{self, Credential, Unknown};
-use policy::{Endpoint, Level, Principal, Snapshot, permit, routing};
+use policy::{Endpoint, IdKey, Level, Principal, Snapshot, permit};
 use providers::Task;
 use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
 
 use crate::call::{Asked, Call};
+use crate::capture::Capture;
 use crate::error::ServeError;
-use crate::record::{Open, Waiting};
+use crate::guardrails::{Guards, Outgoing};
+use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, body, clock, upstream};
+use crate::{Gateway, answer, attempts, body, clock, inference, limits};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -63,31 +67,104 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let body = RawObject::parse(&bytes)
         .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))?;
     let endpoint = resolve(&snapshot, &ask.addressing, &body)?;
+    let known = Known {
+        request_id: &request_id,
+        endpoint: &endpoint,
+        principal: &principal,
+        parts: &parts,
+        body: &body,
+        streams: ask.streams,
+        counts: (ask.surface.dialect)(endpoint.task).counts(),
+    };
+    let open = admit(gateway, &known, &bytes, started)?;
+    let call = read(ask, request_id, (endpoint, principal), &parts, (body, snapshot.id_key.clone()));
+    let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
+    Ok(recorded(&guards, ask.surface, call, open).await)
+}
+
+/// From here on the request is on record.
+pub(crate) fn admit(
+    gateway: &Gateway,
+    known: &Known<'_>,
+    bytes: &Bytes,
+    started: Instant,
+) -> Result<Open, ApiError> {
+    let capture = || Capture::new(bytes, gateway.inner.config.max_payload_bytes);
+    Open::admit(Arc::clone(&gateway.inner.sink), known, capture, started).map_err(|full| {
+        let message = format!(
+            "USAGE_STORE_FULL: {full}, and calls without a record are refused; tell an administrator"
+        );
+        ApiError::new(ErrorCode::TemporarilyUnavailable, message)
+    })
+}
+
+/// The call, where its caller may make it.
+fn read<'a>(
+    ask: &Ask,
+    request_id: RequestId,
+    (endpoint, principal): (Arc<Endpoint>, Arc<Principal>),
+    parts: &'a Parts,
+    (body, id_key): (RawObject<'a>, Option<IdKey>),
+) -> Result<Call<'a>, ApiError> {
     permit_query(&principal, &endpoint)?;
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body };
-    let call = Call::read(request_id, endpoint, principal, asked)?;
-    let mut open = Open::admit(Arc::clone(&gateway.inner.sink), &call, started);
-    let mut waiting = Waiting::new(&mut open, &call);
-    let answered = attempt_all(gateway, &call, waiting.open()).await;
-    waiting.over();
-    match answered {
-        Ok(success) => Ok(answer::respond(gateway, success, open)),
+    let trace = parts.extensions.get::<TraceContext>().cloned();
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key };
+    Call::read(request_id, endpoint, principal, asked)
+}
+
+/// A call on record, from here to the response that settles it.
+pub(crate) async fn recorded(
+    guards: &Guards<'_>,
+    surface: &Surface,
+    call: Result<Call<'_>, ApiError>,
+    mut open: Open,
+) -> Response {
+    let gateway = guards.gateway;
+    wait(open.durable()).await;
+    let answered = match call {
+        Ok(call) => Box::pin(answered(guards, call, &mut open)).await,
+        Err(error) => Err(error.into()),
+    };
+    let stands = open.stands();
+    let mut response = match answered {
+        Ok(outgoing) => answer::respond(gateway, outgoing, open),
         Err(error) => {
-            let outcome = if error.upstream_status().is_some() || error.allows_fallback() {
-                Outcome::Failed
-            } else {
-                Outcome::Refused
-            };
-            open.settle(outcome, error.status());
-            Err(error)
+            open.refuse(&error, surface.shape);
+            surface.shape.respond(&error)
         }
+    };
+    stands.add_to(response.headers_mut());
+    wait(gateway.inner.sink.durable()).await;
+    response
+}
+
+/// For what is waited for where records must be on the disk.
+async fn wait(durable: Option<Durable>) {
+    if let Some(durable) = durable {
+        durable.await;
     }
 }
 
-fn request_id(extensions: &http::Extensions) -> RequestId {
+/// What a call meets until there is an answer for the client.
+async fn answered(guards: &Guards<'_>, mut call: Call<'_>, open: &mut Open) -> Result<Outgoing, ServeError> {
+    let gateway = guards.gateway;
+    if gateway.inner.config.describe {
+        open.describe(Box::new(inference::request(&call)));
+    }
+    limits::take(gateway, &call, open).await?;
+    if let Some(blocked) = guards.input(&mut call, open).await? {
+        return Ok(blocked);
+    }
+    let mut waiting = Waiting::new(open, &call);
+    let answered = Box::pin(attempts::run(gateway, &call, waiting.open())).await;
+    waiting.over();
+    guards.output(&call, answered?, open).await
+}
+
+pub(crate) fn request_id(extensions: &http::Extensions) -> RequestId {
     let given = extensions.get::<RequestId>().cloned();
     given.unwrap_or_else(|| RequestId(uuid::Uuid::now_v7().to_string().into()))
 }
@@ -151,39 +228,10 @@ fn no_such_endpoint(name: &str) -> ApiError {
     ))
 }
 
-fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result<(), ApiError> {
+pub(crate) fn permit_query(principal: &Principal, endpoint: &Endpoint) -> Result<(), ApiError> {
     if permit::level(principal, endpoint) >= Some(Level::Query) {
         return Ok(());
     }
     let (who, what) = (&principal.name, &endpoint.name);
     Err(ApiError::denied(format!("{who} lacks {} on endpoint {what:?}", Level::Query.as_str())))
-}
-
-/// Tries the planned entities in order until one answers or the fault is not theirs.
-async fn attempt_all(
-    gateway: &Gateway,
-    call: &Call<'_>,
-    open: &mut Open,
-) -> Result<upstream::Success, ServeError> {
-    let mut last = None;
-    for at in routing::plan(&call.endpoint, fastrand::u32(0..100)) {
-        let entity = &call.endpoint.entities[at];
-        open.trying(&entity.name);
-        let tried = upstream::attempt(gateway, call, at).await;
-        let status = match &tried {
-            Ok(success) => Some(success.status),
-            Err(error) => error.upstream_status(),
-        };
-        open.tried(status);
-        match tried {
-            Ok(success) => return Ok(success),
-            Err(error) if error.allows_fallback() => {
-                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, request_id = %call.request_id.0,
-                    error = error.sentence(), "attempt failed");
-                last = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| ApiError::internal("the endpoint has no served entity").into()))
 }

@@ -27,21 +27,24 @@ impl Probe for Gateway {
 }
 
 async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Option<String> {
-    let body: &[u8] = match endpoint.task {
-        Task::Chat => br#"{"messages":[{"role":"user","content":"ping"}],"max_tokens":1}"#,
-        Task::Completions => br#"{"prompt":"ping","max_tokens":1}"#,
-        Task::Embeddings => br#"{"input":"ping"}"#,
-    };
-    let object = RawObject::parse(body).ok()?;
-    let id = RequestId(uuid::Uuid::now_v7().to_string().into());
+    let object = RawObject::parse(shortest(endpoint.task)).ok()?;
+    let id = request_id();
     let headers = HeaderMap::new();
     let dialect = dialect::unified(endpoint.task);
-    let asked = Asked { dialect, streams: None, headers: &headers, query: None, body: object };
+    let asked = Asked {
+        dialect,
+        streams: None,
+        headers: &headers,
+        query: None,
+        body: object,
+        trace: None,
+        id_key: None,
+    };
     let call = match Call::read(id, Arc::clone(endpoint), nobody(), asked) {
         Ok(call) => call,
         Err(error) => return Some(error.message),
     };
-    match upstream::attempt(gateway, &call, at).await {
+    match upstream::attempt(gateway, &call, at, None).await {
         Ok(_) => None,
         // It is there and busy: its credentials and its model are right.
         Err(ServeError::Upstream { error, .. }) if error.status == 429 => None,
@@ -49,8 +52,22 @@ async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Opti
     }
 }
 
+/// The smallest request of a task.
+pub(crate) const fn shortest(task: Task) -> &'static [u8] {
+    match task {
+        Task::Chat => br#"{"messages":[{"role":"user","content":"ping"}],"max_tokens":1}"#,
+        Task::Completions => br#"{"prompt":"ping","max_tokens":1}"#,
+        Task::Embeddings => br#"{"input":"ping"}"#,
+    }
+}
+
+/// Of a call that nobody sent.
+pub(crate) fn request_id() -> RequestId {
+    RequestId(uuid::Uuid::now_v7().to_string().into())
+}
+
 /// The server itself. It holds no grant and no token.
-fn nobody() -> Arc<Principal> {
+pub(crate) fn nobody() -> Arc<Principal> {
     Arc::new(Principal {
         id: "".into(),
         name: "tollgate".into(),

@@ -193,8 +193,17 @@ fn has_result(turn: &Value) -> bool {
     blocks.into_iter().flatten().any(|block| block["type"] == "tool_result")
 }
 
+/// As a thought of Converse has what is sealed: base64 of characters that begin with a mark.
+const MARKED_BLOB: &str = "dGcxL";
+
+/// A thought in the Converse format lies deeper than those of other formats.
+fn is_own_thought(thought: &mut Value, mark: &str) -> bool {
+    let sealed = thought["redactedContent"].as_str().is_some_and(|blob| blob.starts_with(MARKED_BLOB));
+    !sealed && thought.get_mut("reasoningText").is_none_or(|text| is_own(text, mark, Unmarked::Keep))
+}
+
 fn is_marked(raw: &str) -> bool {
-    [PREFIX, SIGNED_ID, opaque::PREFIX]
+    [PREFIX, SIGNED_ID, opaque::PREFIX, MARKED_BLOB]
         .iter()
         .any(|text| memchr::memmem::find(raw.as_bytes(), text.as_bytes()).is_some())
 }
@@ -204,7 +213,9 @@ fn clean_item(item: &mut Value, mark: &str) -> (bool, Cleaned) {
     let marked = SEALED
         .iter()
         .any(|field| item.get(*field).and_then(Value::as_str).is_some_and(|text| text.starts_with(PREFIX)));
-    if is_ours_sealed(item) || !is_own(item, mark, Unmarked::Keep) {
+    let thought = item.get_mut("reasoningContent");
+    let is_foreign = thought.is_some_and(|thought| !is_own_thought(thought, mark));
+    if is_foreign || is_ours_sealed(item) || !is_own(item, mark, Unmarked::Keep) {
         return (false, Cleaned { changed: true, foreign: true });
     }
     let mut cleaned = clean(item, mark);
@@ -409,6 +420,17 @@ mod tests {
                 body.replace(": \"say", ":\"say").replace("\" }", "\"}").as_bytes()
             );
         }
+    }
+
+    #[test]
+    fn what_others_sealed_is_not_for_those_who_speak_converse() {
+        let thought = |inner: Value| json!({ "reasoningContent": inner });
+        let text = |signature: &str| thought(json!({"reasoningText": {"text": "t", "signature": signature}}));
+        let turn = |blocks: Value| json!({"messages": [{"role": "assistant", "content": blocks}]});
+        let foreign = thought(json!({"redactedContent": "dGcxLWFhLng="}));
+        let own = [text("c2ln"), thought(json!({"redactedContent": "eHl6"})), json!({"text": "a"})];
+        let given = json!([text("tg1-aa.c2ln"), foreign, own[0], own[1], own[2]]);
+        assert_eq!(passed(&turn(given)), turn(json!(own)).to_string());
     }
 
     #[test]

@@ -4,13 +4,79 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use journal::{Admission, Attempt, CountedUsage, Outcome, RecordSink, Settlement};
-use policy::Endpoint;
+use bytes::Bytes;
+use http::header::USER_AGENT;
+use http::request::Parts;
+use journal::audit::Peer;
+use journal::trace::TraceContext;
+use journal::{
+    Admission, Attempt, CountedUsage, Durable, Full, GuardVerdict, LimitHit, Outcome, RecordSink, RequestId,
+    RequesterKind, Settlement, inference,
+};
+use policy::identity::PrincipalKind;
+use policy::{Endpoint, Entity, Principal, estimate};
 use wire::cost::Cost;
+use wire::raw::RawObject;
 
 use crate::call::Call;
-use crate::clock;
+use crate::capture::Capture;
+use crate::error::ServeError;
 use crate::estimate::Lengths;
+use crate::limits::{RateLimitHeaders, Reserved};
+use crate::shape::Shape;
+use crate::{clock, tags};
+
+/// Characters that are kept of a user agent.
+const MAX_USER_AGENT: usize = 200;
+
+/// A request on an endpoint that there is, of somebody who is known.
+pub(crate) struct Known<'a> {
+    pub(crate) request_id: &'a RequestId,
+    pub(crate) endpoint: &'a Arc<Endpoint>,
+    pub(crate) principal: &'a Principal,
+    pub(crate) parts: &'a Parts,
+    pub(crate) body: &'a RawObject<'a>,
+    /// Where it is the path that says so.
+    pub(crate) streams: Option<bool>,
+    /// Whether only the length of the prompt is asked for, which uses nothing.
+    pub(crate) counts: bool,
+}
+
+impl Known<'_> {
+    fn admission(&self) -> Admission {
+        let Self { endpoint, principal, parts, body, .. } = self;
+        // What is asked in a way that cannot be read is refused later, and recorded all the same.
+        let streams = || body.get("stream").ok().flatten();
+        let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let characters = (!self.counts).then(|| Lengths::of_request(body).prompt);
+        Admission {
+            request_id: self.request_id.clone(),
+            received_at: clock::now_ms(),
+            endpoint: Arc::clone(&endpoint.name),
+            endpoint_id: Arc::clone(&endpoint.id),
+            config_version: endpoint.config_version,
+            requester: Arc::clone(&principal.name),
+            groups: principal.groups.clone(),
+            requester_kind: match principal.kind {
+                PrincipalKind::User => RequesterKind::User,
+                PrincipalKind::ServicePrincipal => RequesterKind::ServicePrincipal,
+            },
+            stream: self.streams.or_else(streams).unwrap_or(false),
+            client_request_id: body.get("client_request_id").ok().flatten(),
+            usage_context: body.get("usage_context").ok().flatten().unwrap_or_default(),
+            request_tags: tags::request_tags(&parts.headers).unwrap_or_default(),
+            path: parts.uri.path().to_owned(),
+            ip: parts.extensions.get::<Peer>().map(|peer| peer.0),
+            user_agent: agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            usage_tracking: endpoint.accounting.usage_tracking,
+            payload_table: endpoint.accounting.payload_table.clone(),
+            input_characters: characters,
+            estimated_input_tokens: characters.map(estimate::tokens),
+            trace: parts.extensions.get::<TraceContext>().cloned(),
+            inference: None,
+        }
+    }
+}
 
 /// An admitted request that is not settled yet.
 pub(crate) struct Open {
@@ -20,29 +86,42 @@ pub(crate) struct Open {
     first_byte: Option<Instant>,
     attempts: Vec<Attempt>,
     /// The attempt that is under way, and since when.
-    trying: Option<(Arc<str>, Instant)>,
+    trying: Option<Trying>,
     entity: Option<Arc<str>>,
+    model: Option<String>,
     usage: Option<CountedUsage>,
+    /// What it took from limits.
+    reserved: Option<Reserved>,
+    stands: RateLimitHeaders,
     bytes_out: u64,
+    guards: Vec<GuardVerdict>,
+    /// Where the endpoint's bodies are kept.
+    capture: Option<Capture>,
+    response: Option<Box<inference::Response>>,
     settled: bool,
     endpoint: Arc<Endpoint>,
 }
 
+struct Trying {
+    entity: Arc<str>,
+    since: Instant,
+    /// Milliseconds since the epoch.
+    started_at: i64,
+    upstream: Option<Box<inference::Upstream>>,
+}
+
 impl Open {
-    pub(crate) fn admit(sink: Arc<dyn RecordSink>, call: &Call<'_>, started: Instant) -> Self {
-        let admission = Admission {
-            request_id: call.request_id.clone(),
-            received_at: clock::now_ms(),
-            endpoint: Arc::clone(&call.endpoint.name),
-            endpoint_id: Arc::clone(&call.endpoint.id),
-            requester: Arc::clone(&call.principal.name),
-            groups: call.principal.groups.clone(),
-            stream: call.stream,
-            client_request_id: call.client_request_id.clone(),
-            usage_context: call.usage_context.clone(),
-        };
-        sink.admit(&admission);
-        Self {
+    /// Errors when there is no room for its record: then it must not go on.
+    pub(crate) fn admit(
+        sink: Arc<dyn RecordSink>,
+        known: &Known<'_>,
+        capture: impl FnOnce() -> Capture,
+        started: Instant,
+    ) -> Result<Self, Full> {
+        let admission = known.admission();
+        sink.admit(&admission)?;
+        let capture = admission.payload_table.is_some().then(capture);
+        Ok(Self {
             sink,
             admission,
             started,
@@ -50,33 +129,124 @@ impl Open {
             attempts: Vec::with_capacity(1),
             trying: None,
             entity: None,
+            model: None,
             usage: None,
+            reserved: None,
+            stands: RateLimitHeaders::default(),
             bytes_out: 0,
+            guards: Vec::new(),
+            capture,
+            response: None,
             settled: false,
-            endpoint: Arc::clone(&call.endpoint),
-        }
+            endpoint: Arc::clone(known.endpoint),
+        })
+    }
+
+    /// What is asked, for those who want to know.
+    pub(crate) fn describe(&mut self, request: Box<inference::Request>) {
+        self.admission.inference = Some(request);
+    }
+
+    /// What is to be waited for before the client gets its last byte.
+    pub(crate) fn durable(&self) -> Option<Durable> {
+        self.sink.durable()
     }
 
     /// An attempt begins: from here on it is on record, also when the client does not wait for its end.
-    pub(crate) fn trying(&mut self, entity: &Arc<str>) {
-        self.entity = Some(Arc::clone(entity));
-        self.trying = Some((Arc::clone(entity), Instant::now()));
+    pub(crate) fn trying(&mut self, entity: &Entity, upstream: Option<Box<inference::Upstream>>) {
+        self.entity = Some(Arc::clone(&entity.name));
+        self.model = Some(entity.model.clone());
+        let (since, started_at) = (Instant::now(), clock::now_ms());
+        self.trying = Some(Trying { entity: Arc::clone(&entity.name), since, started_at, upstream });
     }
 
     /// The attempt ended; `status` is the upstream's, if it answered.
-    pub(crate) fn tried(&mut self, status: Option<u16>) {
-        if let Some((entity, since)) = self.trying.take() {
-            self.attempts.push(Attempt { entity, status, duration_ms: ms(since) });
+    pub(crate) fn tried(&mut self, status: Option<u16>, fault: Option<&'static str>) {
+        if let Some(Trying { entity, since, started_at, upstream }) = self.trying.take() {
+            let began_ms = since.duration_since(self.started).as_secs_f64() * 1e3;
+            let duration_ms = ms(since);
+            self.attempts.push(Attempt {
+                entity,
+                started_at,
+                status,
+                duration_ms,
+                began_ms,
+                fault,
+                upstream,
+            });
         }
+    }
+
+    /// Whether somebody wants to know what the answer says of itself.
+    pub(crate) fn is_described(&self) -> bool {
+        self.admission.inference.is_some()
+    }
+
+    pub(crate) fn answered(&mut self, response: inference::Response) {
+        self.response = Some(Box::new(response));
+    }
+
+    /// There was nothing to try: no upstream was called.
+    pub(crate) fn not_tried(&mut self) {
+        self.trying = None;
+    }
+
+    /// It went over a limit, of those that refuse or of those that only report.
+    pub(crate) fn limited(&self, hit: &LimitHit) {
+        self.sink.limited(&self.admission, hit);
+    }
+
+    /// What it took from limits is given back when it is settled.
+    pub(crate) fn reserve(&mut self, reserved: Reserved) {
+        self.reserved = Some(reserved);
+    }
+
+    pub(crate) fn stand(&mut self, headers: RateLimitHeaders) {
+        self.stands = headers;
+    }
+
+    /// How the caller stands after it.
+    pub(crate) fn stands(&mut self) -> RateLimitHeaders {
+        std::mem::take(&mut self.stands)
     }
 
     pub(crate) fn count(&mut self, usage: CountedUsage) {
         self.usage = Some(usage);
     }
 
-    pub(crate) fn sent(&mut self, bytes: usize) {
+    /// What guardrails said.
+    pub(crate) fn guarded(&mut self, verdicts: Vec<GuardVerdict>) {
+        self.guards.extend(verdicts);
+    }
+
+    /// A piece of the answer goes out.
+    pub(crate) fn sent(&mut self, piece: &[u8]) {
+        if let Some(capture) = &mut self.capture {
+            capture.piece(piece);
+        }
+        self.goes_out(piece.len());
+    }
+
+    /// The whole answer goes out.
+    pub(crate) fn sent_whole(&mut self, answer: &Bytes) {
+        if let Some(capture) = &mut self.capture {
+            capture.whole(answer);
+        }
+        self.goes_out(answer.len());
+    }
+
+    fn goes_out(&mut self, bytes: usize) {
         self.first_byte.get_or_insert_with(Instant::now);
         self.bytes_out += bytes as u64;
+    }
+
+    /// The call ends with an error, told in `shape`, before anything went out.
+    pub(crate) fn refuse(&mut self, error: &ServeError, shape: Shape) {
+        let is_upstreams = error.upstream_status().is_some() || error.allows_fallback();
+        if let Some(capture) = &mut self.capture {
+            capture.whole(&shape.body(error).to_string().into());
+        }
+        self.settle(if is_upstreams { Outcome::Failed } else { Outcome::Refused }, error.status());
     }
 
     fn cost(&self) -> Option<Cost> {
@@ -89,17 +259,24 @@ impl Open {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        self.tried(None);
+        self.tried(None, Some("cancelled"));
+        if let Some(reserved) = self.reserved.take() {
+            reserved.settle(self.usage.as_ref(), outcome);
+        }
         let settlement = Settlement {
             outcome,
             status,
             cost: self.cost(),
             entity: self.entity.take(),
+            model: self.model.take(),
             attempts: std::mem::take(&mut self.attempts),
             usage: self.usage.take(),
             duration_ms: ms(self.started),
             first_byte_ms: self.first_byte.map(|at| at.duration_since(self.started).as_secs_f64() * 1e3),
             bytes_out: self.bytes_out,
+            guards: std::mem::take(&mut self.guards),
+            payload: self.capture.take().map(|capture| Box::new(capture.payload())),
+            response: self.response.take(),
         };
         self.sink.settle(&self.admission, &settlement);
     }
@@ -129,7 +306,7 @@ impl<'a, 'b> Waiting<'a, 'b> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if !self.over && !self.call.dialect.counts() {
+        if !self.over && !self.call.dialect.is_free() {
             self.open.count(Lengths::of_request(&self.call.body).counted());
         }
     }

@@ -3,7 +3,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::error::ServeError;
@@ -16,12 +16,18 @@ pub(crate) enum Shape {
     OpenAi,
     Messages,
     GenerateContent,
+    /// That of Bedrock: an exception, named in a header.
+    Converse,
 }
 
 impl Shape {
     pub(crate) fn respond(self, error: &ServeError) -> Response {
         let status = StatusCode::from_u16(error.to_api().status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = (status, axum::Json(self.body(error))).into_response();
+        if self == Self::Converse {
+            let name = HeaderValue::from_static(exception(status.as_u16()));
+            response.headers_mut().insert(AMZN_ERROR_TYPE, name);
+        }
         if let Some(seconds) = error.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -32,6 +38,8 @@ impl Shape {
         let api = error.to_api();
         let mut body = match self {
             Self::Unified => json!({}),
+            // Its clients know one sentence and no other.
+            Self::Converse => return json!({"message": error.sentence(), "error_code": api.code.as_str()}),
             Self::OpenAi => json!({ "error": openai(error, api.status) }),
             Self::Messages => messages(error, api.status),
             Self::GenerateContent => {
@@ -42,6 +50,22 @@ impl Shape {
         body["error_code"] = api.code.as_str().into();
         body["message"] = api.message.into();
         body
+    }
+}
+
+const AMZN_ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// The exceptions of `bedrock-runtime` by their statuses.
+fn exception(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        408 | 504 => "ModelTimeoutException",
+        424 | 502 => "ModelErrorException",
+        429 => "ThrottlingException",
+        503 | 529 => "ServiceUnavailableException",
+        500.. => "InternalServerException",
+        _ => "ValidationException",
     }
 }
 
@@ -137,6 +161,21 @@ mod tests {
             json!({"error": {"code": 404, "message": "no such thing", "status": "NOT_FOUND"},
                 "error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such thing"})
         );
+    }
+
+    #[test]
+    fn an_exception_is_named_in_a_header() {
+        for (status, name) in
+            [(429, "ThrottlingException"), (404, "ResourceNotFoundException"), (418, "ValidationException")]
+        {
+            let error = upstream(status, json!({"message": "m"}));
+            let response = Shape::Converse.respond(&error);
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["x-amzn-errortype"]),
+                (status, &HeaderValue::from_static(name))
+            );
+            assert_eq!(Shape::Converse.body(&error)["message"], "slow down");
+        }
     }
 
     #[test]

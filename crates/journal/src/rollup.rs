@@ -144,7 +144,10 @@ impl Hourly {
             add(Breakdown::Group(Arc::clone(group)));
         }
         let known = self.tags.entry(hour).or_default();
-        for (key, value) in &admission.usage_context {
+        // What is attached to the request counts before what stands in its body.
+        let body = admission.usage_context.iter();
+        let body = body.filter(|(key, _)| !admission.request_tags.contains_key(*key));
+        for (key, value) in body.chain(&admission.request_tags) {
             let (key, value) = known.keep(&key.as_str().into(), &value.as_str().into());
             add(Breakdown::Tag { key, value });
         }
@@ -213,9 +216,8 @@ mod tests {
             endpoint_id: format!("id{}", at % 7).into(),
             requester: format!("user{}", at % 101).into(),
             groups: (0..at % 3).map(|group| format!("g{group}").into()).collect(),
-            stream: at.is_multiple_of(2),
-            client_request_id: None,
             usage_context: BTreeMap::from([("team".to_owned(), format!("t{}", at % 1500))]),
+            ..Admission::default()
         }
     }
 
@@ -226,12 +228,16 @@ mod tests {
             outcome: Outcome::Completed,
             status: if at.is_multiple_of(11) { 429 } else { 200 },
             entity: Some(format!("m{}", at % 2).into()),
+            model: None,
             attempts: Vec::new(),
             usage: (!at.is_multiple_of(5)).then_some(usage),
             cost: (!at.is_multiple_of(4)).then(|| Cost { nano_usd: input * 3, prices: "v".into() }),
             duration_ms: 1.5,
             first_byte_ms: None,
             bytes_out: 0,
+            guards: Vec::new(),
+            payload: None,
+            response: None,
         }
     }
 

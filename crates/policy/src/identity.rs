@@ -70,6 +70,8 @@ pub fn hash_token(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
+const AWS_SIGNATURE: &str = "AWS4-HMAC-SHA256";
+
 /// What a caller showed.
 pub struct Credential(Zeroizing<String>);
 
@@ -111,12 +113,19 @@ impl Credential {
         hash_token(&self.0)
     }
 
-    /// `Bearer <token>`, or `Basic base64("token:<token>")` as `curl -u token:…` sends it.
+    /// `Bearer <token>`, or `Basic base64("token:<token>")` as `curl -u token:…` sends it, or
+    /// `AWS4-HMAC-SHA256 Credential=<token>/…` of clients of AWS whose access key id is the token: the token
+    /// is what counts, and what they sign with a key that nobody gave them does not.
     fn authorization(value: &str) -> Option<Self> {
         let (scheme, rest) = value.trim().split_once(' ')?;
         if scheme.eq_ignore_ascii_case("bearer") {
             let token = rest.trim();
             return (!token.is_empty()).then(|| Self(Zeroizing::new(token.to_owned())));
+        }
+        if scheme == AWS_SIGNATURE {
+            let scope = rest.split(',').find_map(|part| part.trim().strip_prefix("Credential="))?;
+            let token = scope.split('/').next().filter(|token| !token.is_empty())?;
+            return Some(Self::new(token));
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;

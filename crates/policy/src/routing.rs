@@ -42,7 +42,7 @@ mod tests {
             .map(|(at, w)| json!({"served_entity_name": format!("e{at}"), "traffic_percentage": w}))
             .collect();
         let config = json!({"served_entities": entities, "traffic_config": {"routes": routes}});
-        let meta = Meta { id: "1".into(), name: "e".into(), config_version: 1, fallback, grants: Vec::new() };
+        let meta = Meta { id: "1".into(), name: "e".into(), fallback, ..Meta::default() };
         let config = serde_json::from_value(config).unwrap();
         compile(meta, &config, &Defaults::default(), &|_| Some("k".to_owned().into())).unwrap().endpoint
     }

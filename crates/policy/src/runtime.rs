@@ -1,10 +1,14 @@
-//! What control may ask of the data plane: its present, and to try an endpoint. The binary wires who
+//! What control may ask of the data plane: its present, to try an endpoint, and what would become of a call. The binary wires who
 //! answers.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::circuit;
 use crate::endpoint::Endpoint;
+use crate::identity::Principal;
+use crate::limits::{Standing, Tokens};
 
 /// Upper bounds of the latency buckets of Databricks' metrics export, in milliseconds.
 pub const LATENCY_BOUNDS_MS: [u64; 16] =
@@ -56,5 +60,72 @@ pub trait Probe: Send + Sync {
 impl Probe for NoRuntime {
     fn probe(&self, _endpoint: Arc<Endpoint>) -> Probing<'_> {
         Box::pin(async { Vec::new() })
+    }
+}
+
+/// Asks what would become of a call, without making it.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub principal: Arc<Principal>,
+    pub endpoint: Arc<Endpoint>,
+    /// The body of a call of `…/invocations`, JSON; empty: any short one.
+    pub request: Vec<u8>,
+}
+
+/// What would become of it.
+#[derive(Clone, Debug, Default)]
+pub struct Explanation {
+    /// Why the request is refused before anybody is asked, as status and sentence.
+    pub refused: Option<(u16, String)>,
+    /// The limits that meet the caller, one for each measure.
+    pub limits: Vec<Standing>,
+    /// Tokens that the call would reserve.
+    pub tokens: Tokens,
+    /// The entities that may be asked. The first is drawn by traffic percentage.
+    pub route: Vec<Stop>,
+}
+
+/// An entity on the way of a call.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    pub entity: Arc<str>,
+    pub traffic_percentage: u32,
+    pub circuit: CircuitView,
+    /// Why it cannot be asked for this request.
+    pub cannot: Option<String>,
+}
+
+/// How the circuit of an entity stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CircuitView {
+    pub state: circuit::State,
+    pub blame: Option<circuit::Blame>,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// Until it is asked again.
+    pub probe_in: Option<Duration>,
+}
+
+impl CircuitView {
+    pub const CLOSED: Self = Self { state: circuit::State::Closed, blame: None, failures: 0, probe_in: None };
+}
+
+pub type Explaining<'a> = Pin<Box<dyn Future<Output = Explanation> + Send + 'a>>;
+
+/// What the data plane knows of an endpoint beside its last minute.
+pub trait Explain: Send + Sync {
+    /// Says what would happen. Nobody is called and nothing is counted.
+    fn explain(&self, question: Question) -> Explaining<'_>;
+    /// The circuits of the endpoint's entities, in their order.
+    fn circuits(&self, endpoint: &Endpoint) -> Vec<CircuitView>;
+}
+
+impl Explain for NoRuntime {
+    fn explain(&self, _question: Question) -> Explaining<'_> {
+        Box::pin(async { Explanation::default() })
+    }
+
+    fn circuits(&self, endpoint: &Endpoint) -> Vec<CircuitView> {
+        vec![CircuitView::CLOSED; endpoint.entities.len()]
     }
 }

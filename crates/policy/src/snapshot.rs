@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::endpoint::Endpoint;
+use crate::id_key::IdKey;
 use crate::identity::{Token, TokenHash};
 use crate::oauth::Oauth;
 
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub endpoints: Arc<HashMap<String, Arc<Endpoint>>>,
     pub tokens: Arc<HashMap<TokenHash, Token>>,
     pub oauth: Arc<Oauth>,
+    /// Authenticates the ids of what upstreams keep; without it none are handed out.
+    pub id_key: Option<IdKey>,
 }
 
 /// The snapshot in force.

@@ -73,7 +73,7 @@ pub struct Encoded {
     pub names: Names,
 }
 
-/// The upstream cannot express what was asked. The caller's fault: 400, no fallback.
+/// The upstream cannot express what was asked. Another may; where none can it is the caller's fault: 400.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The field of the unified request, as a path.

@@ -200,11 +200,12 @@ pub fn base_url(path: &str, text: &str, endings: &[&str]) -> Result<String, Conf
     }
 }
 
-/// `text` as one segment of a URL's path (RFC 3986: all but the unreserved characters are encoded).
+/// `text` as one segment of a URL's path (RFC 3986: all but the unreserved characters are encoded, and the `@`
+/// before a model's version, which may stand there).
 pub(crate) fn path_segment(text: &str) -> String {
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
             segment.push(char::from(byte));
         } else {
             segment.push_str(&format!("%{byte:02X}"));

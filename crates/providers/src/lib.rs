@@ -11,6 +11,7 @@ pub mod names;
 pub mod native;
 pub mod provider;
 pub mod secret;
+mod tool_choice;
 mod unified;
 
 mod ai21labs;
@@ -38,7 +39,7 @@ pub use secret::SecretRef;
 pub use unified::SIGNED_ID;
 
 /// Formats that more than one provider speaks, under the names of the formats.
-pub(crate) use anthropic::{Messages, claude};
+pub(crate) use anthropic::{Messages, claude, hosted};
 
 /// Every provider there is: the single source for parsing, validation, docs and tests.
 pub const ALL: &[Registration] = &[

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use wire::raw::RawObject;
+use wire::sse::Event;
 
-use crate::codec::{Refused, UpstreamError};
+use crate::codec::{Refused, StreamFault, UpstreamError};
 use crate::provider::Target;
 
 /// A call in a format that is not the unified one.
@@ -20,11 +21,19 @@ pub enum NativeCall {
     GenerateContent,
     /// How many tokens such content has.
     CountContent,
+    /// A turn in the Converse format.
+    Converse,
 }
 
 impl NativeCall {
-    pub const ALL: [Self; 5] =
-        [Self::Messages, Self::CountMessages, Self::Responses, Self::GenerateContent, Self::CountContent];
+    pub const ALL: [Self; 6] = [
+        Self::Messages,
+        Self::CountMessages,
+        Self::Responses,
+        Self::GenerateContent,
+        Self::CountContent,
+        Self::Converse,
+    ];
 }
 
 /// How a provider takes a call in a client's own format.
@@ -42,6 +51,22 @@ pub struct Native<'a> {
 pub trait NativeCodec: Send + Sync + fmt::Debug {
     fn pass(&self, model: &str, body: &mut RawObject<'_>) -> Result<(), Refused> {
         body.set("model", model).map_err(|e| Refused::new("model", e.to_string()))
+    }
+
+    /// The same where the format's headers matter to it: `headers` are those of the caller that go on, and
+    /// what is in them after the call goes out.
+    fn pass_with(
+        &self,
+        model: &str,
+        _headers: &mut Vec<(&'static str, String)>,
+        body: &mut RawObject<'_>,
+    ) -> Result<(), Refused> {
+        self.pass(model, body)
+    }
+
+    /// Takes an event of the client's format out of what the upstream sends it in.
+    fn unwrap(&self, event: Event) -> Result<Event, StreamFault> {
+        Ok(event)
     }
 
     /// `status` is 0 for an error that came inside a stream; the body then tells the status.

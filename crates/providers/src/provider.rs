@@ -69,6 +69,11 @@ pub enum Framing {
 pub trait Provider: Send + Sync + fmt::Debug {
     fn target(&self, model: &str, task: Task, stream: bool) -> Target;
 
+    /// What OpenTelemetry calls it in `gen_ai.provider.name`, where that is not the name it is registered under.
+    fn telemetry_name(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How `task` is said to `model`; `None` when the provider does not serve it with that model.
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>>;
 

@@ -119,6 +119,7 @@ struct Usage {
 
 #[derive(Serialize)]
 struct DeltaUsage {
+    input_tokens: usize,
     output_tokens: usize,
 }
 
@@ -291,7 +292,9 @@ fn stream(call: &Call<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Er
     content(&mut writer, &answer.said)?;
     writer.sse(Kind::Tail, Some("content_block_stop"), &Event::ContentBlockStop { index: 0 })?;
     let delta = Stop { stop_reason: stop_reason(&answer.said), stop_sequence: None };
-    let usage = call.with_usage().then_some(DeltaUsage { output_tokens: answer.tokens.output });
+    let usage = call
+        .with_usage()
+        .then_some(DeltaUsage { input_tokens: answer.tokens.input, output_tokens: answer.tokens.output });
     writer.sse(Kind::Tail, Some("message_delta"), &Event::MessageDelta { delta, usage })?;
     writer.sse(Kind::Done, Some("message_stop"), &Event::MessageStop)?;
     Ok(writer.finish())

@@ -1,18 +1,22 @@
-//! Bedrock: Converse, ConverseStream in binary frames, and InvokeModel for embeddings of Titan.
+//! Bedrock: Converse, ConverseStream in binary frames, and InvokeModel for Claude and for embeddings of Titan.
 
 use std::borrow::Cow;
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use crate::anthropic::Anthropic;
 use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
-use crate::format::{Call, Format, Refusal, Reply};
+use crate::format::{Call, Format, Refusal, Reply, decoded};
 use crate::frames::{Frame, FrameWriter, Kind};
 
 const TOOL_USE: &str = "tooluse_";
+const INVOKE_STREAM: &str = "/invoke-with-response-stream";
 
 /// Amazon Bedrock's runtime.
 pub(crate) struct Bedrock;
@@ -20,7 +24,7 @@ pub(crate) struct Bedrock;
 impl Format for Bedrock {
     fn claims(&self, path: &str) -> bool {
         path.contains("/model/")
-            && ["/converse", "/converse-stream", "/invoke"].iter().any(|o| path.ends_with(o))
+            && ["/converse", "/converse-stream", "/invoke", INVOKE_STREAM].iter().any(|o| path.ends_with(o))
     }
 
     /// Present and well-formed; whether the signature is right needs the key, which the simulator has not.
@@ -51,6 +55,9 @@ impl Format for Bedrock {
     }
 
     fn reply(&self, call: &Call<'_>) -> Result<Reply, Refusal> {
+        if call.body.get("anthropic_version").is_some() {
+            return messages_of_claude(call);
+        }
         if call.path.ends_with("/invoke") {
             return embedding(call);
         }
@@ -92,11 +99,6 @@ impl Format for Bedrock {
     fn request_id_header(&self) -> &'static str {
         "x-amzn-requestid"
     }
-}
-
-/// Percent-decoded; what is no UTF-8 names nothing.
-fn decoded(segment: &str) -> Cow<'_, str> {
-    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
 }
 
 fn extraneous(body: &Value) -> Option<&str> {
@@ -274,6 +276,31 @@ fn frame(
     write_message_to(&message, &mut bytes).map_err(|e| serde::ser::Error::custom(e.to_string()))?;
     writer.raw(kind, &bytes);
     Ok(())
+}
+
+/// Claude takes the format of its maker; the path names the model and says whether the answer is a stream.
+fn messages_of_claude(call: &Call<'_>) -> Result<Reply, Refusal> {
+    if let Some(key) = ["model", "stream"].iter().find(|key| call.body.get(**key).is_some()) {
+        return Err(Refusal::bad_request(format!("{key}: Extra inputs are not permitted")));
+    }
+    let mut body = call.body.clone();
+    body["stream"] = call.path.ends_with(INVOKE_STREAM).into();
+    let frames = match Anthropic.reply(&Call { body: &body, ..*call })? {
+        Reply::Stream(frames) => frames,
+        whole @ Reply::Whole(_) => return Ok(whole),
+    };
+    let mut writer = FrameWriter::default();
+    for event in frames {
+        let text = String::from_utf8_lossy(&event.bytes);
+        let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_default();
+        frame(
+            &mut writer,
+            event.kind,
+            (":event-type", "chunk"),
+            &json!({"bytes": STANDARD.encode(data), "p": "ab"}),
+        )?;
+    }
+    Ok(Reply::Stream(writer.finish()))
 }
 
 /// Titan takes one text a call.

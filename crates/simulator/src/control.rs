@@ -75,6 +75,7 @@ async fn reset(State(shared): State<Arc<Shared>>) -> Json<Done> {
     shared.ledger.reset();
     shared.scripts.clear();
     shared.recordings.clear();
+    shared.responses.clear();
     Json(Done { ok: true })
 }
 

@@ -16,6 +16,7 @@ use crate::format::{Call, Format, Refusal, Reply, broken_json, up_to_chunk};
 use crate::frames::{Frame, FrameWriter, Kind};
 use crate::google_token::Exchanges;
 use crate::ledger::{Arrival, Ledger, Track};
+use crate::openai::KeptResponses;
 use crate::pace::{Ending, Pace, PacedBody, Playlist};
 use crate::recording::{Recording, Recordings};
 use crate::script::{Hang, SCRIPT_HEADER, Script, Scripts};
@@ -31,11 +32,13 @@ pub(crate) struct Shared {
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) exchanges: Arc<Exchanges>,
     pub(crate) recordings: Arc<Recordings>,
+    pub(crate) responses: KeptResponses,
 }
 
 /// A request that has been read.
 struct Asked {
     format: Option<&'static dyn Format>,
+    method: Method,
     path: String,
     query: String,
     body: Result<Value, Refusal>,
@@ -90,8 +93,9 @@ async fn read(shared: &Shared, request: Request) -> (Asked, Track) {
         _ => None,
     };
     let is_head = parts.method == Method::HEAD;
+    let method = parts.method.clone();
     let arrival = Arrival { received_at_ms, parts, model: model.clone(), body: &raw };
-    (Asked { format, path, query, body, model, is_head }, shared.ledger.open(arrival))
+    (Asked { format, method, path, query, body, model, is_head }, shared.ledger.open(arrival))
 }
 
 async fn perform(
@@ -102,10 +106,14 @@ async fn perform(
     request_id: &str,
 ) -> Result<Sending, Refusal> {
     let Some(format) = asked.format else {
+        let Asked { method, path, query, .. } = asked;
+        if let Some(answer) = shared.responses.answer(method, path, query, track.headers()) {
+            return send(unclaimed(), answer?, &Script::default());
+        }
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("no such route: {}", asked.path)));
     };
     format.authorize(track.headers())?;
-    format.check_query(&asked.query)?;
+    format.check_query(&asked.path, &asked.query)?;
     let body = asked.body.as_ref().map_err(Clone::clone)?;
     let model = asked.model.as_deref().unwrap_or_default();
     let script = shared.scripts.resolve(model, track.headers().get(SCRIPT_HEADER));
@@ -119,16 +127,20 @@ async fn perform(
     if let Some(sending) = scripted_failure(format, &script, model, request_id) {
         return Ok(sending);
     }
-    let call = Call { path: &asked.path, model, body, script: &script };
+    let call = Call { path: &asked.path, model, body, script: &script, responses: &shared.responses };
     // The request is judged as ever, also where the answer is a recording.
     let reply = format.reply(&call)?;
     if let Some(Recording { status, content_type, body }) = shared.recordings.get(model) {
         let play = whole(body.to_vec(), &script);
         return Ok(Sending { status, content_type, play, retry_after: script.retry_after });
     }
+    send(format, reply, &script)
+}
+
+fn send(format: &dyn Format, reply: Reply, script: &Script) -> Result<Sending, Refusal> {
     let (play, content_type) = match reply {
-        Reply::Whole(body) => (whole(body, &script), "application/json"),
-        Reply::Stream(frames) => (stream(format, frames, &script)?, format.stream_type()),
+        Reply::Whole(body) => (whole(body, script), "application/json"),
+        Reply::Stream(frames) => (stream(format, frames, script)?, format.stream_type()),
     };
     Ok(Sending { status: StatusCode::OK, content_type, play, retry_after: script.retry_after })
 }

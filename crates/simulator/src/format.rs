@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::frames::{Frame, FrameWriter, Kind};
+use crate::openai::KeptResponses;
 use crate::script::Script;
 
 /// One upstream wire format.
@@ -18,7 +19,7 @@ pub(crate) trait Format: Sync {
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal>;
 
     /// Refuses a query that the real provider would.
-    fn check_query(&self, _query: &str) -> Result<(), Refusal> {
+    fn check_query(&self, _path: &str, _query: &str) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -65,6 +66,8 @@ pub(crate) struct Call<'a> {
     pub(crate) model: &'a str,
     pub(crate) body: &'a Value,
     pub(crate) script: &'a Script,
+    /// What was kept of other calls.
+    pub(crate) responses: &'a KeptResponses,
 }
 
 impl Call<'_> {
@@ -122,6 +125,11 @@ impl From<serde_json::Error> for Refusal {
             format!("the simulator cannot render its answer: {error}"),
         )
     }
+}
+
+/// A segment of a path, percent-decoded; what is no UTF-8 names nothing.
+pub(crate) fn decoded(segment: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
 }
 
 /// JSON without its last character, so that it is never closed.

@@ -141,6 +141,9 @@ pub trait OauthStore: Send + Sync {
     async fn ensure_signing_key(&self) -> Result<()>;
     /// Makes a new one in its place: every access token that it signed ends.
     async fn replace_signing_key(&self) -> Result<()>;
+    /// What ids are authenticated with that clients are handed, by all processes that share the store. Made
+    /// when there is none, and never replaced.
+    async fn id_key(&self) -> Result<SecretSlice<u8>>;
 }
 
 /// Paths are absolute, without the prefix `/Workspace`, empty parts or a slash at the end.

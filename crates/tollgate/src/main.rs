@@ -1,5 +1,6 @@
 //! The binary: configuration, wiring, telemetry, shutdown, command line.
 
+mod accounting;
 mod cli;
 mod config;
 mod data;

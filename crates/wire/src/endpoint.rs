@@ -178,8 +178,15 @@ pub struct RateLimit {
     pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
-    #[serde(default)]
+    /// `minute`, or `hour`, an extension of ours. Empty where only `concurrent_calls` is set.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub renewal_period: String,
+    /// An extension of ours: calls under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent_calls: Option<i64>,
+    /// An extension of ours: the limit refuses nothing, and what it would have refused is reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_only: Option<bool>,
 }
 
 /// The answer of create, get and update.

@@ -15,6 +15,7 @@ pub mod raw;
 pub mod scim;
 pub mod secrets;
 pub mod sse;
+pub mod table;
 pub mod tokens;
 pub mod usage;
 

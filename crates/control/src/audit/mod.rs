@@ -16,7 +16,7 @@ use providers::SecretRef;
 use serde_json::{Map, Value};
 
 use crate::access::Route;
-use crate::{Control, workspace};
+use crate::{Control, endpoints, workspace};
 
 pub(crate) use subject::Subject;
 
@@ -77,14 +77,16 @@ impl Trail {
 
     pub(crate) fn body(&mut self, body: &[u8]) {
         // A file is not copied into the audit trail: the path says which it is.
-        if self.method != Method::GET && !workspace::takes_a_file(self.route) {
+        // Nor is a prompt that nobody is asked.
+        let asks = self.route == endpoints::explain::PATH;
+        if self.method != Method::GET && !asks && !workspace::takes_a_file(self.route) {
             self.request = self.text(body);
         }
     }
 
     /// Whether the call changes something, or gives out a secret or a file, which may hold some.
     pub(crate) fn changes(&self) -> bool {
-        self.method != Method::GET
+        (self.method != Method::GET && self.route != endpoints::explain::PATH)
             || self.route == "/api/2.0/secrets/get"
             || workspace::gives_a_file(self.route)
     }
@@ -129,7 +131,7 @@ impl Trail {
             peer: self.peer,
             user_agent: self.user_agent.clone(),
             method: self.method.to_string(),
-            route: self.route,
+            route: self.route.into(),
             path: self.path.clone(),
             request: self.request.clone(),
         });

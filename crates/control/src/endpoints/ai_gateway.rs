@@ -1,18 +1,20 @@
 //! The `ai_gateway` block: what of it can be accepted, and the two routes that replace it.
 
+use policy::guardrails;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wire::endpoint::{AiGateway, RateLimit};
 use wire::error::ApiError;
 
 use super::change::revise;
+use crate::Control;
+use crate::publish::payload_table;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
 const MAX_RATE_LIMITS: usize = 20;
 /// Of these, how many may be for groups.
 const MAX_GROUP_LIMITS: usize = 5;
-const KEYS: [&str; 4] = ["endpoint", "user", "user_group", "service_principal"];
 
 const TABLE_NAMES: [&str; 3] = ["catalog_name", "schema_name", "table_name_prefix"];
 const TABLE_FIELDS: [&str; 4] = ["catalog_name", "schema_name", "table_name_prefix", "enabled"];
@@ -21,6 +23,7 @@ const TABLE_FIELDS: [&str; 4] = ["catalog_name", "schema_name", "table_name_pref
 pub(super) async fn put(call: Call) -> Result<Reply, Failure> {
     let block: AiGateway = call.json()?;
     check(&block)?;
+    check_guardrails(&call.control, &block)?;
     let record = revise(&call, |record| {
         check_table_stays(record.document.ai_gateway.as_ref(), &block)?;
         record.document.ai_gateway = Some(block);
@@ -49,8 +52,7 @@ pub(super) async fn put_rate_limits(call: Call) -> Result<Reply, Failure> {
     Reply::json(&json!({"rate_limits": limits.unwrap_or_default()}))
 }
 
-/// Refuses what is wrong, and what would be accepted and not done: a guardrail that does not guard is
-/// worse than none.
+/// Refuses what is wrong, and what would be accepted and not done.
 pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
     let limits = block.rate_limits.as_deref().unwrap_or_default();
     if limits.len() > MAX_RATE_LIMITS {
@@ -67,14 +69,20 @@ pub(super) fn check(block: &AiGateway) -> Result<(), ApiError> {
     }
     check_table("ai_gateway.inference_table_config", block.inference_table_config.as_ref())?;
     for (at, limit) in limits.iter().enumerate() {
-        check_limit(limit).map_err(|e| ApiError::invalid(format!("ai_gateway.rate_limits[{at}].{e}")))?;
+        policy::limits::read(limit)
+            .map_err(|e| ApiError::invalid(format!("ai_gateway.rate_limits[{at}].{e}")))?;
     }
-    match &block.guardrails {
-        Some(guardrails) if asks_for_something(guardrails) => Err(ApiError::invalid(
-            "ai_gateway.guardrails: this version enforces no guardrails yet; leave them out or set them to NONE",
-        )),
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+/// Refuses guardrails that are wrong, and what nobody is there to judge: a guardrail that does not guard is
+/// worse than none.
+pub(crate) fn check_guardrails(control: &Control, block: &AiGateway) -> Result<(), ApiError> {
+    let Some(guardrails) = block.guardrails.as_ref().filter(|guardrails| !guardrails.is_null()) else {
+        return Ok(());
+    };
+    let settings = &control.inner.config.defaults.guardrails;
+    guardrails::check(guardrails, settings).map_err(|invalid| ApiError::invalid(invalid.to_string()))
 }
 
 /// The legacy `auto_capture_config`: it is the inference table under another name.
@@ -108,7 +116,24 @@ fn check_table(path: &str, table: Option<&Value>) -> Result<(), ApiError> {
             return Err(ApiError::invalid(format!("{path}.{name}: must be {kind}")));
         }
     }
-    Ok(())
+    if table.get("enabled") == Some(&Value::Bool(true)) { check_name(path, table) } else { Ok(()) }
+}
+
+/// A table that is written to has a name that can be one.
+fn check_name(path: &str, table: &Map<String, Value>) -> Result<(), ApiError> {
+    for name in ["catalog_name", "schema_name"] {
+        if table.get(name).and_then(Value::as_str).unwrap_or_default().is_empty() {
+            return Err(ApiError::invalid(format!("{path}.{name}: is required where enabled is true")));
+        }
+    }
+    if table.get("catalog_name").and_then(Value::as_str) == Some("system") {
+        return Err(ApiError::invalid(format!("{path}.catalog_name: system is for the system's own tables")));
+    }
+    // What an endpoint may be called, a table may be called.
+    match payload_table("endpoint", &Value::Object(table.clone())) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ApiError::invalid(format!("{path}: {error}"))),
+    }
 }
 
 /// While rows are written to a table it cannot be another: it is disabled first.
@@ -125,44 +150,6 @@ pub(super) fn check_table_stays(before: Option<&AiGateway>, after: &AiGateway) -
         Some(name) => Err(ApiError::invalid(format!(
             "ai_gateway.inference_table_config.{name}: cannot change while the table is enabled; disable it first"
         ))),
-    }
-}
-
-fn check_limit(limit: &RateLimit) -> Result<(), String> {
-    if limit.renewal_period != "minute" {
-        return Err(format!("renewal_period: is {:?}, only \"minute\" is allowed", limit.renewal_period));
-    }
-    if limit.calls.is_none() && limit.tokens.is_none() {
-        return Err("calls: set calls, tokens or both".to_owned());
-    }
-    if limit.calls.into_iter().chain(limit.tokens).any(|n| n < 0) {
-        return Err("calls: a limit cannot be negative".to_owned());
-    }
-    // A kill switch that lets calls through would be worse than none.
-    if limit.calls == Some(0) || limit.tokens == Some(0) {
-        return Err(
-            "calls: this version does not enforce limits yet, and a limit of 0 must: take the grants \
-                    away instead, or delete the endpoint"
-                .to_owned(),
-        );
-    }
-    let key = limit.key.as_deref().unwrap_or("endpoint");
-    if !KEYS.contains(&key) {
-        return Err(format!("key: {key:?} is none of {}", KEYS.join(", ")));
-    }
-    if key == "user_group" && limit.principal.as_deref().unwrap_or_default().is_empty() {
-        return Err("principal: is required for the key user_group".to_owned());
-    }
-    Ok(())
-}
-
-fn asks_for_something(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty() && text != "NONE",
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(map) => map.values().any(asks_for_something),
-        Value::Bool(true) | Value::Number(_) => true,
     }
 }
 
@@ -184,9 +171,8 @@ mod tests {
         };
         assert!(limit(json!({})).is_ok());
         assert!(limit(json!({"key": "usr"})).unwrap_err().starts_with("ai_gateway.rate_limits[0].key"));
-        assert!(limit(json!({"renewal_period": "day"})).is_err());
-        assert!(limit(json!({"key": "user_group"})).is_err());
-        assert!(limit(json!({"calls": null})).is_err());
+        assert!(limit(json!({"calls": null})).unwrap_err().starts_with("ai_gateway.rate_limits[0].calls"));
+        assert!(limit(json!({"calls": 0})).is_ok());
     }
 
     #[test]
@@ -215,17 +201,17 @@ mod tests {
         }
         assert!(checked(json!({"inference_table_config": {"enabled": "yes"}})).is_err());
         let mut block = None;
-        capture(&mut block, json!({"catalog_name": "c", "enabled": true, "x": 1})).unwrap();
+        capture(&mut block, json!({"catalog_name": "c", "schema_name": "s", "enabled": true, "x": 1}))
+            .unwrap();
         let table = block.unwrap().inference_table_config;
-        assert_eq!(table, Some(json!({"catalog_name": "c", "enabled": true})));
-    }
-
-    #[test]
-    fn guardrails_are_not_silently_ignored() {
-        assert!(
-            checked(json!({"guardrails": {"input": {"pii": {"behavior": "NONE"}, "safety": false}}})).is_ok()
-        );
-        assert!(checked(json!({"guardrails": {"input": {"pii": {"behavior": "BLOCK"}}}})).is_err());
-        assert!(checked(json!({"guardrails": {"output": {"safety": true}}})).is_err());
+        assert_eq!(table, Some(json!({"catalog_name": "c", "schema_name": "s", "enabled": true})));
+        for (table, path) in [
+            (json!({"catalog_name": "c", "enabled": true}), "schema_name"),
+            (json!({"catalog_name": "system", "schema_name": "s", "enabled": true}), "catalog_name"),
+            (json!({"catalog_name": "c", "schema_name": "../s", "enabled": true}), "../s"),
+        ] {
+            let error = checked(json!({"inference_table_config": table})).unwrap_err();
+            assert!(error.contains(path), "{error}");
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     let (config, validate) = take_config(&mut asked)?;
     check(&asked)?;
     let control = &call.control;
+    asked.ai_gateway.as_ref().map_or(Ok(()), |block| ai_gateway::check_guardrails(control, block))?;
     let caller = call.caller()?;
     let _writing = control.inner.writing.lock().await;
     if control.store().endpoint(&asked.name).await?.is_some() {

@@ -3,6 +3,7 @@
 pub(crate) mod ai_gateway;
 mod change;
 mod create;
+pub(crate) mod explain;
 mod export;
 mod models;
 pub(crate) mod permissions;
@@ -195,6 +196,18 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/tollgate/v1/endpoints/{name}/cancel-update",
         needs: Needs::Endpoint(Level::Manage),
         handler: |call| Box::pin(revisions::cancel(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/tollgate/v1/endpoints/{name}/circuits",
+        needs: Needs::Endpoint(Level::View),
+        handler: |call| Box::pin(explain::circuits(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: explain::PATH,
+        needs: Needs::Principal,
+        handler: |call| Box::pin(explain::explain(call)),
     },
 ];
 

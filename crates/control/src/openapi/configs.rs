@@ -214,7 +214,10 @@ fn ai_gateway() -> Value {
                 "fallback_config",
                 object(&[], [("enabled", boolean("try the other entities after a failure"))]),
             ),
-            ("guardrails", anything("refused unless it asks for nothing: this version enforces none")),
+            (
+                "guardrails",
+                anything("what of `input` and `output` is blocked or masked; see docs/guardrails.md"),
+            ),
             ("inference_table_config", anything("kept and given back")),
             ("rate_limits", json!({"type": "array", "maxItems": 20, "items": schema("RateLimit")})),
             ("usage_tracking_config", anything("kept and given back")),
@@ -223,17 +226,27 @@ fn ai_gateway() -> Value {
 }
 
 fn rate_limit() -> Value {
-    let count = |description: &str| json!({"type": "integer", "minimum": 1, "description": description});
+    let count = |least: u32, description: &str| json!({"type": "integer", "minimum": least, "description": description});
     let fields: Map<String, Value> = [
-        ("calls", count("calls in a period")),
-        ("tokens", count("tokens in a period")),
+        ("calls", count(0, "calls in a period; 0 switches the endpoint off")),
+        ("tokens", count(0, "tokens in a period; 0 switches the endpoint off")),
+        ("concurrent_calls", extension(count(1, "calls under way at once"))),
+        ("report_only", extension(boolean("refuse nothing, report what would have been refused"))),
         ("key", one_of(&["endpoint", "user", "user_group", "service_principal"], "endpoint where absent")),
         ("principal", text("whom it is for; required for user_group")),
-        ("renewal_period", one_of(&["minute"], "")),
+        (
+            "renewal_period",
+            one_of(&["minute", "hour"], "hour is an extension; may be absent beside concurrent_calls alone"),
+        ),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
-    json!({"type": "object", "required": ["renewal_period"], "anyOf": [{"required": ["calls"]}, {"required": ["tokens"]}],
-        "properties": fields, "description": "kept; this version does not enforce it, and refuses a limit of 0, which it would have to"})
+    let one_of_these = [
+        json!(["renewal_period", "calls"]),
+        json!(["renewal_period", "tokens"]),
+        json!(["concurrent_calls"]),
+    ];
+    let any_of: Vec<Value> = one_of_these.into_iter().map(|required| json!({"required": required})).collect();
+    json!({"type": "object", "anyOf": any_of, "properties": fields})
 }

@@ -4,13 +4,16 @@
 //! one file per area. A route that is in none is in the document without an `operationId`, which a test
 //! refuses.
 
+mod catalog;
 mod configs;
 mod endpoints;
+mod explain;
 mod identity;
 mod models;
 mod operation;
 mod queries;
 mod secrets;
+mod stored;
 mod tokens;
 mod usage;
 mod workspace;
@@ -37,13 +40,16 @@ pub(crate) const ROUTES: &[Route] = &[Route {
 const AREAS: &[Area] = &[
     endpoints::AREA,
     queries::AREA,
+    stored::AREA,
     models::AREA,
     models::PROBES,
     endpoints::PERMISSIONS,
     endpoints::REVISIONS,
+    explain::AREA,
     secrets::AREA,
     workspace::AREA,
     usage::AREA,
+    catalog::AREA,
     identity::AREA,
     tokens::AREA,
     tokens::CLIENTS,
@@ -101,6 +107,7 @@ fn paths() -> Value {
     // What other crates serve.
     for (area, needs) in [
         (&queries::AREA, Needs::Endpoint(policy::Level::Query)),
+        (&stored::AREA, Needs::Principal),
         (&models::AREA, Needs::Principal),
         (&models::PROBES, Needs::Nobody),
         (&queries::HEALTH, Needs::Nobody),
@@ -136,6 +143,9 @@ fn path_parameters(path: &str) -> Map<String, Value> {
                 "entity" => ("string", "the name of a served entity"),
                 "number" => ("integer", "the number of a revision"),
                 "path" => ("string", "an absolute path, without its first slash"),
+                "catalog" => ("string", "the name of a catalog"),
+                "schema" => ("string", "<catalog>.<schema>"),
+                "table" => ("string", "<catalog>.<schema>.<table>"),
                 "version" => ("string", "v1, v1beta or v1beta1"),
                 "call" => ("string", "<endpoint>:generateContent, :streamGenerateContent or :countTokens"),
                 _ => ("string", "an id"),
@@ -193,6 +203,7 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
             content[FILE] = json!({"schema": schema("FileContent")});
             content
         }
+        Answer::EventStream => json!({"application/vnd.amazon.eventstream": {}}),
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
         Answer::Model(name) => {
             let mut content = json_of(name);
@@ -213,13 +224,17 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
         let name = format!("#/components/responses/{}{status}", area.error);
         out.insert(status.to_string(), json!({"$ref": name}));
     }
-    if area.tag == queries::AREA.tag {
+    if asks_upstreams(area) {
         // A provider's own status is passed on.
         for range in ["4XX", "5XX"] {
             out.insert(range.to_owned(), json!({"$ref": "#/components/responses/ProviderError"}));
         }
     }
     Value::Object(out)
+}
+
+fn asks_upstreams(area: &Area) -> bool {
+    [queries::AREA.tag, stored::AREA.tag].contains(&area.tag)
 }
 
 /// The errors that an operation can end in. Every body is read with limits, whether it means anything or not.
@@ -237,7 +252,7 @@ fn errors(area: &Area, operation: &Operation, needs: Needs) -> BTreeSet<u16> {
     if matches!(needs, Needs::Endpoint(_) | Needs::EndpointById(_) | Needs::Scope(_) | Needs::Folder) {
         out.insert(404);
     }
-    if area.tag == queries::AREA.tag {
+    if asks_upstreams(area) {
         out.extend([429, 502, 504]);
     }
     out.extend(operation.errors);
@@ -300,7 +315,8 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_a_route() {
-        let elsewhere = [queries::AREA.tag, models::AREA.tag, models::PROBES.tag, queries::HEALTH.tag];
+        let elsewhere =
+            [queries::AREA.tag, stored::AREA.tag, models::AREA.tag, models::PROBES.tag, queries::HEALTH.tag];
         for operation in AREAS.iter().filter(|a| !elsewhere.contains(&a.tag)).flat_map(|a| a.operations) {
             let found = crate::routes().any(|route| is_of(operation, route));
             assert!(found, "no route is {} {}", operation.method, operation.path);

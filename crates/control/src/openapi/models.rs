@@ -33,12 +33,6 @@ const fn gemini(path: &'static str, id: &'static str) -> Operation {
     Operation::new("GET", path, id, "The models, as Gemini lists them").gives("GeminiModels")
 }
 
-const fn kept(method: &'static str, path: &'static str, id: &'static str) -> Operation {
-    Operation::new(method, path, id, "Responses are not kept: 404")
-        .answers(404, Answer::Refused)
-        .fails(&[404])
-}
-
 const OPERATIONS: &[Operation] = &[
     openai("/serving-endpoints/models", "models"),
     openai("/ai-gateway/mlflow/v1/models", "modelsOfGateway"),
@@ -55,13 +49,6 @@ const OPERATIONS: &[Operation] = &[
     gemini("/ai-gateway/gemini/{version}/models", "modelsOfGeminiGateway"),
     gemini("/gemini/{version}/models", "modelsOfGemini"),
     gemini("/serving-endpoints/gemini/{version}/models", "modelsOfServingGemini"),
-    kept("GET", "/serving-endpoints/responses/{id}", "getResponseOfServing"),
-    kept("DELETE", "/serving-endpoints/responses/{id}", "deleteResponseOfServing"),
-    kept("GET", "/serving-endpoints/responses/{id}/input_items", "getInputItems"),
-    kept("GET", "/ai-gateway/openai/v1/responses/{id}", "getResponseOfGateway"),
-    kept("DELETE", "/ai-gateway/openai/v1/responses/{id}", "deleteResponseOfGateway"),
-    kept("GET", "/openai/v1/responses/{id}", "getResponse"),
-    kept("DELETE", "/openai/v1/responses/{id}", "deleteResponse"),
 ];
 
 const PROBES_OPERATIONS: &[Operation] = &[

@@ -52,6 +52,8 @@ pub(super) enum Answer {
     JsonOrFile(&'static str),
     /// The schema of the whole answer; a stream of events when that was asked for.
     Model(&'static str),
+    /// AWS's binary stream of events.
+    EventStream,
     /// There is no such answer: the route says why not, with the status in `errors`.
     Refused,
 }

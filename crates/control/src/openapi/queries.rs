@@ -61,6 +61,18 @@ const fn responses(path: &'static str, id: &'static str) -> Operation {
     .answers(200, Answer::Model("ResponsesAnswer"))
 }
 
+const fn converse(path: &'static str, id: &'static str) -> Operation {
+    Operation::new("POST", path, id, "A turn of a conversation, in the format of Converse")
+        .takes("Conversation")
+        .gives("Turn")
+}
+
+const fn converse_stream(path: &'static str, id: &'static str) -> Operation {
+    Operation::new("POST", path, id, "The same as a binary stream of events")
+        .takes("Conversation")
+        .answers(200, Answer::EventStream)
+}
+
 const fn generate(path: &'static str, id: &'static str) -> Operation {
     Operation::new("POST", path, id, "Content, streamed or not, or a count of tokens, in Gemini's format")
         .takes("Contents")
@@ -109,6 +121,10 @@ const OPERATIONS: &[Operation] = &[
     generate("/ai-gateway/gemini/{version}/models/{call}", "generateOfGateway"),
     generate("/gemini/{version}/models/{call}", "generate"),
     generate("/serving-endpoints/gemini/{version}/models/{call}", "generateOfServing"),
+    converse("/ai-gateway/model/{name}/converse", "converseOfGateway"),
+    converse_stream("/ai-gateway/model/{name}/converse-stream", "converseStreamOfGateway"),
+    converse("/model/{name}/converse", "converse"),
+    converse_stream("/model/{name}/converse-stream", "converseStream"),
 ];
 
 const HEALTH_OPERATIONS: &[Operation] = &[
@@ -150,6 +166,11 @@ fn schemas() -> Vec<(&'static str, Value)> {
             "Contents",
             json!({"type": "object", "required": ["contents"], "properties": {"contents": {"type": "array"}}}),
         ),
+        (
+            "Conversation",
+            json!({"type": "object", "required": ["messages"], "properties": {"messages": {"type": "array"}}}),
+        ),
+        ("Turn", json!({"type": "object", "description": "output, stopReason and usage"})),
         ("Candidates", json!({"type": "object", "description": "candidates, or a count"})),
     ];
     for (name, by_model, request) in [

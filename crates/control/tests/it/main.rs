@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "the harness is test code that is not inside a #[test]")]
 
 mod audit;
+mod catalog;
 mod endpoints;
 mod escalation;
+mod explain;
 mod federation;
 mod groups;
 mod matrix;

@@ -10,7 +10,7 @@ use gateway::{Access, Gateway, GatewayConfig};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use journal::audit::{AuditRecord, AuditSink};
-use journal::{Admission, RecordSink, Settlement};
+use journal::{Admission, Full, RecordSink, Settlement};
 use policy::identity::hash_token;
 use policy::runtime::NoRuntime;
 use policy::{Level, Live};
@@ -22,6 +22,7 @@ use tollgate_control::{Control, ControlConfig, Needs, Ports};
 use tower::ServiceExt;
 
 use crate::openapi::compare;
+use crate::world::OneTable;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -183,7 +184,9 @@ impl AuditSink for Silent {
 }
 
 impl RecordSink for Silent {
-    fn admit(&self, _admission: &Admission) {}
+    fn admit(&self, _admission: &Admission) -> Result<(), Full> {
+        Ok(())
+    }
     fn settle(&self, _admission: &Admission, _settlement: &Settlement) {}
 }
 
@@ -204,8 +207,13 @@ impl World {
         let store = Arc::new(SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap());
         let mut ids = populate(&store).await;
         let live = Arc::new(Live::default());
-        let ports =
-            Ports { runtime: Arc::new(NoRuntime), probe: Arc::new(NoRuntime), audit: Arc::new(Silent) };
+        let ports = Ports {
+            runtime: Arc::new(NoRuntime),
+            probe: Arc::new(NoRuntime),
+            explain: Arc::new(NoRuntime),
+            audit: Arc::new(Silent),
+            tables: Arc::new(OneTable),
+        };
         let control =
             Control::new(store.clone(), live.clone(), ports, ControlConfig::default()).await.unwrap();
         control.start().await.unwrap();
@@ -290,6 +298,9 @@ impl World {
             ("{id}", id),
             ("{token_id}", id),
             ("{secret_id}", "0"),
+            ("{catalog}", "main"),
+            ("{schema}", "main.logs"),
+            ("{table}", "main.logs.chat_payload"),
             ("{*path}", "Users/Manager/f"),
         ];
         filled.into_iter().fold(row.path.to_owned(), |path, (name, value)| path.replace(name, value))

@@ -15,8 +15,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 use store::{MasterKey, SqliteStore, Store};
 use tempfile::TempDir;
-use tollgate_control::{Control, ControlConfig, Ports, ensure_admin, refresh, router};
+use tollgate_control::{
+    Control, ControlConfig, ListedColumn, ListedTable, Ports, TableListing, ensure_admin, refresh, router,
+};
 use tower::ServiceExt;
+use wire::table::TableName;
 
 pub(crate) const SCIM: &str = "/api/2.0/preview/scim/v2";
 
@@ -89,7 +92,13 @@ impl World {
         let admin = ensure_admin(store.as_ref()).await.unwrap().unwrap().to_string();
         let live = Arc::new(Live::default());
         let audit = Arc::new(Recorder::default());
-        let ports = Ports { runtime: Arc::new(NoRuntime), probe, audit: Arc::clone(&audit) as _ };
+        let ports = Ports {
+            runtime: Arc::new(NoRuntime),
+            probe,
+            explain: Arc::new(NoRuntime),
+            audit: Arc::clone(&audit) as _,
+            tables: Arc::new(OneTable),
+        };
         let control = Control::new(Arc::clone(&store), Arc::clone(&live), ports, config).await.unwrap();
         refresh(&control).await.unwrap();
         Self { live, admin, router: router(control.clone()), control, store, rollups, audit, folder }
@@ -195,4 +204,27 @@ pub(crate) fn text(body: &Value, field: &str) -> String {
 
 pub(crate) fn ids(list: &Value) -> Vec<&str> {
     list["Resources"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect()
+}
+
+/// The tables of an installation that has one.
+pub(crate) struct OneTable;
+
+#[async_trait::async_trait]
+impl TableListing for OneTable {
+    async fn tables(&self) -> Result<Vec<ListedTable>, String> {
+        let name = TableName::parse("main.logs.chat_payload").map_err(|e| e.to_string())?;
+        Ok(self.table(&name).await?.into_iter().collect())
+    }
+
+    async fn table(&self, name: &TableName) -> Result<Option<ListedTable>, String> {
+        let column = |name: &str, type_text: &str| ListedColumn {
+            name: name.into(),
+            type_text: type_text.into(),
+            partition_index: None,
+        };
+        let columns = vec![column("request", "string"), column("execution_duration_ms", "bigint")];
+        let (location, comment) = ("file:///t/main/logs/chat_payload".to_owned(), "c".to_owned());
+        let table = ListedTable { name: name.clone(), location, comment, created_at: Some(1), columns };
+        Ok((name.to_string() == "main.logs.chat_payload").then_some(table))
+    }
 }

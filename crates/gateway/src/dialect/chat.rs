@@ -7,7 +7,7 @@ use wire::error::ApiError;
 use wire::raw::RawObject;
 use wire::sse;
 
-use super::{Dialect, DialectStream};
+use super::{Dialect, DialectStream, Format};
 use crate::error::ServeError;
 
 pub(super) struct UnifiedChat {
@@ -16,6 +16,10 @@ pub(super) struct UnifiedChat {
 }
 
 impl Dialect for UnifiedChat {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Chat)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         super::read(body, "chat")
     }

@@ -10,7 +10,7 @@ use wire::raw::RawObject;
 use wire::sse;
 
 use super::chat::{asks_for_usage, error_event};
-use super::{Dialect, DialectStream};
+use super::{Dialect, DialectStream, Format};
 use crate::error::ServeError;
 
 pub(super) struct UnifiedCompletions {
@@ -22,6 +22,10 @@ pub(super) struct UnifiedCompletions {
 const INEXPRESSIBLE: [&str; 3] = ["suffix", "echo", "best_of"];
 
 impl Dialect for UnifiedCompletions {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Completions)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         let CompletionRequest { model, prompt, mut extra } = super::read(body, "completions")?;
         for field in INEXPRESSIBLE {

@@ -4,6 +4,7 @@
 mod blocks;
 mod chat;
 mod completions;
+mod converse;
 mod generate;
 mod messages;
 pub(crate) mod opaque;
@@ -20,12 +21,26 @@ use wire::usage::Usage;
 use crate::error::ServeError;
 
 pub(crate) use chat::{asks_for_usage, error_event as unified_error_event};
+pub(crate) use converse::Converse;
 pub(crate) use generate::{CountContent, GenerateContent};
 pub(crate) use messages::{CountMessages, Messages};
-pub(crate) use responses::Responses;
+pub(crate) use responses::{Responses, StoredResponses};
+
+/// What a client's bodies and events look like, for those who must find their way in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Chat,
+    Completions,
+    Messages,
+    Responses,
+    Contents,
+}
 
 /// A client's format.
 pub(crate) trait Dialect: Send + Sync {
+    /// `None`: its streams cannot be looked into, and are refused where guardrails would have to.
+    fn format(&self) -> Option<Format>;
+
     /// Reads the client's request, its body without our own fields.
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError>;
     /// The answer to the request `body` as one JSON document.
@@ -35,9 +50,12 @@ pub(crate) trait Dialect: Send + Sync {
     fn terminator(&self) -> &'static [u8] {
         b""
     }
-    /// Whether a stream is one JSON array of what else are its events.
-    fn streams_array(&self) -> bool {
-        false
+    fn framing(&self) -> ClientFraming {
+        ClientFraming::Events
+    }
+    /// The event that keeps a silent stream alive, where the format's own service sends one.
+    fn ping(&self) -> Option<&'static [u8]> {
+        None
     }
     /// Whether a stream has its usage although nobody asked for it.
     fn tells_usage(&self) -> bool {
@@ -55,6 +73,21 @@ pub(crate) trait Dialect: Send + Sync {
     fn counts(&self) -> bool {
         self.counted(0).is_some()
     }
+    /// Whether a call uses no tokens.
+    fn is_free(&self) -> bool {
+        self.counts()
+    }
+}
+
+/// How a stream comes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientFraming {
+    /// Server-sent events.
+    Events,
+    /// One JSON array of what else are the events.
+    Array,
+    /// AWS's binary frames.
+    AwsEventStream,
 }
 
 /// The state of one streamed answer to a client.

@@ -5,17 +5,30 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use journal::Outcome;
+use journal::{Durable, Outcome};
+use tokio::time::{Instant, Sleep};
 
 use super::array::Array;
 use super::upstream::{Step, Upstream};
-use crate::dialect::Dialect;
+use crate::dialect::{ClientFraming, Dialect};
 use crate::drain::{self, Drains};
 use crate::error::ServeError;
+use crate::guardrails::Guarded;
 use crate::record::Open;
+
+/// What becomes of a stream beside its way to the client.
+pub(crate) struct Watching {
+    /// What of it may go on, where guardrails say so.
+    pub(crate) guarded: Option<Box<Guarded>>,
+    /// How long it may be silent before the client is told that it is alive.
+    pub(crate) ping_every: Duration,
+    /// Where the answer is read on when the client leaves; `None` to leave the upstream as well.
+    pub(crate) drains: Option<Drains>,
+}
 
 pub(crate) struct ClientBody {
     /// Until it is dropped.
@@ -31,7 +44,29 @@ struct Pull {
     dialect: &'static dyn Dialect,
     /// Where the client takes an array in place of events.
     array: Option<Array>,
+    ping: Option<Ping>,
+    /// What of it may go on, where guardrails say so.
+    guarded: Option<Box<Guarded>>,
     state: State,
+    /// What the last bytes wait for.
+    durable: Option<Durable>,
+}
+
+/// Tells a client that waits that the stream is alive, as the service of its format does.
+struct Ping {
+    event: &'static [u8],
+    every: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Ping {
+    fn new(event: &'static [u8], every: Duration) -> Self {
+        Self { event, every, timer: Box::pin(tokio::time::sleep(every)) }
+    }
+
+    fn restart(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + self.every);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,15 +79,19 @@ enum State {
 
 impl ClientBody {
     pub(crate) fn new(
-        upstream: Upstream,
-        ready: BytesMut,
+        (upstream, ready): (Upstream, BytesMut),
         open: Open,
         dialect: &'static dyn Dialect,
-        drains: Option<Drains>,
+        watching: Watching,
     ) -> Self {
-        let array = dialect.streams_array().then(Array::default);
-        let mut pull = Pull { upstream, out: ready, open, dialect, array, state: State::Streaming };
-        pull.frame();
+        let Watching { guarded, ping_every, drains } = watching;
+        let ping = dialect.ping().map(|event| Ping::new(event, ping_every));
+        let array = (dialect.framing() == ClientFraming::Array).then(Array::default);
+        let (state, durable) = (State::Streaming, None);
+        let mut pull = Pull { upstream, out: ready, open, dialect, array, ping, guarded, state, durable };
+        if pull.may_go_on(false) {
+            pull.frame();
+        }
         Self { pull: Some(pull), drains }
     }
 }
@@ -65,15 +104,50 @@ impl Pull {
         }
     }
 
+    fn count(&mut self) {
+        if !self.dialect.is_free() {
+            self.open.count(self.upstream.usage());
+        }
+        if let Some(guarded) = &mut self.guarded {
+            self.open.guarded(guarded.verdicts());
+        }
+        if self.open.is_described() {
+            self.open.answered(self.upstream.response());
+        }
+    }
+
+    /// Between two events of an upstream that is silent for long stands a ping.
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ServeError>> {
+        if let Poll::Ready(step) = self.upstream.poll_step(cx, &mut self.out) {
+            return Poll::Ready(step);
+        }
+        let Some(ping) = &mut self.ping else { return Poll::Pending };
+        ready!(ping.timer.as_mut().poll(cx));
+        self.out.extend_from_slice(ping.event);
+        Poll::Ready(Ok(Step::Read))
+    }
+
+    /// Has guardrails look at what was just written; `last` when nothing follows. What they do not let
+    /// through ends the stream.
+    fn may_go_on(&mut self, last: bool) -> bool {
+        let Some(guarded) = &mut self.guarded else { return true };
+        if guarded.take(&mut self.out, last, || self.upstream.usage()) {
+            return true;
+        }
+        self.end(Outcome::Refused);
+        false
+    }
+
     /// The settlement is recorded before the last bytes are handed over.
     fn end(&mut self, outcome: Outcome) {
         self.frame();
         if let Some(array) = &mut self.array {
             array.close(&mut self.out);
         }
-        self.open.count(self.upstream.usage());
-        self.open.sent(self.out.len());
+        self.count();
+        self.open.sent(&self.out);
         self.open.settle(outcome, 200);
+        self.durable = self.open.durable();
         self.state = if outcome == Outcome::Completed { State::Closing } else { State::Done };
     }
 
@@ -86,22 +160,41 @@ impl Pull {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self;
         loop {
+            if let Some(durable) = &mut this.durable {
+                ready!(durable.as_mut().poll(cx));
+                this.durable = None;
+            }
             if !this.out.is_empty() {
                 let data = this.out.split().freeze();
+                this.ping.iter_mut().for_each(Ping::restart);
                 if this.state == State::Streaming {
-                    this.open.sent(data.len());
+                    this.open.sent(&data);
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             match this.state {
-                State::Streaming => match ready!(this.upstream.poll_step(cx, &mut this.out)) {
-                    Ok(Step::Read) => this.frame(),
-                    Ok(Step::Complete) => {
-                        this.out.extend_from_slice(this.dialect.terminator());
-                        this.end(Outcome::Completed);
+                State::Streaming => match ready!(this.poll_upstream(cx)) {
+                    Ok(Step::Read) => {
+                        if this.may_go_on(false) {
+                            this.frame();
+                        }
                     }
-                    Ok(Step::Failed) => this.end(Outcome::Failed),
-                    Err(error) => this.fail(&error),
+                    Ok(Step::Complete) => {
+                        if this.may_go_on(true) {
+                            this.out.extend_from_slice(this.dialect.terminator());
+                            this.end(Outcome::Completed);
+                        }
+                    }
+                    Ok(Step::Failed) => {
+                        if this.may_go_on(true) {
+                            this.end(Outcome::Failed);
+                        }
+                    }
+                    Err(error) => {
+                        if this.may_go_on(true) {
+                            this.fail(&error);
+                        }
+                    }
                 },
                 State::Closing => {
                     ready!(this.upstream.poll_close(cx));
@@ -136,7 +229,7 @@ impl Drop for Pull {
     /// Of a client that left: what has come by now is what was used.
     fn drop(&mut self) {
         if self.state == State::Streaming {
-            self.open.count(self.upstream.usage());
+            self.count();
         }
     }
 }

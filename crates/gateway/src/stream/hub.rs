@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
+use journal::inference::Response;
 use journal::{CountedUsage, Provenance};
 use providers::{Malformed, StreamFault};
 use serde::de::IgnoredAny;
@@ -27,6 +28,7 @@ pub(crate) struct Hub {
     tells_usage: bool,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Head>,
+    finish_reasons: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -156,6 +158,7 @@ impl Hub {
             ended: false,
             tells_usage,
             head: None,
+            finish_reasons: Vec::new(),
         }
     }
 
@@ -191,7 +194,8 @@ impl Hub {
         let choices = peek.choices.unwrap_or_default();
         for choice in &choices {
             let index = choice.index.unwrap_or_default();
-            if choice.finish_reason.is_some() {
+            if let Some(reason) = choice.finish_reason {
+                self.finish_reasons.push(reason.get().trim_matches('"').to_owned());
                 self.finished = true;
                 self.open.remove(&index);
             } else {
@@ -232,6 +236,17 @@ impl Hub {
                 CountedUsage { usage: usage.clone(), provenance: Provenance::Provider }
             }
             told => self.lengths.cut(told.as_ref()),
+        }
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let told = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let head = self.head.as_ref();
+        Response {
+            id: head.and_then(|head| told(&head.id)),
+            model: head.and_then(|head| told(&head.model)),
+            finish_reasons: self.finish_reasons.clone(),
+            ..Response::default()
         }
     }
 }

@@ -8,15 +8,16 @@ mod passed;
 mod translated;
 mod upstream;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use journal::CountedUsage;
+use journal::inference::Response;
 use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
 
-pub(crate) use client::ClientBody;
-pub(crate) use passed::Passed;
+pub(crate) use client::{ClientBody, Watching};
+pub(crate) use passed::{Passed, Unwrap};
 pub(crate) use translated::{Origin, Translated};
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Step, Upstream};
 
 use crate::dialect::unified_error_event;
 use crate::error::ServeError;
@@ -44,6 +45,14 @@ pub(crate) enum Progress {
     Ended,
     /// The same, and the client was told with it that there is no answer.
     Failed,
+}
+
+/// Whole events as one JSON array.
+pub(crate) fn as_array(mut events: BytesMut) -> Bytes {
+    let mut array = array::Array::default();
+    array.take(&mut events);
+    array.close(&mut events);
+    events.freeze()
 }
 
 impl Relay {
@@ -97,6 +106,15 @@ impl Relay {
             Self::Hub(hub) => hub.usage(),
             Self::Translated(translated) => translated.usage(),
             Self::Passed(passed) => passed.usage(),
+        }
+    }
+
+    /// What the answer has said of itself so far.
+    fn response(&self) -> Response {
+        match self {
+            Self::Hub(hub) => hub.response(),
+            Self::Translated(translated) => translated.response(),
+            Self::Passed(passed) => passed.response(),
         }
     }
 }

@@ -1,32 +1,69 @@
 //! A client's own format in and out: every event goes on as it came, watched for usage, errors and the end.
 
 use bytes::BytesMut;
+use journal::inference::Response;
 use journal::{CountedUsage, Provenance};
 use providers::{Malformed, StreamFault};
 use serde_json::Value;
+use wire::eventstream;
 use wire::sse::{self, Event};
 
 use super::{Progress, ReadError};
-use crate::dialect::{Seen, Watch};
+use crate::dialect::{ClientFraming, Seen, Watch};
 use crate::error::ServeError;
 use crate::estimate::Lengths;
+use crate::inference;
+use crate::stored::Carried;
 
 pub(crate) struct Passed {
     watch: Box<dyn Watch>,
     read_error: ReadError,
     lengths: Lengths,
+    response: Response,
+    /// Where the ids in it become others.
+    carried: Option<Carried>,
+    /// Whether the client takes binary frames, as the upstream sends them.
+    binary: bool,
+    /// Where an event comes in something else.
+    unwrap: Option<Unwrap>,
 }
+
+/// Takes an event out of what it comes in.
+pub(crate) type Unwrap = Box<dyn Fn(Event) -> Result<Event, StreamFault> + Send>;
 
 impl Passed {
     pub(crate) fn new(watch: Box<dyn Watch>, lengths: Lengths, read_error: ReadError) -> Self {
-        Self { watch, read_error, lengths }
+        let response = Response::default();
+        Self { watch, read_error, lengths, response, carried: None, binary: false, unwrap: None }
+    }
+
+    pub(crate) fn unwrapping(self, unwrap: Option<Unwrap>) -> Self {
+        Self { unwrap, ..self }
+    }
+
+    pub(crate) fn framed(self, framing: ClientFraming) -> Self {
+        Self { binary: framing == ClientFraming::AwsEventStream, ..self }
+    }
+
+    pub(crate) fn carrying(self, carried: Option<Carried>) -> Self {
+        Self { carried, ..self }
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
+        match &self.unwrap {
+            Some(unwrap) => self.passed(&unwrap(event.clone())?, out),
+            None => self.passed(event, out),
+        }
+    }
+
+    fn passed(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
         let text =
             str::from_utf8(&event.data).map_err(|e| Malformed(format!("an event is not UTF-8: {e}")))?;
         // What is no JSON is none of the events that we know, and travels on.
-        let seen = serde_json::from_str::<Value>(text).map(|data| self.watch.see(&event.name, &data));
+        let seen = serde_json::from_str::<Value>(text).map(|data| {
+            inference::note(&mut self.response, &data);
+            self.watch.see(&event.name, &data)
+        });
         match seen {
             Ok(Seen::Error(body)) => {
                 let body = serde_json::to_vec(&body)?;
@@ -35,7 +72,14 @@ impl Passed {
             Ok(Seen::More { text }) => self.lengths.answer += text,
             Ok(Seen::End | Seen::Failed) | Err(_) => {}
         }
-        sse::write_event(out, &event.name, &event.data);
+        match &mut self.carried {
+            _ if self.binary => {
+                let frame = eventstream::frame(event).map_err(|e| Malformed(e.to_string()))?;
+                out.extend_from_slice(&frame);
+            }
+            Some(carried) => sse::write_event(out, &event.name, &carried.rewritten(event.data.clone())),
+            None => sse::write_event(out, &event.name, &event.data),
+        }
         Ok(match seen {
             Ok(Seen::End) => Progress::Ended,
             Ok(Seen::Failed) => Progress::Failed,
@@ -61,6 +105,10 @@ impl Passed {
             }
             told => self.lengths.cut(told.as_ref()),
         }
+    }
+
+    pub(super) fn response(&self) -> Response {
+        self.response.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use journal::inference::Response;
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
 use providers::{ChatStream, StreamFault};
@@ -25,6 +26,7 @@ pub(crate) struct Translated {
     lengths: Lengths,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Box<ChatChunk>>,
+    finish_reasons: Vec<String>,
     /// Reused between events.
     chunks: Vec<ChatChunk>,
 }
@@ -48,7 +50,17 @@ impl Translated {
         client: Box<dyn DialectStream>,
         lengths: Lengths,
     ) -> Self {
-        Self { stream, names, origin, client, usage: None, lengths, head: None, chunks: Vec::new() }
+        Self {
+            stream,
+            names,
+            origin,
+            client,
+            usage: None,
+            lengths,
+            head: None,
+            finish_reasons: Vec::new(),
+            chunks: Vec::new(),
+        }
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
@@ -88,6 +100,8 @@ impl Translated {
                     ..ChatChunk::default()
                 })
             });
+            let ended = chunk.choices.iter().filter_map(|choice| choice.finish_reason.clone());
+            self.finish_reasons.extend(ended);
             if chunk.usage.is_some() {
                 self.usage.clone_from(&chunk.usage);
             }
@@ -101,6 +115,11 @@ impl Translated {
             Some(usage) => CountedUsage { usage: usage.clone(), provenance: Provenance::Provider },
             None => self.lengths.cut(self.stream.counted().as_ref()),
         }
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let (id, model) = self.head.as_ref().map(|head| (head.id.clone(), head.model.clone())).unzip();
+        Response { id, model, finish_reasons: self.finish_reasons.clone(), ..Response::default() }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http_body::Body;
 use journal::CountedUsage;
+use journal::inference::{Gaps, Response};
 use providers::{Framing, StreamFault};
 use tokio::time::{Instant, Sleep};
 use wire::sse::Event;
@@ -30,6 +31,7 @@ pub(crate) struct Upstream {
     last: Instant,
     /// What the read that gave the first event said besides: the answer of the next poll.
     deferred: Option<Result<Step, ServeError>>,
+    gaps: Option<Box<Gaps>>,
     /// Whether something has gone to the client: before, the limit is that of the first byte.
     begun: bool,
     ended: bool,
@@ -62,6 +64,7 @@ impl Upstream {
             last,
             begun: false,
             deferred: None,
+            gaps: None,
             ended: false,
             failed: false,
             closing: false,
@@ -99,7 +102,10 @@ impl Upstream {
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.last = Instant::now();
+                let before = std::mem::replace(&mut self.last, Instant::now());
+                if self.begun {
+                    self.gaps.get_or_insert_default().note(self.last - before);
+                }
                 if let Some(data) = frame.data_ref() {
                     self.frames.push(data);
                     self.drain(out)?;
@@ -172,6 +178,10 @@ impl Upstream {
 
     pub(crate) fn usage(&self) -> CountedUsage {
         self.relay.usage()
+    }
+
+    pub(crate) fn response(&self) -> Response {
+        Response { gaps: self.gaps.clone(), ..self.relay.response() }
     }
 
     /// Puts `error` into the stream in place of the rest.

@@ -1,6 +1,7 @@
 //! The paths of the data plane. One file per family; the parent only collects and dispatches.
 
 mod chat;
+mod converse;
 mod generate;
 mod kept;
 mod lists;
@@ -67,9 +68,13 @@ enum Answers {
     ByModel(&'static Surface),
     /// Asks the endpoint that the path names, for what the path says.
     Generate,
+    /// Asks the endpoint that the path names for a turn.
+    Converse {
+        stream: bool,
+    },
     Models(lists::Style),
-    /// Responses that are kept, of which there are none.
-    Kept,
+    /// A response that is kept, by the id in the path.
+    Kept(kept::Part),
     /// A client looks whether somebody is there.
     Alive,
 }
@@ -84,12 +89,12 @@ const fn models(path: &'static str, style: lists::Style) -> QueryRoute {
     QueryRoute { method: Method::GET, path, task: None, access: Access::Token, answers }
 }
 
-const FAMILIES: [&[QueryRoute]; 5] =
-    [unified::ROUTES, chat::ROUTES, messages::ROUTES, responses::ROUTES, generate::ROUTES];
+const FAMILIES: [&[QueryRoute]; 6] =
+    [unified::ROUTES, chat::ROUTES, messages::ROUTES, responses::LISTS, generate::ROUTES, converse::ROUTES];
 
 /// Every path there is.
 pub fn routes() -> impl Iterator<Item = &'static QueryRoute> {
-    FAMILIES.into_iter().flatten()
+    FAMILIES.into_iter().chain(responses::BASES).flatten()
 }
 
 /// The path of an endpoint whose name is the beginning of `…/responses/{id}`, which the router would prefer.
@@ -135,8 +140,17 @@ async fn answer(route: &'static QueryRoute, gateway: Gateway, request: Request<B
             let (call, request) = parameter(request).await;
             Box::pin(generate::answer(gateway, &call, request)).await
         }
+        Answers::Converse { stream } => {
+            let (name, request) = parameter(request).await;
+            let (addressing, surface) = (Addressing::Path(name), &converse::CONVERSE);
+            serve(gateway, Ask { surface, addressing, task: route.task, streams: Some(stream) }, request)
+                .await
+        }
         Answers::Models(style) => lists::answer(&gateway, style, &request.into_parts().0),
-        Answers::Kept => kept::answer(&gateway, &request.into_parts().0),
+        Answers::Kept(part) => {
+            let (id, request) = parameter(request).await;
+            Box::pin(kept::answer(&gateway, part, &id, &request.into_parts().0)).await
+        }
         Answers::Alive => StatusCode::OK.into_response(),
     }
 }

@@ -66,8 +66,12 @@ fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<Succes
         let told = (passage.usage)(&body);
         told.map_or_else(|| estimated(asking.call, characters_of(&body)), reported)
     };
-    // What only counts uses nothing.
-    Ok(SuccessBody::Whole { usage: (!asking.call.dialect.counts()).then(usage), body: bytes })
+    let usage = (!asking.call.dialect.is_free()).then(usage);
+    let body = match asking.carried() {
+        Some(mut carried) => carried.rewritten(bytes),
+        None => bytes,
+    };
+    Ok(SuccessBody::Whole { usage, body })
 }
 
 fn translated(

@@ -17,19 +17,21 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use journal::CountedUsage;
+use journal::trace::SpanId;
 use policy::{Endpoint, Entity};
-use providers::{Codec, EmbeddingsCodec, UpstreamError};
+use providers::{Codec, EmbeddingsCodec, Framing, NativeCall, UpstreamError};
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
 use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
 use crate::decoded::Decoded;
-use crate::dialect::{Dialect, asks_for_usage};
+use crate::dialect::{ClientFraming, Dialect, asks_for_usage};
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
-use crate::stream::{Origin, Passed, Relay, Translated, Upstream};
-use crate::{Gateway, clock};
+use crate::stored::{self, Carried};
+use crate::stream::{Origin, Passed, Relay, Translated, Unwrap, Upstream};
+use crate::{Gateway, clock, inference};
 use request::{Format, Prepared};
 
 pub use credentials::AwsEnvironment;
@@ -71,7 +73,13 @@ pub(crate) enum SuccessBody {
     Stream { upstream: Box<Upstream>, ready: BytesMut },
 }
 
-pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<Success, ServeError> {
+/// `span` is the attempt's own in the trace of the call.
+pub(crate) async fn attempt(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    at: usize,
+    span: Option<SpanId>,
+) -> Result<Success, ServeError> {
     let entity = &call.endpoint.entities[at];
     let only_counts = call.dialect.counts();
     let speaks =
@@ -79,7 +87,7 @@ pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Re
     let body = if only_counts && !speaks() {
         counted(call)?
     } else {
-        match ask(gateway, call, at).await {
+        match ask(gateway, call, at, span).await {
             // It speaks the format and has no such route.
             Err(error) if only_counts && matches!(error.upstream_status(), Some(404 | 405 | 501)) => {
                 counted(call)?
@@ -91,12 +99,22 @@ pub(crate) async fn attempt(gateway: &Gateway, call: &Call<'_>, at: usize) -> Re
     Ok(Success { status: 200, endpoint, entity: at, dialect: call.dialect, body })
 }
 
-async fn ask(gateway: &Gateway, call: &Call<'_>, at: usize) -> Result<SuccessBody, ServeError> {
+/// Errors when the entity cannot be asked for `call`, without asking it.
+pub(crate) fn check(call: &Call<'_>, at: usize) -> Result<(), ServeError> {
+    request::prepare(call, at).map(drop)
+}
+
+async fn ask(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    at: usize,
+    span: Option<SpanId>,
+) -> Result<SuccessBody, ServeError> {
     let entity = &call.endpoint.entities[at];
-    let prepared = request::prepare(call, entity)?;
-    let asking = Asking { gateway, call, entity, prepared, at: At::of(entity) };
+    let prepared = request::prepare(call, at)?;
+    let asking = Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity), span };
     match (call.stream, asking.prepared.bodies.as_slice()) {
-        (true, [body, ..]) => asking.stream(at, body).await,
+        (true, [body, ..]) => asking.stream(body).await,
         _ => asking.whole().await,
     }
 }
@@ -116,17 +134,20 @@ struct Asking<'a> {
     gateway: &'a Gateway,
     call: &'a Call<'a>,
     entity: &'a Entity,
+    /// Which one of the endpoint.
+    entity_at: usize,
     prepared: Prepared<'a>,
     at: At,
+    span: Option<SpanId>,
 }
 
 impl Asking<'_> {
     /// Up to the first event that gives something for the client.
-    async fn stream(&self, at: usize, body: &Bytes) -> Result<SuccessBody, ServeError> {
+    async fn stream(&self, body: &Bytes) -> Result<SuccessBody, ServeError> {
         let first = async {
             let response = self.send(body).await?;
             let id = upstream_id(&response);
-            let relay = self.relay(at, id);
+            let relay = self.relay(id);
             let framing = self.prepared.destination.framing;
             let idle = self.entity.timeouts.idle;
             Upstream::new(response.into_body(), framing, relay, idle, self.at.clone()).first_event().await
@@ -195,6 +216,10 @@ impl Asking<'_> {
         credentials::authorize(&inner.keeper, credentials, &mut request, body)
             .await
             .map_err(|failed| self.unauthorized(failed))?;
+        // After the signature, which is of what the upstream must not take from anybody else.
+        if let (true, Some(trace), Some(span)) = (inner.config.propagate, &self.call.trace, self.span) {
+            inference::propagate(trace, span, request.headers_mut());
+        }
         let authorization = request.headers().get(AUTHORIZATION).cloned();
         Ok((request, authorization))
     }
@@ -203,9 +228,8 @@ impl Asking<'_> {
     fn unauthorized(&self, failed: credentials::Failed) -> ServeError {
         let at = self.at.clone();
         match failed {
-            credentials::Failed::Refused(reason) | credentials::Failed::Unreachable(reason) => {
-                ServeError::Broken { at, reason }
-            }
+            credentials::Failed::Refused(reason) => ServeError::NoCredential { at, reason },
+            credentials::Failed::Unreachable(reason) => ServeError::Broken { at, reason },
             credentials::Failed::TimedOut(reason) => ServeError::TimedOut { at, reason },
         }
     }
@@ -214,10 +238,11 @@ impl Asking<'_> {
         let sent = self.gateway.inner.client.send(request, self.entity.timeouts.connect).await;
         sent.map_err(|failure| match failure {
             Failure::TimedOut(reason) => ServeError::TimedOut { at: self.at.clone(), reason },
-            Failure::Connect(reason)
-            | Failure::Denied(reason)
-            | Failure::Tls(reason)
-            | Failure::Broken(reason) => ServeError::Broken { at: self.at.clone(), reason },
+            // What TLS says does not say that it is TLS.
+            Failure::Tls(reason) => self.broken(format!("tls: {reason}")),
+            Failure::Connect(reason) | Failure::Denied(reason) | Failure::Broken(reason) => {
+                self.broken(reason)
+            }
         })
     }
 
@@ -263,7 +288,8 @@ impl Asking<'_> {
         })
     }
 
-    fn relay(&self, at: usize, id: Option<String>) -> Relay {
+    fn relay(&self, id: Option<String>) -> Relay {
+        let at = self.entity_at;
         let lengths = Lengths::of_request(&self.call.body);
         match &self.prepared.format {
             Format::Chat { codec, names } => Relay::translated(Translated::new(
@@ -282,7 +308,9 @@ impl Asking<'_> {
                         None => UpstreamError::read(502, data, |_| None),
                     }
                 };
-                Relay::Passed(Passed::new((passage.watch)(), lengths, Box::new(read_error)))
+                let passed = Passed::new((passage.watch)(), lengths, Box::new(read_error));
+                let framing = self.call.dialect.framing();
+                Relay::Passed(passed.framed(framing).unwrapping(self.unwrap(call)).carrying(self.carried()))
             }
             Format::Unified(_) | Format::Embeddings { .. } => {
                 let dialect = self.call.dialect;
@@ -301,6 +329,31 @@ impl Asking<'_> {
                 )
             }
         }
+    }
+
+    /// How events come out of frames, where the upstream sends frames and the client takes none.
+    fn unwrap(&self, call: NativeCall) -> Option<Unwrap> {
+        let in_frames = self.prepared.destination.framing == Framing::AwsEventStream;
+        if !in_frames || self.call.dialect.framing() == ClientFraming::AwsEventStream {
+            return None;
+        }
+        let (endpoint, at) = (Arc::clone(&self.call.endpoint), self.entity_at);
+        Some(Box::new(move |event| {
+            let entity = &endpoint.entities[at];
+            match entity.provider.native(&entity.model, call, true) {
+                Some(native) => native.codec.unwrap(event),
+                None => Ok(event),
+            }
+        }))
+    }
+
+    /// Where the entity keeps what it answers: how its ids become those that the client gets.
+    fn carried(&self) -> Option<Carried> {
+        let call = self.call;
+        if call.kept.is_none() && !stored::keeps(call.dialect, &call.body) {
+            return None;
+        }
+        Some(Carried::new(call.id_key.clone()?, Arc::clone(&call.endpoint), self.entity_at))
     }
 
     /// `id` is the upstream's own of the call, where its headers tell one.

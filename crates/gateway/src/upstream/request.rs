@@ -4,21 +4,22 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use policy::Entity;
 use policy::endpoint::Destination;
 use providers::names::Names;
-use providers::{ChatCodec, Codec, EmbeddingsCodec, NativeCodec, Splice, Task, UpstreamError};
+use providers::{ChatCodec, Codec, EmbeddingsCodec, NativeCall, NativeCodec, Splice, Task, UpstreamError};
 use wire::chat::ChatRequest;
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
 use super::defaults;
-use crate::call::Call;
+use crate::call::{Call, Kept};
 use crate::dialect::Passage;
 use crate::error::ServeError;
 use crate::reasoning::{self, Unmarked};
+use crate::stored;
 
 /// Most inputs of one request for embeddings, and most calls that it may cost: models that take one input a
 /// call are asked once for each.
@@ -28,6 +29,7 @@ const MAX_PARTS: usize = 2_048;
 /// Ready to be authorised and sent.
 pub(super) struct Prepared<'a> {
     pub(super) destination: &'a Destination,
+    method: Method,
     /// Where it differs from the destination's.
     uri: Option<Uri>,
     headers: Cow<'a, HeaderMap>,
@@ -69,14 +71,17 @@ impl Format<'_> {
     }
 }
 
-pub(super) fn prepare<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<Prepared<'a>, ServeError> {
-    if let Some(prepared) = passed(call, entity)? {
+/// For the entity of the endpoint that stands at `at`.
+pub(super) fn prepare<'a>(call: &'a Call<'_>, at: usize) -> Result<Prepared<'a>, ServeError> {
+    let entity = &call.endpoint.entities[at];
+    if let Some(prepared) = passed(call, at)? {
         return Ok(prepared);
     }
     let destination = entity.destination(call.stream);
     let headers = Cow::Borrowed(headers(destination, entity)?);
     let (bodies, format) = encode(call, entity)?;
-    Ok(Prepared { destination, uri: None, headers, bodies, stream: call.stream, format })
+    let (method, uri) = (Method::POST, None);
+    Ok(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format })
 }
 
 fn headers<'a>(destination: &'a Destination, entity: &Entity) -> Result<&'a HeaderMap, ServeError> {
@@ -90,29 +95,57 @@ fn headers<'a>(destination: &'a Destination, entity: &Entity) -> Result<&'a Head
 }
 
 /// The client's own bytes, where the entity speaks the client's format: `None` where it does not.
-fn passed<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<Option<Prepared<'a>>, ServeError> {
+fn passed<'a>(call: &'a Call<'_>, at: usize) -> Result<Option<Prepared<'a>>, ServeError> {
+    let entity = &call.endpoint.entities[at];
     let Some(passage) = call.dialect.passage() else { return Ok(None) };
     let Some(destination) = entity.native(passage.call, call.stream) else { return Ok(None) };
     let Some(native) = entity.provider.native(&entity.model, passage.call, call.stream) else {
         return Ok(None);
     };
     let mut headers = headers(destination, entity)?.clone();
-    for name in native.headers {
-        let mut lines = call.headers.get_all(*name).iter().cloned();
-        if let Some(first) = lines.next() {
-            headers.insert(HeaderName::from_static(name), first);
-        }
-        for line in lines {
-            headers.append(HeaderName::from_static(name), line);
-        }
+    let format = Format::Native { codec: native.codec, passage };
+    if let Some(kept) = &call.kept {
+        let (uri, bodies) = (kept_at(&destination.uri, kept), vec![Bytes::new()]);
+        let (method, headers) = (kept.method.clone(), Cow::Owned(headers));
+        return Ok(Some(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format }));
     }
     let uri = with_query(&destination.uri, call.query, native.query);
     let mut body = reasoning::without_foreign(&call.body, &entity.mark)?;
-    native.codec.pass(&entity.model, &mut body).map_err(ServeError::Refused)?;
+    if passage.call == NativeCall::Responses {
+        stored::opened(call.id_key.as_ref(), &call.endpoint, at, &mut body)?;
+    }
+    let mut carried = carried(call.headers, native.headers);
+    native.codec.pass_with(&entity.model, &mut carried, &mut body).map_err(ServeError::Refused)?;
+    // They stand in place of ours.
+    carried.iter().for_each(|(name, _)| drop(headers.remove(*name)));
+    for (name, value) in carried {
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| ApiError::bad_request(format!("the header {name} is no header value")))?;
+        headers.append(HeaderName::from_static(name), value);
+    }
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
-    let format = Format::Native { codec: native.codec, passage };
-    let (bodies, headers) = (vec![body.into()], Cow::Owned(headers));
-    Ok(Some(Prepared { destination, uri, headers, bodies, stream: call.stream, format }))
+    let (bodies, headers, method) = (vec![body.into()], Cow::Owned(headers), Method::POST);
+    Ok(Some(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format }))
+}
+
+/// The caller's headers of these names, each line for itself.
+fn carried(headers: &HeaderMap, names: &[&'static str]) -> Vec<(&'static str, String)> {
+    let lines = |name: &'static str| {
+        let values = headers.get_all(name).iter();
+        values.filter_map(move |value| Some((name, value.to_str().ok()?.to_owned())))
+    };
+    names.iter().copied().flat_map(lines).collect()
+}
+
+/// Where something lies that the entity keeps.
+fn kept_at(uri: &Uri, kept: &Kept) -> Option<Uri> {
+    let queries = [uri.query().unwrap_or_default(), &kept.query];
+    let query = queries.into_iter().filter(|query| !query.is_empty()).collect::<Vec<_>>().join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    let mut parts = uri.clone().into_parts();
+    let path = uri.path().trim_end_matches('/');
+    parts.path_and_query = format!("{path}{}{mark}{query}", kept.path).parse().ok();
+    Uri::from_parts(parts).ok()
 }
 
 /// `uri` with those parameters of the caller's query that go on; `None` where there are none.
@@ -226,12 +259,17 @@ impl Prepared<'_> {
     /// Only what we decided goes out: of the caller's headers those that belong to a format that passes through.
     pub(super) fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, ApiError> {
         let uri = self.uri.as_ref().unwrap_or(&self.destination.uri);
-        let mut request = Request::post(uri.clone())
+        let has_body = !body.is_empty();
+        let mut request = Request::builder()
+            .method(self.method.clone())
+            .uri(uri.clone())
             .body(Full::new(body))
             .map_err(|e| ApiError::internal(e.to_string()))?;
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if has_body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         let accept = match (self.stream, self.destination.framing) {
             (false, _) => "application/json",
             (true, providers::Framing::Sse) => "text/event-stream",

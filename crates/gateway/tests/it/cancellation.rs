@@ -8,6 +8,7 @@ use simulator::State;
 use tokio::time::Instant;
 
 use crate::client::{chat, invocations};
+use crate::raw::{End, Play, Raw};
 use crate::timeouts::within_tries;
 use crate::world::{CHAT, Entity, PROVIDERS, World, eventually, world};
 
@@ -175,7 +176,8 @@ async fn leaving_after_the_last_byte_is_no_cancellation() {
 #[tokio::test]
 async fn leaving_before_a_count_is_there_costs_nothing() {
     world(async |world| {
-        world.chat("e", &[Entity::new("anthropic", "m;hang=headers")]);
+        let raw = Raw::start(world, Play::default().end(End::Hang)).await;
+        world.chat("e", &[Entity::new("anthropic", "m").at(raw.url.clone())]);
         let body = json!({"model": "e", "messages": [{"role": "user", "content": "hi"}]});
         let asked = world.post("/anthropic/v1/messages/count_tokens", &body);
         let gone = tokio::time::timeout(Duration::from_millis(300), asked).await;

@@ -30,7 +30,6 @@ async fn nothing_of_the_caller_s_own_reaches_the_upstream() {
                     "x-databricks-workspace-id",
                     "x-databricks-org-id",
                     "x-databricks-endpoints-api-client",
-                    "databricks-ai-gateway-request-tags",
                     "databricks-model-provider-service",
                     "x-databricks-ai-gateway-token",
                     "x-forwarded-for",
@@ -46,8 +45,11 @@ async fn nothing_of_the_caller_s_own_reaches_the_upstream() {
                 ] {
                     request.headers_mut().insert(name, CANARY.parse().unwrap());
                 }
+                let tags = json!({ "team": CANARY }).to_string();
+                request.headers_mut().insert("databricks-ai-gateway-request-tags", tags.parse().unwrap());
                 let got = world.send(request).await.read().await;
                 assert_eq!(got.status, 200, "{got:?}");
+                assert_eq!(world.records.admissions()[0].request_tags["team"], CANARY);
                 let record = world.ledger.requests().remove(0);
                 let seen = format!("{} {:?} {}", record.path, record.headers, record.body);
                 assert!(

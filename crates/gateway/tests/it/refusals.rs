@@ -1,5 +1,6 @@
 //! What the caller did wrong, said before any upstream is called.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use journal::Outcome;
@@ -38,7 +39,24 @@ async fn who_may_not_is_told_so() {
         let mut request = post(&path, TOKEN, body.clone());
         request.headers_mut().remove("authorization");
         check(&world.send(request).await.read().await, 401, "UNAUTHENTICATED", "Authorization: Bearer");
-        assert!(world.ledger.requests().is_empty() && world.records.admissions().is_empty());
+        assert!(world.ledger.requests().is_empty());
+        // Who is known and may not is on record, who is nobody is not.
+        let refused = world.records.only();
+        assert_eq!((refused.outcome, refused.status), (Outcome::Refused, 403));
+        assert_eq!(world.records.admissions()[0].requester.as_ref(), "bob");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_has_no_room_on_record_is_refused_before_the_upstream() {
+    world(async |world| {
+        endpoints(world);
+        world.records.is_full.store(true, Ordering::Relaxed);
+        check(&world.ask("c", false).await, 503, "TEMPORARILY_UNAVAILABLE", "USAGE_STORE_FULL");
+        assert!(world.ledger.requests().is_empty() && world.records.settlements().is_empty());
+        world.records.is_full.store(false, Ordering::Relaxed);
+        assert_eq!(world.ask("c", false).await.status, 200);
     })
     .await;
 }
@@ -284,6 +302,22 @@ async fn what_a_provider_cannot_express_is_refused_by_name() {
         let got = world.post(&invocations("a"), &body).await;
         check(&got, 400, "INVALID_PARAMETER_VALUE", "n:");
         assert_eq!(world.records.only().outcome, Outcome::Refused);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags_that_are_no_texts_are_refused_before_anything_is_sent() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m")]);
+        for (tags, status) in [(r#"{"team":"a"}"#, 200), ("team=a", 400), (r#"{"team":1}"#, 400), ("[]", 400)]
+        {
+            let mut request = post(&invocations("e"), TOKEN, chat(false).to_string());
+            request.headers_mut().insert("Databricks-Ai-Gateway-Request-Tags", tags.parse().unwrap());
+            let got = world.send(request).await.read().await;
+            assert_eq!(got.status, status, "{tags} {got:?}");
+        }
+        assert_eq!((world.ledger.requests().len(), world.records.admissions().len()), (1, 1));
     })
     .await;
 }

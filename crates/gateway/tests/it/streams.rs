@@ -1,12 +1,15 @@
 //! Streams that end in another way than they should.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use journal::Outcome;
 use serde_json::{Value, json};
+use tollgate_gateway::GatewayConfig;
 
+use crate::client::{chat, invocations};
 use crate::raw::{End, Play, Raw};
-use crate::world::{Entity, PROVIDERS, World, textual, world};
+use crate::world::{Entity, PROVIDERS, Setup, World, textual, world, world_with};
 
 #[tokio::test]
 async fn a_cut_stream_is_an_error_and_no_clean_end() {
@@ -343,4 +346,50 @@ async fn a_drip_is_a_stream() {
         assert!(got.took > Duration::from_millis(400), "{:?}", got.took);
     })
     .await;
+}
+
+#[tokio::test]
+async fn upstream_and_last_byte_wait_for_the_disk_where_that_is_asked() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m;chunks=3")]);
+        world.records.is_strict.store(true, Ordering::Relaxed);
+        let asked = tokio::time::timeout(Duration::from_millis(300), world.ask("e", true)).await;
+        assert!(asked.is_err() && world.ledger.requests().is_empty(), "the upstream was called");
+        // That one, then the admission and the answer's beginning of the next.
+        world.records.on_disk.send_replace(3);
+        let mut running = world.open(&invocations("e"), &chat(true)).await;
+        running.until("tok-1").await;
+        let ended = tokio::time::timeout(Duration::from_millis(300), running.until("[DONE]")).await;
+        assert!(ended.is_err(), "the end did not wait");
+        world.records.on_disk.send_replace(4);
+        running.until("[DONE]").await;
+    })
+    .await;
+}
+
+/// The service of Messages sends pings, those of the other formats send nothing, and some clients break on more.
+#[tokio::test]
+async fn only_who_knows_pings_gets_them_while_the_upstream_is_silent() {
+    let ping = "event: ping\ndata: {\"type\": \"ping\"}\n\n";
+    for (path, pings) in [
+        ("/anthropic/v1/messages", true),
+        ("/serving-endpoints/chat/completions", false),
+        ("/codex/v1/responses", false),
+        ("/gemini/v1/models/e:streamGenerateContent?alt=sse", false),
+    ] {
+        let config = GatewayConfig { ping_every: Duration::from_millis(40), ..GatewayConfig::default() };
+        world_with(Setup { config, ..Setup::default() }, async |world| {
+            world.chat("e", &[Entity::new("cohere", "m;chunk_ms=150")]);
+            let body = json!({"model": "e", "stream": true, "max_tokens": 50, "messages": [{"role": "user", "content": "a b"}],
+                "input": "a b", "contents": [{"role": "user", "parts": [{"text": "a b"}]}]});
+            let got = world.post(path, &body).await;
+            assert_eq!(got.status, 200, "{got:?}");
+            assert_eq!(got.text.contains(ping), pings, "{path} {got:?}");
+            assert!(!got.text.contains("ping") || pings, "{path} {got:?}");
+            // Nothing is torn: each event begins where one ended.
+            let events = got.text.split("\n\n").filter(|event| !event.is_empty());
+            assert!(events.clone().all(|event| event.starts_with("event: ") || event.starts_with("data: ")));
+        })
+        .await;
+    }
 }

@@ -5,27 +5,30 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::panic;
 use std::sync::Arc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use egress::{AddressPolicy, ClientConfig};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use journal::{Admission, RecordSink, Settlement};
+use journal::{Admission, Durable, Full, LimitHit, RecordSink, Settlement};
 use parking_lot::Mutex;
-use policy::endpoint::{Defaults, Meta, compile, normalize};
+use policy::endpoint::{Accounting, Defaults, Meta, compile, normalize};
+use policy::guardrails::Settings;
 use policy::identity::{Token, hash_token};
+use policy::limits::{Counting, Limiter, Limits};
 use policy::permit::{Grant, Grantee};
-use policy::{Level, Live, Principal, PrincipalKind, Snapshot};
+use policy::{Endpoint, IdKey, Level, Live, Principal, PrincipalKind, Snapshot};
 use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
 use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tollgate_gateway::{Gateway, GatewayConfig};
+use tollgate_gateway::{Gateway, GatewayConfig, MemoryLimiter};
 
 pub(crate) const TOKEN: &str = "dapi-ann";
 /// Bob may view every endpoint and query none.
@@ -77,7 +80,15 @@ pub(crate) struct World {
     pub(crate) recordings: Arc<Recordings>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
+    /// Of the endpoints that are published from now on.
+    pub(crate) accounting: Mutex<Accounting>,
+    /// The data plane itself, and its routes, for calls without a socket.
+    pub(crate) plane: Gateway,
+    pub(crate) router: axum::Router,
     sts_endpoint: String,
+    /// Of the endpoints that are published next.
+    pub(crate) guardrails: Mutex<Value>,
+    pub(crate) guard_settings: Mutex<Arc<Settings>>,
     live: Arc<Live>,
     shutdown: CancellationToken,
 }
@@ -85,17 +96,40 @@ pub(crate) struct World {
 /// Keeps what the gateway records.
 #[derive(Default)]
 pub(crate) struct Recorder {
+    hits: Mutex<Vec<LimitHit>>,
     admitted: Mutex<Vec<Admission>>,
     settled: Mutex<Vec<(Admission, Settlement)>>,
+    pub(crate) is_full: AtomicBool,
+    /// Whether records are waited for, how often that was asked, and for how many of these they are on the disk.
+    pub(crate) is_strict: AtomicBool,
+    asked: AtomicUsize,
+    pub(crate) on_disk: watch::Sender<usize>,
 }
 
 impl RecordSink for Recorder {
-    fn admit(&self, admission: &Admission) {
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(Full);
+        }
         self.admitted.lock().push(admission.clone());
+        Ok(())
     }
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
         self.settled.lock().push((admission.clone(), settlement.clone()));
+    }
+
+    fn durable(&self) -> Option<Durable> {
+        if !self.is_strict.load(Ordering::Relaxed) {
+            return None;
+        }
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut on_disk = self.on_disk.subscribe();
+        Some(Box::pin(async move { drop(on_disk.wait_for(|count| *count >= asked).await) }))
+    }
+
+    fn limited(&self, _admission: &Admission, hit: &LimitHit) {
+        self.hits.lock().push(hit.clone());
     }
 }
 
@@ -106,6 +140,10 @@ impl Recorder {
 
     pub(crate) fn settlements(&self) -> Vec<Settlement> {
         self.settled.lock().iter().map(|(_, settlement)| settlement.clone()).collect()
+    }
+
+    pub(crate) fn hits(&self) -> Vec<LimitHit> {
+        self.hits.lock().clone()
     }
 
     /// The settlement of the only request so far; there must be one by now.
@@ -126,12 +164,18 @@ pub(crate) struct Setup {
     pub(crate) allow: Vec<&'static str>,
     /// Of AWS; none: the simulator, which is none.
     pub(crate) sts_endpoint: Option<String>,
+    /// None: one for which it is half past the minute, always.
+    pub(crate) limiter: Option<Arc<dyn Limiter>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None }
+        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None, limiter: None }
     }
+}
+
+fn limiter(counting: Counting) -> Arc<dyn Limiter> {
+    Arc::new(MemoryLimiter::with_clock(counting, || 30_000))
 }
 
 /// Runs `test` in a world, then checks what holds in every case: each admission is settled once, and
@@ -227,11 +271,11 @@ impl Entity {
                 let block = json!({"project_id": "p", "region": "global", "private_key": secret, "vertex_api_base": base});
                 ("google_cloud_vertex_ai_config", block)
             }
-            "azure" => ("openai_config", azure(base, &json!({"openai_api_key": secret}))),
+            "azure" => ("openai_config", azure(base, &self.model, &json!({"openai_api_key": secret}))),
             "azure-entra" => {
                 let entra = json!({"microsoft_entra_tenant_id": "tenant", "microsoft_entra_client_id": "client",
                     "microsoft_entra_client_secret": secret});
-                ("openai_config", azure(base, &entra))
+                ("openai_config", azure(base, &self.model, &entra))
             }
             "cohere" => ("cohere_config", json!({"cohere_api_key": secret, "cohere_api_base": base})),
             "ai21labs" => ("ai21labs_config", json!({"ai21labs_api_key": secret, "ai21labs_api_base": base})),
@@ -261,14 +305,20 @@ impl Entity {
     }
 }
 
+fn limits_of(limits: &Value) -> Limits {
+    let limits = limits.as_array().unwrap().iter().cloned();
+    Limits::new(limits.map(|limit| policy::limits::read(&serde_json::from_value(limit).unwrap()).unwrap()))
+}
+
 fn profile(base: &str, arn: &str) -> Value {
     json!({"instance_profile_arn": arn, "aws_region": "us-east-1", "bedrock_provider": "amazon",
         "bedrock_runtime_endpoint": base})
 }
 
-fn azure(base: &str, credentials: &Value) -> Value {
+/// The deployment is called like the model, which may carry a script.
+fn azure(base: &str, deployment: &str, credentials: &Value) -> Value {
     let mut block = json!({"openai_api_type": "azure", "openai_api_base": base,
-        "openai_api_version": "2024-10-21", "openai_deployment_name": "deployment"});
+        "openai_api_version": "2024-10-21", "openai_deployment_name": deployment});
     for (field, value) in credentials.as_object().unwrap() {
         block[field] = value.clone();
     }
@@ -284,15 +334,18 @@ impl World {
         let recordings = upstream.recordings();
         tasks.spawn(upstream.serve(shutdown.clone()));
         let live = Arc::new(Live::default());
-        live.publish(Snapshot { tokens: Arc::new(tokens()), ..Snapshot::default() });
+        let id_key = Some(IdKey::new(&[7; 32]));
+        live.publish(Snapshot { tokens: Arc::new(tokens()), id_key, ..Snapshot::default() });
         let policy = AddressPolicy::new(&setup.allow).unwrap();
         let client = egress::Client::new(ClientConfig { policy, ..ClientConfig::default() }).unwrap();
         let records = Arc::new(Recorder::default());
         let sink: Arc<dyn RecordSink> = records.clone();
-        let router = tollgate_gateway::router(Gateway::new(live.clone(), client, sink, setup.config));
+        let limiter = setup.limiter.unwrap_or_else(|| limiter(setup.config.counting));
+        let plane = Gateway::with_limiter(live.clone(), client, sink, setup.config, limiter);
+        let router = tollgate_gateway::router(plane.clone());
         let listener = small_buffers();
         let gateway = listener.local_addr().unwrap();
-        tasks.spawn(serve(listener, router, tasks.clone(), shutdown.clone()));
+        tasks.spawn(serve(listener, router.clone(), tasks.clone(), shutdown.clone()));
         let sts_endpoint = setup.sts_endpoint.unwrap_or_else(|| simulator.clone());
         Self {
             gateway,
@@ -302,7 +355,12 @@ impl World {
             recordings,
             records,
             tasks,
+            accounting: Mutex::default(),
+            plane,
+            router,
             sts_endpoint,
+            guardrails: Mutex::default(),
+            guard_settings: Mutex::default(),
             live,
             shutdown,
         }
@@ -314,6 +372,18 @@ impl World {
     }
 
     pub(crate) fn endpoint(&self, name: &str, task: &str, fallback: bool, entities: &[Entity]) {
+        self.limited(name, task, fallback, &json!([]), entities);
+    }
+
+    /// `limits` is what `ai_gateway.rate_limits` holds.
+    pub(crate) fn limited(
+        &self,
+        name: &str,
+        task: &str,
+        fallback: bool,
+        limits: &Value,
+        entities: &[Entity],
+    ) {
         let routes: Vec<Value> = entities
             .iter()
             .map(|e| json!({"served_entity_name": e.name, "traffic_percentage": e.percentage}))
@@ -330,7 +400,8 @@ impl World {
             ("amazon-bedrock".to_owned(), ProviderDefaults::new(sts)),
         ]
         .into();
-        let defaults = Defaults { providers, ..Defaults::default() };
+        let defaults =
+            Defaults { providers, guardrails: self.guard_settings.lock().clone(), ..Defaults::default() };
         let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
         let grant = |user: &str, level| Grant { to: Grantee::User(user.into()), level };
         let meta = Meta {
@@ -339,6 +410,9 @@ impl World {
             config_version: 1,
             fallback,
             grants: vec![grant("ann", Level::Query), grant("bob", Level::View)],
+            guardrails: self.guardrails.lock().clone(),
+            accounting: self.accounting.lock().clone(),
+            limits: limits_of(limits),
         };
         let compiled = compile(meta, &normalized.config, &defaults, &|secret| {
             let secret = secret.to_string();
@@ -363,6 +437,10 @@ impl World {
             "client_email": format!("{name}@p.iam.gserviceaccount.com"),
             "token_uri": format!("{}/google/token", self.simulator)})
         .to_string()
+    }
+
+    pub(crate) fn published(&self, name: &str) -> Arc<Endpoint> {
+        Arc::clone(&self.live.load().endpoints[name])
     }
 
     /// The newest request at the simulator, once it stands like this.

@@ -13,18 +13,24 @@ use wire::endpoint::{EndpointConfig, ServedEntity};
 
 use super::credentials::{Credentials, Unauthorized, authorize, identity};
 use super::normalize::Invalid;
-use super::{DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
+use super::{Accounting, DefaultParams, Defaults, Destination, Endpoint, Entity, NativeRoute, Timeouts};
+use crate::guardrails;
+use crate::limits::Limits;
 use crate::permit::Grant;
 use crate::price::Prices;
 
 /// What an endpoint is beside its config.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Meta {
     pub id: Arc<str>,
     pub name: Arc<str>,
     pub config_version: i64,
     pub fallback: bool,
     pub grants: Vec<Grant>,
+    pub accounting: Accounting,
+    /// `ai_gateway.guardrails`; null where there are none.
+    pub guardrails: Value,
+    pub limits: Limits,
 }
 
 /// The endpoint, and the secrets it names that do not exist. It is served all the same: calls to an
@@ -57,8 +63,23 @@ pub fn compile(
         entities.iter().filter_map(|e: &Entity| Some(e.unary.headers.as_ref().err()?.0.clone())).collect();
     missing.sort();
     missing.dedup();
-    let Meta { id, name, config_version, fallback, grants } = meta;
-    let endpoint = Endpoint { id, name, task, config_version, entities, fallback, grants };
+    let Meta { id, name, config_version, fallback, grants, accounting, guardrails, limits } = meta;
+    let guardrails = match guardrails {
+        Value::Null => guardrails::Guardrails::default(),
+        block => guardrails::compile(&block, &defaults.guardrails)?,
+    };
+    let endpoint = Endpoint {
+        id,
+        name,
+        task,
+        config_version,
+        entities,
+        fallback,
+        grants,
+        accounting,
+        guardrails,
+        limits,
+    };
     Ok(Compiled { endpoint: Arc::new(endpoint), missing })
 }
 
@@ -191,8 +212,7 @@ mod tests {
                 "openai_config": {"openai_api_key": "{{secrets/s/k}}", "openai_api_base": "http://h:1/v1"}}}]});
         let defaults = Defaults::default();
         let normalized = normalize(serde_json::from_value(config).unwrap(), &defaults).unwrap();
-        let meta =
-            Meta { id: "1".into(), name: "e".into(), config_version: 1, fallback: false, grants: Vec::new() };
+        let meta = Meta { id: "1".into(), name: "e".into(), ..Meta::default() };
         compile(meta, &normalized.config, &defaults, &|_| secret.map(|s| s.to_owned().into()))
     }
 

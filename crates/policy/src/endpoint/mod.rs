@@ -13,6 +13,8 @@ use providers::{Framing, NativeCall, Provider, SecretRef, Task};
 
 use wire::endpoint::OnDisconnect;
 
+use crate::guardrails::Guardrails;
+use crate::limits::Limits;
 use crate::permit::Grant;
 use crate::price::Prices;
 
@@ -35,6 +37,18 @@ pub struct Endpoint {
     pub entities: Vec<Entity>,
     pub fallback: bool,
     pub grants: Vec<Grant>,
+    pub guardrails: Guardrails,
+    pub limits: Limits,
+    pub accounting: Accounting,
+}
+
+/// What is recorded of an endpoint's calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounting {
+    /// Whether they are in `system.serving.endpoint_usage`.
+    pub usage_tracking: bool,
+    /// `<catalog>.<schema>.<table>` that takes the bodies.
+    pub payload_table: Option<Arc<str>>,
 }
 
 /// One upstream of an endpoint.

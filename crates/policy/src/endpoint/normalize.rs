@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use providers::provider::Defaults as ProviderDefaults;
 use providers::{Provider, Registration, SecretRef, Task, nearest};
@@ -10,13 +11,14 @@ use serde_json::Value;
 use wire::endpoint::{EndpointConfig, ExternalModel, Route, ServedEntity, TrafficConfig};
 
 use super::{MAX_ENTITIES, params};
-use crate::price;
+use crate::{guardrails, price};
 
 /// The server's settings that a config is read with.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
     pub providers: HashMap<String, ProviderDefaults>,
     pub timeouts: super::Timeouts,
+    pub guardrails: Arc<guardrails::Settings>,
 }
 
 /// A field that cannot be, and why.

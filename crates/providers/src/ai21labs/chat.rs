@@ -7,6 +7,7 @@ use wire::chat::{ChatChunk, ChatRequest, ChatResponse, Message, Tool};
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, StreamFault, UpstreamError};
 use crate::names::Names;
 use crate::openai::OpenAiChat;
+use crate::tool_choice::{Must, ToolChoice};
 use crate::unified::plain_text;
 
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +92,13 @@ fn text(path: &str, message: &Message) -> Result<String, Refused> {
 }
 
 fn tools(request: &ChatRequest, body: &mut Object) -> Result<(), Refused> {
-    match &request.tool_choice {
-        Some(Value::String(choice)) if choice == "none" => return Ok(()),
-        None | Some(Value::Null) => {}
-        Some(Value::String(choice)) if choice == "auto" => {}
-        Some(_) => return Err(Refused::new("tool_choice", "this provider cannot be made to call a tool")),
+    let choice = ToolChoice::read(request.tool_choice.as_ref())?;
+    match choice.must {
+        Some(Must::NotCall) => return Ok(()),
+        None | Some(Must::Choose) => {}
+        Some(Must::Call | Must::CallThe(_)) => {
+            return Err(Refused::new("tool_choice", "this provider cannot be made to call a tool"));
+        }
     }
     let sent = |(at, tool): (usize, &Tool)| match &tool.function {
         Some(function) => Ok(json!({"type": "function", "function": function})),
@@ -104,7 +107,12 @@ fn tools(request: &ChatRequest, body: &mut Object) -> Result<(), Refused> {
             Err(Refused::new(format!("tools[{at}].type"), reason))
         }
     };
-    let tools: Vec<Value> = request.tools.iter().flatten().enumerate().map(sent).collect::<Result<_, _>>()?;
+    let offered = request.tools.iter().flatten().enumerate();
+    let tools: Vec<Value> =
+        offered.clone().filter(|(_, tool)| choice.allows(tool)).map(sent).collect::<Result<_, _>>()?;
+    if tools.is_empty() && offered.count() > 0 {
+        return Err(ToolChoice::names_none());
+    }
     if !tools.is_empty() {
         body.insert("tools".to_owned(), tools.into());
     }

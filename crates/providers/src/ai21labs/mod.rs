@@ -56,6 +56,10 @@ impl Provider for Ai21 {
         Target { url, headers: Vec::new(), auth: Auth::Bearer(self.key.clone()), framing: Framing::Sse }
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("ai21")
+    }
+
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>> {
         match task {
             Task::Chat if !is_jurassic(model) => Some(Codec::Chat(&chat::Jamba)),

@@ -3,6 +3,7 @@
 
 mod content;
 mod embeddings;
+mod hosted;
 mod reasoning;
 mod request;
 mod response;
@@ -13,10 +14,13 @@ mod tools;
 
 use ::wire::Object;
 use ::wire::chat::{ChatRequest, ChatResponse};
+use ::wire::raw::RawObject;
 
 use crate::auth::{Auth, AwsCredentials, SigV4};
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
 use crate::fields::{Block, ConfigError, Field, base_url, path_segment};
+use crate::hosted::BETA;
+use crate::native::{Native, NativeCall, NativeCodec};
 use crate::nearest;
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use embeddings::Embeddings;
@@ -193,12 +197,44 @@ impl Provider for Bedrock {
         }
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("aws.bedrock")
+    }
+
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>> {
         match task {
             Task::Embeddings => self.embeddings.format(model).map(|_| Codec::Embeddings(&self.embeddings)),
             Task::Chat | Task::Completions if self.embeddings.named(model).is_some() => None,
             Task::Chat | Task::Completions => Some(Codec::Chat(&self.converse)),
         }
+    }
+
+    fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
+        if self.embeddings.named(model).is_some() {
+            return None;
+        }
+        let target = self.target(model, Task::Chat, stream);
+        match call {
+            NativeCall::Converse => Some(Native { target, codec: &self.converse, headers: &[], query: &[] }),
+            NativeCall::Messages if self.converse.family(model) == Family::Claude => {
+                let operation = if stream { "invoke-with-response-stream" } else { "invoke" };
+                let url = format!("{}/model/{}/{operation}", self.base, path_segment(model));
+                let target = Target { url, ..target };
+                Some(Native { target, codec: &hosted::Claude, headers: &[BETA], query: &[] })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl NativeCodec for Converse {
+    /// The path names the model, the body does not.
+    fn pass(&self, _model: &str, _body: &mut RawObject<'_>) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn failure(&self, status: u16, body: &[u8]) -> UpstreamError {
+        response::failure(status, body)
     }
 }
 

@@ -125,6 +125,15 @@ pub(super) fn error(status: u16, body: &[u8]) -> UpstreamError {
     })
 }
 
+/// The same, of an exception in a stream by the type that it names.
+pub(super) fn failure(status: u16, body: &[u8]) -> UpstreamError {
+    let mut error = error(status, body);
+    if let Some(name) = error.body["__type"].as_str().filter(|_| status == 0) {
+        error.status = exception_status(name);
+    }
+    error
+}
+
 /// The status of an exception in a stream, by its type in the service model.
 pub(super) fn exception_status(name: &str) -> u16 {
     match name {

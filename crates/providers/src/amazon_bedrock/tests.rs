@@ -280,3 +280,32 @@ fn thousands_of_documents_and_results_cost_little() {
     assert!(body["messages"][2]["content"].as_array().unwrap().iter().all(|b| b.get("toolResult").is_some()));
     assert_eq!(body["toolConfig"]["tools"].as_array().unwrap().len(), ids.len());
 }
+
+/// The history may have called what may not be called now: it is declared as it is, not as a name.
+#[test]
+fn a_tool_that_was_called_keeps_its_schema_when_it_is_not_offered() {
+    let tool = |name: &str| {
+        json!({"type": "function", "function": {"name": name, "description": name,
+        "parameters": {"type": "object", "properties": {"x": {"type": "string"}}}}})
+    };
+    let messages = json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "a", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "r"},
+    ]);
+    let declared = |choice: Value| {
+        let asked =
+            json!({"messages": messages, "tools": [tool("a"), tool("b"), tool("c")], "tool_choice": choice});
+        let body = sent(asked);
+        let specs = body["toolConfig"]["tools"].as_array().unwrap().clone();
+        let read = |spec: &Value| {
+            assert!(spec["toolSpec"]["inputSchema"]["json"]["properties"].get("x").is_some(), "{spec}");
+            spec["toolSpec"]["name"].as_str().unwrap().to_owned()
+        };
+        specs.iter().map(read).collect::<Vec<_>>()
+    };
+    assert_eq!(declared("none".into()), ["a"]);
+    let allowed = json!({"type": "allowed_tools", "allowed_tools": {"tools": [{"name": "b"}]}});
+    assert_eq!(declared(allowed), ["a", "b"]);
+    assert_eq!(declared("auto".into()), ["a", "b", "c"]);
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod claude;
 mod content;
+pub(crate) mod hosted;
 mod request;
 mod response;
 mod stream;

@@ -1,13 +1,12 @@
 //! Tools and tool choice.
 
-use std::collections::HashSet;
-
 use ::wire::Object;
 use ::wire::chat::{ChatRequest, Tool};
 use serde_json::{Value, json};
 
 use crate::codec::Refused;
 use crate::names::Names;
+use crate::tool_choice::{Must, ToolChoice};
 
 /// Longest tool name the API takes.
 const NAME_LIMIT: usize = 128;
@@ -22,19 +21,18 @@ pub(super) fn encode(request: &ChatRequest, body: &mut Object, names: &mut Names
     if tools.is_empty() {
         return Ok(());
     }
-    let allowed = allowed_tools(request.tool_choice.as_ref());
+    let choice = ToolChoice::read(request.tool_choice.as_ref())?;
     let mut encoded = Vec::with_capacity(tools.len());
     for (at, tool) in tools.iter().enumerate() {
-        let name = tool.function.as_ref().map(|f| f.name.as_str());
-        if allowed.as_ref().is_none_or(|allowed| name.is_some_and(|n| allowed.contains(n))) {
+        if choice.allows(tool) {
             encoded.push(encode_tool(at, tool, names)?);
         }
     }
     if encoded.is_empty() {
-        return Err(Refused::new("tool_choice.allowed_tools", "names none of the tools"));
+        return Err(ToolChoice::names_none());
     }
     body.insert("tools".to_owned(), Value::Array(encoded));
-    if let Some(choice) = encode_choice(request, names)? {
+    if let Some(choice) = encode_choice(&choice, request, names) {
         body.insert("tool_choice".to_owned(), choice);
     }
     Ok(())
@@ -67,54 +65,18 @@ fn input_schema(parameters: Option<&Value>) -> Value {
     Value::Object(schema)
 }
 
-fn encode_choice(request: &ChatRequest, names: &mut Names) -> Result<Option<Value>, Refused> {
-    let mut choice = match &request.tool_choice {
-        None | Some(Value::Null) => None,
-        Some(Value::String(word)) => Some(mode(word)?),
-        Some(Value::Object(choice)) => Some(named(choice, names)?),
-        Some(other) => return Err(Refused::new("tool_choice", format!("{other} is no tool choice"))),
-    };
+fn encode_choice(choice: &ToolChoice<'_>, request: &ChatRequest, names: &mut Names) -> Option<Value> {
+    let mut choice = choice.must.map(|must| match must {
+        Must::Choose => json!({"type": "auto"}),
+        Must::NotCall => json!({"type": "none"}),
+        Must::Call => json!({"type": "any"}),
+        Must::CallThe(name) => json!({"type": "tool", "name": sent_name(names, name)}),
+    });
     if request.parallel_tool_calls == Some(false) {
         let choice = choice.get_or_insert_with(|| json!({"type": "auto"}));
         if choice["type"] != "none" {
             choice["disable_parallel_tool_use"] = true.into();
         }
     }
-    Ok(choice)
-}
-
-fn mode(word: &str) -> Result<Value, Refused> {
-    match word {
-        "auto" | "none" => Ok(json!({"type": word})),
-        "required" | "any" => Ok(json!({"type": "any"})),
-        other => Err(Refused::new("tool_choice", format!("{other:?} is none of auto, none, required"))),
-    }
-}
-
-fn named(choice: &Object, names: &mut Names) -> Result<Value, Refused> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    if let Some(allowed) = allowed_block(choice) {
-        return mode(allowed.get("mode").and_then(Value::as_str).unwrap_or("auto"));
-    }
-    let name =
-        choice.get("function").and_then(|f| f.get("name")).or_else(|| choice.get("name")).and_then(text);
-    match name {
-        Some(name) => Ok(json!({"type": "tool", "name": sent_name(names, &name)})),
-        None => match choice.get("type").and_then(Value::as_str) {
-            Some(word) => mode(word),
-            None => Err(Refused::new("tool_choice", "has neither a type nor a function name")),
-        },
-    }
-}
-
-fn allowed_block(choice: &Object) -> Option<&Object> {
-    (choice.get("type")?.as_str()? == "allowed_tools")
-        .then(|| choice.get("allowed_tools")?.as_object())
-        .flatten()
-}
-
-/// The names that `tool_choice: {"type": "allowed_tools"}` leaves, `None` when all are.
-fn allowed_tools(choice: Option<&Value>) -> Option<HashSet<&str>> {
-    let tools = allowed_block(choice?.as_object()?)?.get("tools")?.as_array()?;
-    Some(tools.iter().filter_map(|t| t.get("function").unwrap_or(t).get("name")?.as_str()).collect())
+    choice
 }

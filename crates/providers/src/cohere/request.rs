@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::messages;
 use crate::codec::{Encoded, Refused};
 use crate::names::Names;
+use crate::tool_choice::{Must, ToolChoice};
 
 /// The longest name of a tool that is taken as it is.
 pub(super) const MAX_NAME: usize = 64;
@@ -61,12 +62,13 @@ fn tools(request: &ChatRequest, names: &mut Names, body: &mut Object) -> Result<
     if offered.is_empty() {
         return Ok(());
     }
-    let (choice, only) = choice(request.tool_choice.as_ref())?;
+    let choice = ToolChoice::read(request.tool_choice.as_ref())?;
+    let only = only(&choice);
     let mut sent = Vec::with_capacity(offered.len());
     let mut strict = true;
     for (at, tool) in offered.iter().enumerate() {
         let function = function(at, tool)?;
-        if only.is_some_and(|only| only != function.name) {
+        if only.is_some_and(|only| only != function.name) || !choice.allows(tool) {
             continue;
         }
         strict &= function.strict == Some(true);
@@ -75,27 +77,30 @@ fn tools(request: &ChatRequest, names: &mut Names, body: &mut Object) -> Result<
     if let (Some(only), []) = (only, sent.as_slice()) {
         return Err(Refused::new("tool_choice.function.name", format!("no tool is named {only:?}")));
     }
+    if sent.is_empty() {
+        return Err(ToolChoice::names_none());
+    }
     if strict {
         body.insert("strict_tools".to_owned(), true.into());
     }
     body.insert("tools".to_owned(), sent.into());
-    if let Some(choice) = choice {
-        body.insert("tool_choice".to_owned(), choice.into());
+    match choice.must {
+        None | Some(Must::Choose) => {}
+        Some(Must::NotCall) => {
+            body.insert("tool_choice".to_owned(), "NONE".into());
+        }
+        Some(Must::Call | Must::CallThe(_)) => {
+            body.insert("tool_choice".to_owned(), "REQUIRED".into());
+        }
     }
     Ok(())
 }
 
-fn choice(choice: Option<&Value>) -> Result<(Option<&'static str>, Option<&str>), Refused> {
-    let Some(choice) = choice.filter(|choice| !choice.is_null()) else { return Ok((None, None)) };
-    match choice.as_str() {
-        Some("auto") => return Ok((None, None)),
-        Some("none") => return Ok((Some("NONE"), None)),
-        Some("required") => return Ok((Some("REQUIRED"), None)),
-        _ => {}
-    }
-    match choice["function"]["name"].as_str() {
-        Some(name) if choice["type"] == "function" => Ok((Some("REQUIRED"), Some(name))),
-        _ => Err(Refused::new("tool_choice", "must be auto, none, required or one function")),
+/// The one function that is left where it must be called, since the API knows no names here.
+fn only<'a>(choice: &ToolChoice<'a>) -> Option<&'a str> {
+    match choice.must? {
+        Must::CallThe(name) => Some(name),
+        Must::Choose | Must::NotCall | Must::Call => None,
     }
 }
 

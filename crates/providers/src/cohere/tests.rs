@@ -50,6 +50,19 @@ fn a_named_choice_is_the_only_tool_required() {
 }
 
 #[test]
+fn allowed_tools_are_the_only_ones_offered() {
+    let mut body = json!({"messages": [{"role": "user", "content": "a"}], "tools": [tool("f"), tool("g")],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"name": "g"}]}}});
+    let sent = encode(body.clone()).unwrap();
+    assert_eq!((sent["tools"].as_array().unwrap().len(), sent.get("tool_choice")), (1, None));
+    assert_eq!(sent["tools"][0]["function"]["name"], "g");
+    body["tool_choice"]["allowed_tools"]["mode"] = "required".into();
+    assert_eq!(encode(body.clone()).unwrap()["tool_choice"], "REQUIRED");
+    body["tool_choice"]["allowed_tools"]["tools"][0]["name"] = "x".into();
+    assert_eq!(encode(body).unwrap_err().field, "tool_choice.allowed_tools");
+}
+
+#[test]
 fn what_it_cannot_say_is_refused_by_name() {
     for (field, value, at) in [
         ("n", json!(2), "n"),

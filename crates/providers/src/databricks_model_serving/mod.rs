@@ -49,6 +49,10 @@ impl Provider for ModelServing {
         }
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("databricks")
+    }
+
     fn codec(&self, _model: &str, _task: Task) -> Option<Codec<'_>> {
         Some(Codec::Splice(&self.codec))
     }

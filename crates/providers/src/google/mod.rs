@@ -22,7 +22,7 @@ use ::wire::chat::{ChatRequest, ChatResponse};
 
 use crate::auth::Auth;
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
-use crate::fields::{Block, ConfigError, Field, base_url};
+use crate::fields::{Block, ConfigError, Field, base_url, path_segment};
 use crate::native::{Native, NativeCall};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use crate::secret::SecretRef;
@@ -65,6 +65,10 @@ impl Provider for Google {
         self.at(model, if task == Task::Embeddings { "batchEmbedContents" } else { chat_method(stream) })
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("gcp.gemini")
+    }
+
     fn codec(&self, _model: &str, task: Task) -> Option<Codec<'_>> {
         match task {
             Task::Chat => Some(Codec::Chat(&Gemini { call_ids: true })),
@@ -98,19 +102,6 @@ fn bare(model: &str) -> &str {
 /// The method of chat. Without `alt=sse` a stream would be one JSON array.
 pub(crate) fn chat_method(stream: bool) -> &'static str {
     if stream { "streamGenerateContent?alt=sse" } else { "generateContent" }
-}
-
-/// `text` as one segment of a path, as RFC 3986 has it.
-pub(crate) fn path_segment(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~@;=".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// The codec of `generateContent`.

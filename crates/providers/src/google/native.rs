@@ -11,7 +11,9 @@ pub(crate) fn method(call: NativeCall, stream: bool) -> Option<&'static str> {
     match call {
         NativeCall::GenerateContent => Some(super::chat_method(stream)),
         NativeCall::CountContent => Some("countTokens"),
-        NativeCall::Messages | NativeCall::CountMessages | NativeCall::Responses => None,
+        NativeCall::Messages | NativeCall::CountMessages | NativeCall::Responses | NativeCall::Converse => {
+            None
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{models, schema};
 use crate::codec::Refused;
 use crate::names::Names;
+use crate::tool_choice::{Must, ToolChoice};
 
 /// Longest function name that every version of the API takes.
 const NAME_LIMIT: usize = 64;
@@ -31,29 +32,52 @@ pub(super) fn encode(model: &str, request: &ChatRequest, names: &mut Names) -> R
     if tools.is_empty() {
         return Ok(out);
     }
-    let choice = Choice::read(request.tool_choice.as_ref())?;
+    let choice = ToolChoice::read(request.tool_choice.as_ref())?;
+    // Where one must be called all are declared, and the list of names says which.
+    let called = called(&choice, tools);
     let (mut functions, mut own) = (Vec::new(), Vec::new());
     for (at, tool) in tools.iter().enumerate() {
         match &tool.function {
-            Some(function) if !choice.leaves(&function.name) => {}
+            Some(_) if called.is_none() && !choice.allows(tool) => {}
             Some(_) => functions.extend(declaration(model, tool, names)),
             None => own.push(own_tool(at, tool)?),
         }
     }
-    if functions.is_empty() && own.is_empty() {
-        return Err(Refused::new("tool_choice.allowed_tools", "names none of the tools"));
+    let nothing = functions.is_empty() && own.is_empty();
+    if nothing || (choice.allowed.is_some() && called.as_ref().is_some_and(Vec::is_empty)) {
+        return Err(ToolChoice::names_none());
     }
     let declared = (!functions.is_empty()).then(|| json!({"functionDeclarations": functions}));
     out.insert("tools".to_owned(), declared.into_iter().chain(own).collect());
-    if let Some(mode) = choice.mode {
-        let mut config = json!({"mode": mode});
-        // The list is taken with this mode alone; with the others the tools are left out above.
-        if mode == "ANY" && !choice.names.is_empty() {
-            config["allowedFunctionNames"] = choice.names.iter().map(|name| sent_name(names, name)).collect();
+    if let Some(must) = choice.must {
+        let mut config = json!({"mode": mode(must)});
+        if let Some(only) = called.filter(|only| !only.is_empty()) {
+            config["allowedFunctionNames"] = only.into_iter().map(|name| sent_name(names, name)).collect();
         }
         out.insert("toolConfig".to_owned(), json!({"functionCallingConfig": config}));
     }
     Ok(out)
+}
+
+/// Which functions a call must be of, where one must be made; none means any.
+fn called<'a>(choice: &ToolChoice<'a>, tools: &'a [Tool]) -> Option<Vec<&'a str>> {
+    match choice.must? {
+        Must::CallThe(name) => Some(vec![name]),
+        Must::Call if choice.allowed.is_none() => Some(Vec::new()),
+        Must::Call => {
+            let allowed = tools.iter().filter(|tool| choice.allows(tool));
+            Some(allowed.filter_map(|tool| Some(tool.function.as_ref()?.name.as_str())).collect())
+        }
+        Must::Choose | Must::NotCall => None,
+    }
+}
+
+fn mode(must: Must<'_>) -> &'static str {
+    match must {
+        Must::Choose => "AUTO",
+        Must::NotCall => "NONE",
+        Must::Call | Must::CallThe(_) => "ANY",
+    }
 }
 
 fn declaration(model: &str, tool: &Tool, names: &mut Names) -> Option<Value> {
@@ -92,53 +116,4 @@ fn own_tool(at: usize, tool: &Tool) -> Result<Value, Refused> {
         (*own).to_owned(),
         settings.cloned().unwrap_or_else(|| Value::Object(Object::new())),
     )])))
-}
-
-/// `tool_choice`, read.
-#[derive(Debug, Default)]
-struct Choice<'a> {
-    mode: Option<&'static str>,
-    /// The functions that may be called; none means all.
-    names: Vec<&'a str>,
-}
-
-impl<'a> Choice<'a> {
-    fn read(given: Option<&'a Value>) -> Result<Self, Refused> {
-        match given {
-            None | Some(Value::Null) => Ok(Self::default()),
-            Some(Value::String(word)) => Ok(Self { mode: Some(mode(word)?), names: Vec::new() }),
-            Some(Value::Object(choice)) => Self::named(choice),
-            Some(other) => Err(Refused::new("tool_choice", format!("{other} is no tool choice"))),
-        }
-    }
-
-    fn named(choice: &'a Object) -> Result<Self, Refused> {
-        let kind = choice.get("type").and_then(Value::as_str);
-        if kind == Some("allowed_tools") {
-            let allowed = choice.get("allowed_tools").unwrap_or(&Value::Null);
-            let tools = allowed["tools"].as_array().into_iter().flatten();
-            let names = tools.filter_map(|t| t.get("function").unwrap_or(t).get("name")?.as_str()).collect();
-            return Ok(Self { mode: Some(mode(allowed["mode"].as_str().unwrap_or("auto"))?), names });
-        }
-        let function = choice.get("function").and_then(|f| f.get("name"));
-        match (function.or_else(|| choice.get("name")).and_then(Value::as_str), kind) {
-            (Some(name), _) => Ok(Self { mode: Some("ANY"), names: vec![name] }),
-            (None, Some(word)) => Ok(Self { mode: Some(mode(word)?), names: Vec::new() }),
-            (None, None) => Err(Refused::new("tool_choice", "has neither a type nor a function name")),
-        }
-    }
-
-    /// Whether the tool is declared. One that must be called stays among the others.
-    fn leaves(&self, name: &str) -> bool {
-        self.names.is_empty() || self.mode == Some("ANY") || self.names.contains(&name)
-    }
-}
-
-fn mode(word: &str) -> Result<&'static str, Refused> {
-    match word {
-        "auto" => Ok("AUTO"),
-        "none" => Ok("NONE"),
-        "required" | "any" => Ok("ANY"),
-        other => Err(Refused::new("tool_choice", format!("{other:?} is none of auto, none, required"))),
-    }
 }

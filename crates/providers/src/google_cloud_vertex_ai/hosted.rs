@@ -7,6 +7,8 @@ use wire::raw::RawObject;
 use crate::Messages;
 use crate::codec::{ChatCodec, ChatStream, Encoded, Malformed, Refused, UpstreamError};
 use crate::google;
+use crate::hosted::{BETA, Host};
+use crate::native::NativeCodec;
 use crate::openai::OpenAiChat;
 use crate::provider::{Splice, Task};
 
@@ -38,6 +40,58 @@ impl ChatCodec for Claude {
     /// The host's own errors, of quotas and permissions, are in its own form.
     fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
         if status == 0 { Messages.error(status, body) } else { google::error(status, body) }
+    }
+}
+
+const HOST: Host = Host {
+    version: MESSAGES_VERSION,
+    betas: &[
+        "context-1m-2025-08-07",
+        "context-management-2025-06-27",
+        "fine-grained-tool-streaming-2025-05-14",
+        "interleaved-thinking-2025-05-14",
+        "web-search-2025-03-05",
+    ],
+    says_stream: true,
+};
+
+impl NativeCodec for Claude {
+    fn pass_with(
+        &self,
+        _model: &str,
+        headers: &mut Vec<(&'static str, String)>,
+        body: &mut RawObject<'_>,
+    ) -> Result<(), Refused> {
+        let betas = HOST.pass(headers, body)?;
+        headers.clear();
+        if !betas.is_empty() {
+            headers.push((BETA, betas.join(",")));
+        }
+        Ok(())
+    }
+
+    fn failure(&self, status: u16, body: &[u8]) -> UpstreamError {
+        self.error(status, body)
+    }
+}
+
+/// The same where tokens are counted: the body names the model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CountClaude;
+
+impl NativeCodec for CountClaude {
+    fn pass_with(
+        &self,
+        model: &str,
+        headers: &mut Vec<(&'static str, String)>,
+        body: &mut RawObject<'_>,
+    ) -> Result<(), Refused> {
+        Claude.pass_with(model, headers, body)?;
+        body.set("model", model).map_err(|e| Refused::new("model", e.to_string()))
+    }
+
+    fn failure(&self, status: u16, body: &[u8]) -> UpstreamError {
+        Claude.error(status, body)
     }
 }
 

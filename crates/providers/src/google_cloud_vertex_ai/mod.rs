@@ -6,13 +6,14 @@ mod hosted;
 use wire::Object;
 
 use crate::auth::{Auth, GoogleServiceAccount};
-use crate::fields::{Block, ConfigError, Field, base_url};
-use crate::google::{EmbedContent, Gemini, Predict, chat_method, native_method, path_segment};
-use crate::native::{Native, NativeCall};
+use crate::fields::{Block, ConfigError, Field, base_url, path_segment};
+use crate::google::{EmbedContent, Gemini, Predict, chat_method, native_method};
+use crate::hosted::BETA;
+use crate::native::{Native, NativeCall, NativeCodec};
 use crate::openai::{Edits, OpenAiChat};
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use crate::secret::SecretRef;
-use hosted::{BareModel, Claude};
+use hosted::{BareModel, Claude, CountClaude};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
@@ -121,6 +122,10 @@ impl Provider for Vertex {
         self.at(&format!("publishers/{publisher}/models/{}:{method}", path_segment(name)))
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("gcp.vertex_ai")
+    }
+
     fn codec(&self, model: &str, task: Task) -> Option<Codec<'_>> {
         match (task, maker(model)) {
             (Task::Chat, Maker::Google(_)) => Some(Codec::Chat(&Gemini { call_ids: false })),
@@ -139,10 +144,24 @@ impl Provider for Vertex {
     }
 
     fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
-        let Maker::Google(name) = maker(model) else { return None };
-        let method = native_method(call, stream)?;
-        let target = self.at(&format!("publishers/google/models/{}:{method}", path_segment(name)));
-        Some(Native { target, codec: &Gemini { call_ids: false }, headers: &[], query: &[] })
+        match maker(model) {
+            Maker::Google(name) => {
+                let method = native_method(call, stream)?;
+                let target = self.at(&format!("publishers/google/models/{}:{method}", path_segment(name)));
+                Some(Native { target, codec: &Gemini { call_ids: false }, headers: &[], query: &[] })
+            }
+            Maker::Claude(_) => {
+                let (target, codec): (_, &dyn NativeCodec) = match call {
+                    NativeCall::Messages => (self.target(model, Task::Chat, stream), &Claude),
+                    NativeCall::CountMessages => {
+                        (self.at("publishers/anthropic/models/count-tokens:rawPredict"), &CountClaude)
+                    }
+                    _ => return None,
+                };
+                Some(Native { target, codec, headers: &[BETA], query: &[] })
+            }
+            Maker::Mistral(_) | Maker::Other => None,
+        }
     }
 }
 

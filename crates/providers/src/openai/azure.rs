@@ -1,8 +1,12 @@
 //! Azure OpenAI: the same format under a resource's deployments, with a key or with a token of Entra ID.
 //! Wire facts: `openai.AzureOpenAI` of the Python SDK and `azure-identity`.
 
+use wire::raw::RawObject;
+
 use crate::auth::{Auth, EntraId};
+use crate::codec::{Refused, UpstreamError};
 use crate::fields::{Block, ConfigError, base_url, path_segment};
+use crate::native::{Native, NativeCall, NativeCodec};
 use crate::provider::{Codec, Defaults, Framing, Provider, Setting, Target, Task};
 
 use super::{Edits, OpenAiChat};
@@ -27,6 +31,9 @@ struct Azure {
     auth: Auth,
     /// Up to the operation.
     deployment: String,
+    /// Of the resource's own paths, and what a body's `model` is there.
+    responses: String,
+    deployment_name: String,
     version: String,
     codec: OpenAiChat,
 }
@@ -42,14 +49,24 @@ pub(super) fn build(
     if !version.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
         return Err(ConfigError::new("openai_api_version", format!("{version:?} is no version of the API")));
     }
-    let deployment = path_segment(block.required("openai_deployment_name")?);
+    let deployment_name = block.required("openai_deployment_name")?.to_owned();
+    let deployment = path_segment(&deployment_name);
     let stream_usage = !version.starts_with(|c: char| c.is_ascii_digit()) || version >= STREAM_OPTIONS_SINCE;
     Ok(Box::new(Azure {
         auth: auth(block, kind, defaults)?,
         deployment: format!("{base}/openai/deployments/{deployment}"),
+        responses: responses(&base, version),
+        deployment_name,
         version: version.to_owned(),
         codec: OpenAiChat { edits: Edits::OpenAi { stream_usage } },
     }))
+}
+
+/// The Responses API is of the resource and has no dated versions; `preview` and its like are still said.
+fn responses(base: &str, version: &str) -> String {
+    let is_dated = version.starts_with(|c: char| c.is_ascii_digit());
+    let query = if is_dated { String::new() } else { format!("?api-version={version}") };
+    format!("{base}/openai/v1/responses{query}")
 }
 
 /// Databricks' own notebooks set the Entra fields together with the type `azure`: they win over a key.
@@ -88,8 +105,28 @@ impl Provider for Azure {
         }
     }
 
+    fn telemetry_name(&self) -> Option<&'static str> {
+        Some("azure.ai.openai")
+    }
+
     fn codec(&self, _model: &str, _task: Task) -> Option<Codec<'_>> {
         Some(Codec::Splice(&self.codec))
+    }
+
+    fn native(&self, model: &str, call: NativeCall, stream: bool) -> Option<Native<'_>> {
+        let target = Target { url: self.responses.clone(), ..self.target(model, Task::Chat, stream) };
+        (call == NativeCall::Responses).then_some(Native { target, codec: self, headers: &[], query: &[] })
+    }
+}
+
+/// The body names the deployment, where the unified format has it in the path.
+impl NativeCodec for Azure {
+    fn pass(&self, _model: &str, body: &mut RawObject<'_>) -> Result<(), Refused> {
+        self.codec.pass(&self.deployment_name, body)
+    }
+
+    fn failure(&self, status: u16, body: &[u8]) -> UpstreamError {
+        self.codec.failure(status, body)
     }
 }
 
@@ -98,7 +135,6 @@ mod tests {
     use super::*;
     use crate::SecretRef;
     use serde_json::{Value, json};
-    use wire::raw::RawObject;
 
     fn with(fields: Value, defaults: &Defaults) -> Result<Box<dyn Provider>, ConfigError> {
         let mut config = json!({"openai_api_type": "azure", "openai_api_base": "https://acme.openai.azure.com/",
@@ -168,6 +204,21 @@ mod tests {
         fields[TENANT] = "a/../b".into();
         assert_eq!(missing(fields), TENANT);
         assert_eq!(missing(json!({"openai_api_version": "1&x=2"})), "openai_api_version");
+    }
+
+    #[test]
+    fn responses_are_asked_of_the_resource_with_the_deployment_as_the_model() {
+        for (version, query) in [("2024-10-21", ""), ("preview", "?api-version=preview")] {
+            let fields = json!({"openai_api_key": "{{secrets/a/b}}", "openai_api_version": version});
+            let provider = with(fields, &Defaults::default()).unwrap();
+            let native = provider.native("gpt-4o", NativeCall::Responses, true).unwrap();
+            let base = "https://acme.openai.azure.com/openai/v1/responses";
+            assert_eq!(native.target.url, format!("{base}{query}"));
+            let mut body = RawObject::parse(br#"{"x": 1.50,"model":"e"}"#).unwrap();
+            native.codec.pass("gpt-4o", &mut body).unwrap();
+            assert_eq!(body.to_vec().unwrap(), br#"{"x":1.50,"model":"my gpt"}"#);
+            assert!(provider.native("gpt-4o", NativeCall::Messages, true).is_none());
+        }
     }
 
     #[test]

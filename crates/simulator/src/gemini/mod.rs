@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
-use crate::format::{Call, Format, Refusal, Reply};
+use crate::format::{Call, Format, Refusal, Reply, decoded};
 use crate::frames::{Frame, FrameWriter, Kind};
 
 const ID: &str = "resp_simulated";
@@ -47,7 +47,7 @@ impl Format for Gemini {
 
     fn model<'a>(&self, path: &'a str, _body: &'a Value) -> Option<Cow<'a, str>> {
         let (_, rest) = path.rsplit_once("/models/")?;
-        Some(Cow::Borrowed(rest.rsplit_once(':')?.0))
+        Some(decoded(rest.rsplit_once(':')?.0))
     }
 
     fn reply(&self, call: &Call<'_>) -> Result<Reply, Refusal> {

@@ -1,4 +1,4 @@
-//! OpenAI's formats where others host them: deployments of Azure OpenAI, serving endpoints of Databricks.
+//! OpenAI's formats where others host them: Azure OpenAI, serving endpoints of Databricks.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,15 @@ use super::{OpenAi, bearer};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::FrameWriter;
 
-/// Deployments of Azure OpenAI: `/openai/deployments/{deployment}/…?api-version=…`.
+/// The path of a resource: its version is in it, and the body names the deployment.
+const RESPONSES: &str = "/openai/v1/responses";
+
+/// Azure OpenAI: deployments at `/openai/deployments/{deployment}/…?api-version=…`, and `/openai/v1/responses`.
 pub(crate) struct Azure;
 
 impl Format for Azure {
     fn claims(&self, path: &str) -> bool {
-        path.contains("/openai/deployments/") && OpenAi.claims(path)
+        (path.contains("/openai/deployments/") && OpenAi.claims(path)) || path.ends_with(RESPONSES)
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -27,7 +30,10 @@ impl Format for Azure {
         })
     }
 
-    fn check_query(&self, query: &str) -> Result<(), Refusal> {
+    fn check_query(&self, path: &str, query: &str) -> Result<(), Refusal> {
+        if path.ends_with(RESPONSES) {
+            return Ok(());
+        }
         let version = query.split('&').find_map(|pair| pair.strip_prefix("api-version="));
         match version {
             Some(version) if !version.is_empty() => Ok(()),

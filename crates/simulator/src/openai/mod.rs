@@ -4,10 +4,12 @@ mod chat;
 mod completions;
 mod embeddings;
 mod hosted;
+mod kept;
 mod responses;
 
 pub(crate) use embeddings::vector;
 pub(crate) use hosted::{Azure, Databricks};
+pub(crate) use kept::KeptResponses;
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;

@@ -9,9 +9,30 @@ use crate::echo::{Answer, Prompt, Said, Text, Tokens, Tool, answer, chars_of, na
 use crate::format::{Call, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
-const ID: &str = "resp_simulated";
-const MESSAGE_ID: &str = "msg_simulated";
-const CALL_ITEM_ID: &str = "fc_simulated";
+/// The ids of a response and of its item, behind their prefixes.
+struct Ids {
+    response: String,
+    item: String,
+}
+
+impl Ids {
+    /// Of a response that is kept: nobody else's.
+    fn of(call: &Call<'_>) -> Self {
+        if call.body.get("store") == Some(&Value::Bool(false)) {
+            return Self { response: "simulated".to_owned(), item: "simulated".to_owned() };
+        }
+        let (response, item) = call.responses.next_ids();
+        Self { response, item }
+    }
+
+    fn item(&self, said: &Said) -> String {
+        let prefix = match said {
+            Said::Text(_) => "msg",
+            Said::Call { .. } => "fc",
+        };
+        format!("{prefix}_{}", self.item)
+    }
+}
 
 #[derive(Clone, Serialize)]
 struct Response<'a> {
@@ -19,6 +40,7 @@ struct Response<'a> {
     object: &'a str,
     created_at: u64,
     status: &'a str,
+    background: bool,
     error: Option<&'a str>,
     incomplete_details: Option<&'a str>,
     instructions: Option<&'a Value>,
@@ -129,16 +151,24 @@ struct OfArguments<'a> {
 }
 
 pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
+    call.responses.check(call.body)?;
     let answer = answer(&prompt(call.body)?, call.script);
     let call_id = answer.said.call_id("call_");
+    let ids = Ids::of(call);
+    let (id, item_id) = (format!("resp_{}", ids.response), ids.item(&answer.said));
     let output = [match &answer.said {
-        Said::Text(text) => message("completed", vec![part(&text.whole)]),
-        Said::Call { name, arguments, .. } => function_call("completed", &call_id, name, &arguments.whole),
+        Said::Text(text) => message(&item_id, "completed", vec![part(&text.whole)]),
+        Said::Call { name, arguments, .. } => {
+            function_call(&item_id, "completed", &call_id, name, &arguments.whole)
+        }
     }];
     let usage = call.with_usage().then(|| usage(answer.tokens));
-    let completed = response(call, "completed", &output, usage);
+    let completed = response(call, &id, &output, usage);
+    if call.body.get("store") != Some(&Value::Bool(false)) {
+        call.responses.keep(serde_json::to_value(&completed)?, &call.body["input"]);
+    }
     if call.wants_stream() {
-        return Ok(Reply::Stream(stream(&completed, &answer)?));
+        return Ok(Reply::Stream(stream(&completed, &item_id, &answer)?));
     }
     Reply::json(&completed)
 }
@@ -188,18 +218,14 @@ fn tool(body: &Value) -> Option<Tool<'_>> {
     Some(Tool { name: tool.get("name")?.as_str()?, schema: tool.get("parameters").unwrap_or(&Value::Null) })
 }
 
-fn response<'a>(
-    call: &Call<'a>,
-    status: &'a str,
-    output: &'a [Item<'a>],
-    usage: Option<Usage>,
-) -> Response<'a> {
+fn response<'a>(call: &Call<'a>, id: &'a str, output: &'a [Item<'a>], usage: Option<Usage>) -> Response<'a> {
     let tool_choice = call.body.get("tool_choice").filter(|choice| !choice.is_null());
     Response {
-        id: ID,
+        id,
         object: "response",
         created_at: CREATED,
-        status,
+        status: "completed",
+        background: call.body.get("background") == Some(&Value::Bool(true)),
         error: None,
         incomplete_details: None,
         instructions: call.body.get("instructions"),
@@ -208,7 +234,7 @@ fn response<'a>(
         model: call.model,
         output,
         parallel_tool_calls: true,
-        previous_response_id: None,
+        previous_response_id: call.body.get("previous_response_id").and_then(Value::as_str),
         temperature: 1.0,
         tool_choice: tool_choice.map_or(ToolChoice::Default("auto"), ToolChoice::Given),
         tools: call.body.get("tools").and_then(Value::as_array).map_or(&[], Vec::as_slice),
@@ -232,16 +258,22 @@ fn part(text: &str) -> Part<'_> {
     Part { kind: "output_text", text, annotations: [], logprobs: [] }
 }
 
-fn message<'a>(status: &'a str, content: Vec<Part<'a>>) -> Item<'a> {
-    Item::Message { id: MESSAGE_ID, status, role: "assistant", content }
+fn message<'a>(id: &'a str, status: &'a str, content: Vec<Part<'a>>) -> Item<'a> {
+    Item::Message { id, status, role: "assistant", content }
 }
 
-fn function_call<'a>(status: &'a str, call_id: &'a str, name: &'a str, arguments: &'a str) -> Item<'a> {
-    Item::FunctionCall { id: CALL_ITEM_ID, call_id, name, arguments, status }
+fn function_call<'a>(
+    id: &'a str,
+    status: &'a str,
+    call_id: &'a str,
+    name: &'a str,
+    arguments: &'a str,
+) -> Item<'a> {
+    Item::FunctionCall { id, call_id, name, arguments, status }
 }
 
-fn stream(completed: &Response<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Error> {
-    let mut events = Events::default();
+fn stream(completed: &Response<'_>, item_id: &str, answer: &Answer) -> Result<Vec<Frame>, serde_json::Error> {
+    let mut events = Events { item_id, writer: FrameWriter::default(), next: 0 };
     let started = Response { status: "in_progress", output: &[], usage: None, ..completed.clone() };
     events.put(Kind::Head, "response.created", OfResponse { response: &started })?;
     events.put(Kind::Head, "response.in_progress", OfResponse { response: &started })?;
@@ -254,13 +286,13 @@ fn stream(completed: &Response<'_>, answer: &Answer) -> Result<Vec<Frame>, serde
     Ok(events.writer.finish())
 }
 
-#[derive(Default)]
-struct Events {
+struct Events<'i> {
+    item_id: &'i str,
     writer: FrameWriter,
     next: u64,
 }
 
-impl Events {
+impl Events<'_> {
     fn put<T: Serialize>(&mut self, kind: Kind, name: &str, rest: T) -> Result<(), serde_json::Error> {
         let sequence_number = self.next;
         self.next += 1;
@@ -272,19 +304,23 @@ impl Events {
     }
 
     fn part(&mut self, kind: Kind, name: &str, part: Part<'_>) -> Result<(), serde_json::Error> {
-        self.put(kind, name, OfPart { item_id: MESSAGE_ID, output_index: 0, content_index: 0, part })
+        self.put(kind, name, OfPart { item_id: self.item_id, output_index: 0, content_index: 0, part })
     }
 
     fn text(&mut self, text: &Text) -> Result<(), serde_json::Error> {
         let of_text = OfText {
-            item_id: MESSAGE_ID,
+            item_id: self.item_id,
             output_index: 0,
             content_index: 0,
             delta: None,
             text: None,
             logprobs: [],
         };
-        self.item(Kind::Head, "response.output_item.added", message("in_progress", Vec::new()))?;
+        self.item(
+            Kind::Head,
+            "response.output_item.added",
+            message(self.item_id, "in_progress", Vec::new()),
+        )?;
         self.part(Kind::Head, "response.content_part.added", part(""))?;
         for piece in text.chunks() {
             let delta = OfText { delta: Some(piece), ..of_text };
@@ -294,20 +330,24 @@ impl Events {
         self.put(Kind::Tail, "response.output_text.done", done)?;
         let part = part(&text.whole);
         self.part(Kind::Tail, "response.content_part.done", part)?;
-        self.item(Kind::Tail, "response.output_item.done", message("completed", vec![part]))
+        self.item(Kind::Tail, "response.output_item.done", message(self.item_id, "completed", vec![part]))
     }
 
     fn call(&mut self, call_id: &str, name: &str, arguments: &Text) -> Result<(), serde_json::Error> {
         let of_arguments =
-            OfArguments { item_id: CALL_ITEM_ID, output_index: 0, delta: None, arguments: None };
-        self.item(Kind::Head, "response.output_item.added", function_call("in_progress", call_id, name, ""))?;
+            OfArguments { item_id: self.item_id, output_index: 0, delta: None, arguments: None };
+        self.item(
+            Kind::Head,
+            "response.output_item.added",
+            function_call(self.item_id, "in_progress", call_id, name, ""),
+        )?;
         for piece in arguments.chunks() {
             let delta = OfArguments { delta: Some(piece), ..of_arguments };
             self.put(Kind::Chunk, "response.function_call_arguments.delta", delta)?;
         }
         let done = OfArguments { arguments: Some(&arguments.whole), ..of_arguments };
         self.put(Kind::Tail, "response.function_call_arguments.done", done)?;
-        let item = function_call("completed", call_id, name, &arguments.whole);
+        let item = function_call(self.item_id, "completed", call_id, name, &arguments.whole);
         self.item(Kind::Tail, "response.output_item.done", item)
     }
 }

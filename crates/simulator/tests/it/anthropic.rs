@@ -16,6 +16,7 @@ async fn messages_stream_what_they_answer_unstreamed() {
         let events = stream.events();
         assert_eq!(events[0]["message"]["usage"]["input_tokens"], whole["usage"]["input_tokens"]);
         let delta = &events[events.len() - 2];
+        assert_eq!(delta["usage"]["input_tokens"], whole["usage"]["input_tokens"]);
         assert_eq!(delta["usage"]["output_tokens"], whole["usage"]["output_tokens"]);
         assert_eq!(delta["delta"]["stop_reason"], whole["stop_reason"]);
         let mut kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();

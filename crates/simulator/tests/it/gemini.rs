@@ -42,6 +42,14 @@ async fn both_paths_stream_what_they_answer_unstreamed() {
     assert_eq!(whole["usageMetadata"], counts);
 }
 
+#[tokio::test]
+async fn a_model_is_what_its_path_says_when_decoded() {
+    let bench = Bench::start();
+    let answer = bench.post(&path("echo%3Bchunks%3D2", "generateContent"), &contents()).await.json();
+    assert_eq!(answer["modelVersion"], "echo;chunks=2");
+    assert_eq!(answer["candidates"][0]["content"]["parts"][0]["text"], "tok-0 tok-1 ");
+}
+
 fn call(id: Option<&str>) -> Value {
     let mut call = json!({"name": "weather", "args": {"city": "Paris"}});
     if let Some(id) = id {

@@ -27,6 +27,10 @@ use crate::seal::{Fixed, KeySource, Keyring, MasterKey};
 /// How long a lock of another connection or process is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// A wait for a connection that is worth a warning. One of four that takes some seconds is no trouble where two
+/// cores serve a thousand streams; after 30 s it is an error.
+const SLOW: Duration = Duration::from_secs(10);
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 #[derive(Debug)]
@@ -91,7 +95,8 @@ impl SqliteStore {
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool> {
     let deadline = Instant::now() + BUSY;
     loop {
-        match SqlitePoolOptions::new().max_connections(4).connect_with(options.clone()).await {
+        let pool = SqlitePoolOptions::new().max_connections(4).acquire_slow_threshold(SLOW);
+        match pool.connect_with(options.clone()).await {
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

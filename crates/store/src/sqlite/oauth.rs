@@ -1,4 +1,4 @@
-//! Client secrets of service principals, by their hashes, and the key that signs access tokens.
+//! Client secrets of service principals, by their hashes, and the server's own keys.
 
 use async_trait::async_trait;
 use secrecy::SecretSlice;
@@ -15,6 +15,7 @@ const MAX_SECRETS: i64 = 5;
 /// The server's own scope; no request can name it.
 const SCOPE: &str = "#internal";
 const KEY: &str = "oauth-signing-key";
+const ID_KEY: &str = "id-key";
 
 type Row = (String, String, Vec<u8>, i64, i64);
 
@@ -85,26 +86,39 @@ impl OauthStore for SqliteStore {
     }
 
     async fn ensure_signing_key(&self) -> Result<()> {
-        self.ensure_scope().await?;
-        let value = random_key()?;
-        let (mut tx, scope_id, data_key) = self.write_in_scope(SCOPE).await?;
-        let place = Place { scope_id: &scope_id, key: KEY, version: 1 };
-        let sealed = data_key.seal(&*value, &place)?;
-        // Of several nodes that want one at once the first makes it, and the others take that.
-        let sql = "INSERT INTO secrets (scope_id, key, version, sealed, updated_at) VALUES ($1, $2, 1, $3, $4) \
-                   ON CONFLICT DO NOTHING";
-        let done =
-            sqlx::query(sql).bind(&scope_id).bind(KEY).bind(sealed).bind(now_ms()).execute(&mut *tx).await?;
-        if done.rows_affected() == 0 { Ok(()) } else { self.commit(tx).await }
+        self.ensure_key(KEY).await
     }
 
     async fn replace_signing_key(&self) -> Result<()> {
         self.ensure_scope().await?;
         self.put_secret(SCOPE, KEY, &*random_key()?).await
     }
+
+    async fn id_key(&self) -> Result<SecretSlice<u8>> {
+        if let Some(key) = self.open_secret(SCOPE, ID_KEY).await? {
+            return Ok(key);
+        }
+        self.ensure_key(ID_KEY).await?;
+        self.open_secret(SCOPE, ID_KEY).await?.ok_or(StoreError::Missing)
+    }
 }
 
 impl SqliteStore {
+    /// Makes a key of the server's own when there is none.
+    async fn ensure_key(&self, key: &str) -> Result<()> {
+        self.ensure_scope().await?;
+        let value = random_key()?;
+        let (mut tx, scope_id, data_key) = self.write_in_scope(SCOPE).await?;
+        let place = Place { scope_id: &scope_id, key, version: 1 };
+        let sealed = data_key.seal(&*value, &place)?;
+        // Of several nodes that want one at once the first makes it, and the others take that.
+        let sql = "INSERT INTO secrets (scope_id, key, version, sealed, updated_at) VALUES ($1, $2, 1, $3, $4) \
+                   ON CONFLICT DO NOTHING";
+        let done =
+            sqlx::query(sql).bind(&scope_id).bind(key).bind(sealed).bind(now_ms()).execute(&mut *tx).await?;
+        if done.rows_affected() == 0 { Ok(()) } else { self.commit(tx).await }
+    }
+
     async fn ensure_scope(&self) -> Result<()> {
         match self.create_scope(NewScope { name: SCOPE, hidden: true, managers: &[] }).await {
             Ok(()) | Err(StoreError::Exists) => Ok(()),

@@ -157,6 +157,23 @@ async fn the_signing_key_is_made_once_and_replaced_on_request() {
     .await;
 }
 
+#[tokio::test]
+async fn the_key_of_ids_is_made_once() {
+    use secrecy::ExposeSecret;
+    on_each(async |store: &dyn Store| {
+        let key = store.id_key().await.unwrap();
+        assert_eq!(key.expose_secret().len(), 32);
+        let last = store.generation().await.unwrap();
+        assert_eq!(store.id_key().await.unwrap().expose_secret(), key.expose_secret());
+        stayed(store, last).await;
+        store.ensure_signing_key().await.unwrap();
+        store.replace_signing_key().await.unwrap();
+        assert_eq!(store.id_key().await.unwrap().expose_secret(), key.expose_secret());
+        assert!(store.scopes().await.unwrap().is_empty());
+    })
+    .await;
+}
+
 /// What the first migration made gets numbers as ids, and everything stays with everything.
 #[tokio::test]
 async fn data_from_before_is_renumbered() {

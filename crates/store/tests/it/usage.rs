@@ -176,21 +176,24 @@ fn call(at: u64) -> (Admission, Settlement) {
         endpoint_id: format!("id-e{}", at % 13).into(),
         requester: format!("u{}", at % 89).into(),
         groups: vec!["users".into()],
-        stream: false,
-        client_request_id: None,
         usage_context: [("team".to_owned(), format!("t{}", at % 101))].into(),
+        ..Admission::default()
     };
     let usage = Usage::new(tokens.input(), tokens.output()).with_counts(tokens);
     let settlement = Settlement {
         outcome: Outcome::Completed,
         status: if at.is_multiple_of(50) { 429 } else { 200 },
         entity: Some("m".into()),
+        model: None,
         attempts: Vec::new(),
         usage: Some(CountedUsage { usage, provenance: Provenance::Provider }),
         cost: Some(Cost { nano_usd: tokens.total() * 3, prices: "v".into() }),
         duration_ms: 2.0,
         first_byte_ms: None,
         bytes_out: 0,
+        guards: Vec::new(),
+        payload: None,
+        response: None,
     };
     (admission, settlement)
 }

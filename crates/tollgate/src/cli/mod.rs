@@ -7,6 +7,7 @@ mod key;
 mod output;
 mod restore;
 mod serve;
+mod tables;
 mod token;
 mod version;
 
@@ -57,6 +58,8 @@ enum Command {
     /// Access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// List the Delta tables: where they are, with rows and versions
+    Tables(ConfigFile),
     /// The keys that seal the secrets
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -101,6 +104,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             return Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) });
         }
         Command::Token(command) => token::run(&command, output)?,
+        Command::Tables(file) => tables::tables(&file, output)?,
         Command::Key(command) => key::run(&command, output)?,
         Command::Backup(wanted) => backup::backup(&wanted, output)?,
         Command::Restore(wanted) => restore::restore(&wanted, output)?,

@@ -78,6 +78,24 @@ const KEYS: &[Row] = &[
     ),
     ("upstream.idle_timeout_ms", Kind::Integer(1, HOUR_MS), "120000", "between two pieces of an answer"),
     (
+        "upstream.retries",
+        Kind::Integer(0, 5),
+        "0",
+        "how often an entity that answered 429 or 5xx, or not at all, is asked again before the next one is",
+    ),
+    (
+        "upstream.longest_retry_wait_ms",
+        Kind::Integer(1, 60_000),
+        "2000",
+        "an upstream that asks for a longer wait is not asked again",
+    ),
+    (
+        "limits.token_counting",
+        Kind::Choice(&["reserved", "after"]),
+        "reserved",
+        "reserved: before the call, corrected after it; after: when the answer is there, as Databricks does",
+    ),
+    (
         "keys.source",
         Kind::Choice(&["file", "env", "vault-transit"]),
         "file",
@@ -98,7 +116,107 @@ const KEYS: &[Row] = &[
     ("identity.oidc.groups_claim", Kind::Text, "groups", "the claim that holds names of groups"),
     ("identity.oidc.jwks_url", Kind::Text, "", "where its public keys are; else its discovery document says"),
     ("identity.oidc.provision", Kind::Flag, "false", "make users who are not known; else they are refused"),
-    ("tables.location", Kind::Text, "", "folder of the tables; else `tables` in server.data"),
+    (
+        "guardrails.judge.endpoint",
+        Kind::Text,
+        "",
+        "the chat endpoint of this server that judges safety; its model is a guard model, or any with the protocol json",
+    ),
+    (
+        "guardrails.judge.protocol",
+        Kind::Choice(&["llama-guard", "llama-guard-2", "json"]),
+        "llama-guard",
+        "how it answers: safe or unsafe with codes, of Llama Guard 3 and 4 or of 2, or a JSON verdict that it is told to give",
+    ),
+    (
+        "guardrails.topics.endpoint",
+        Kind::Text,
+        "",
+        "the chat endpoint that judges topics, by JSON verdicts; else that of guardrails.judge where its protocol is json",
+    ),
+    (
+        "guardrails.moderation.url",
+        Kind::Text,
+        "",
+        "address of a moderation API as OpenAI has it, to `/moderations`; it judges safety in place of guardrails.judge",
+    ),
+    ("guardrails.moderation.model", Kind::Text, "", "the model that it is asked for"),
+    ("guardrails.moderation.token_file", Kind::Text, "", "file of its token; read at the start"),
+    (
+        "guardrails.presidio.url",
+        Kind::Text,
+        "",
+        "address of a Presidio analyser, to `/analyze`, asked beside the recognisers",
+    ),
+    ("guardrails.presidio.language", Kind::Text, "en", "the language that it is told"),
+    (
+        "guardrails.presidio.least_score",
+        Kind::Integer(0, 100),
+        "50",
+        "in percent: findings that it is less sure of do not count",
+    ),
+    (
+        "guardrails.extended_pii",
+        Kind::Flag,
+        "false",
+        "look for addresses of machines, API keys, ITINs and passports too",
+    ),
+    ("guardrails.timeout_ms", Kind::Integer(1, HOUR_MS), "10000", "how long one judgement may take"),
+    (
+        "guardrails.on_failure",
+        Kind::Choice(&["block", "allow"]),
+        "block",
+        "what becomes of a text that cannot be judged",
+    ),
+    (
+        "journal.fsync",
+        Kind::Choice(&["group", "strict"]),
+        "group",
+        "when records of calls are brought onto the disk: in groups, or before an answer ends",
+    ),
+    (
+        "journal.fsync_interval_ms",
+        Kind::Integer(1, HOUR_MS),
+        "50",
+        "between two groups: what a power cut may cost",
+    ),
+    (
+        "journal.max_bytes",
+        Kind::Integer(1 << 20, 1 << 44),
+        "4294967296",
+        "records that wait for the tables; more, and the journal is full, as it is on a full disk",
+    ),
+    (
+        "journal.on_full",
+        Kind::Choice(&["refuse", "serve"]),
+        "refuse",
+        "calls while it is full: refused, or served while their records have room in memory",
+    ),
+    ("journal.queue_bytes", Kind::Integer(0, 1 << 34), "67108864", "that room"),
+    (
+        "tables.location",
+        Kind::Text,
+        "",
+        "folder or URL (`s3://`, `abfss://`, `gs://`) of the tables; else `tables` in server.data",
+    ),
+    ("tables.options", Kind::List, "", "name=value of that URL's store, such as aws_region=eu-west-1"),
+    ("tables.options_file", Kind::Text, "", "file of more of them, one a line: for those that are secret"),
+    ("tables.flush_seconds", Kind::Integer(1, 3600), "10", "between two commits to the tables"),
+    ("tables.flush_bytes", Kind::Integer(1 << 16, 1 << 30), "67108864", "records that are committed earlier"),
+    (
+        "tables.max_payload_bytes",
+        Kind::Integer(0, 1 << 26),
+        "1048576",
+        "longest request or answer that is kept where an endpoint has an inference table",
+    ),
+    ("tables.usage_retention_days", Kind::Integer(0, 36500), "0", "days of usage and audit; 0 keeps them"),
+    ("tables.payload_retention_days", Kind::Integer(0, 36500), "0", "days of inference tables; 0 keeps them"),
+    (
+        "tables.unused_files_hours",
+        Kind::Integer(1, 87600),
+        "168",
+        "how long files stay that a table no longer refers to",
+    ),
 ];
 
 /// All keys, those of the providers included.
@@ -119,7 +237,7 @@ pub(super) fn all() -> Vec<Key> {
             foreign: setting.variables,
         })
     });
-    fixed.chain(settings).collect()
+    fixed.chain(super::telemetry::keys()).chain(settings).collect()
 }
 
 /// The variable of a key: `server.tls.cert` is `TOLLGATE_SERVER__TLS__CERT`.

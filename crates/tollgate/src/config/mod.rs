@@ -1,26 +1,34 @@
 //! Configuration: defaults, then `tollgate.toml`, then `TOLLGATE_*` variables. Typed; an unknown key is
 //! refused with the nearest known name. This is the only place that reads the environment.
 
+mod accounting;
 mod aws;
 mod custody;
+mod guardrails;
 mod keys;
 mod resolve;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use control::OidcConfig;
 use egress::AddressPolicy;
+use gateway::Retries;
 use policy::endpoint::{Defaults, Timeouts};
 use policy::federation::Rules;
+use policy::limits::Counting;
 use providers::provider::Defaults as ProviderDefaults;
 
+pub(crate) use accounting::AccountingConfig;
 pub(crate) use aws::aws_of_process;
 pub(crate) use custody::{KeysConfig, VaultConfig};
 pub(crate) use resolve::{Environment, Login, MasterKeyTexts, Resolved};
+pub(crate) use telemetry::{OtlpHeaders, Sampler, TelemetryConfig};
 
 /// What is wrong with a configuration, and what to do.
 #[derive(Debug)]
@@ -42,9 +50,11 @@ pub(crate) struct Config {
     pub(crate) keys: KeysConfig,
     pub(crate) egress: AddressPolicy,
     pub(crate) defaults: Defaults,
+    pub(crate) retries: Retries,
+    pub(crate) counting: Counting,
     pub(crate) oidc: Option<OidcConfig>,
-    /// Where the tables lie: `<location>/<catalog>/<schema>/<table>`.
-    pub(crate) tables: PathBuf,
+    pub(crate) accounting: AccountingConfig,
+    pub(crate) telemetry: TelemetryConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -99,8 +109,7 @@ impl Config {
             first_byte: millis("upstream.first_byte_timeout_ms"),
             idle: millis("upstream.idle_timeout_ms"),
         };
-        let tables =
-            values.optional("tables.location").map_or_else(|| server.data.join("tables"), PathBuf::from);
+        let accounting = AccountingConfig::from_resolved(values, &server.data)?;
         let log = LogConfig {
             level: values
                 .text("log.level")
@@ -118,9 +127,22 @@ impl Config {
             log,
             keys: KeysConfig::from_resolved(values)?,
             egress,
-            defaults: Defaults { providers: provider_defaults(values), timeouts },
+            defaults: Defaults {
+                providers: provider_defaults(values),
+                timeouts,
+                guardrails: Arc::new(guardrails::settings(values)?),
+            },
+            retries: Retries {
+                most: u32::try_from(values.integer("upstream.retries")).unwrap_or_default(),
+                longest_wait: millis("upstream.longest_retry_wait_ms"),
+            },
+            counting: match values.text("limits.token_counting") {
+                "after" => Counting::After,
+                _ => Counting::Reserved,
+            },
             oidc: oidc(values)?,
-            tables,
+            accounting,
+            telemetry: TelemetryConfig::from_resolved(values)?,
         })
     }
 }
@@ -230,7 +252,19 @@ mod tests {
         let config = load("", &[]).unwrap();
         assert!(config.server.listen.ip().is_loopback());
         assert!(config.egress.check("h", "127.0.0.1".parse().unwrap(), 80).is_err());
-        assert_eq!(config.tables, Path::new("tollgate-data/tables"));
+        assert_eq!(config.accounting.location, "tollgate-data/tables");
+    }
+
+    #[test]
+    fn entities_are_asked_once_and_tokens_reserved_unless_told_otherwise() {
+        let config = load("", &[]).unwrap();
+        assert_eq!((config.retries, config.counting), (Retries::default(), Counting::Reserved));
+        let told =
+            "[upstream]\nretries = 2\nlongest_retry_wait_ms = 50\n[limits]\ntoken_counting = \"after\"";
+        let config = load(told, &[]).unwrap();
+        let retries = Retries { most: 2, longest_wait: Duration::from_millis(50) };
+        assert_eq!((config.retries, config.counting), (retries, Counting::After));
+        assert!(load("[upstream]\nretries = 6", &[]).is_err());
     }
 
     #[test]

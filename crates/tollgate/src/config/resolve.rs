@@ -85,8 +85,8 @@ impl Resolved {
         environment: &Environment,
     ) -> Result<Self, ConfigProblem> {
         let keys = keys::all();
-        let mut entries: BTreeMap<String, Entry> =
-            keys.iter().map(|k| (k.path.clone(), initial(k, environment))).collect();
+        let initial = |key: &Key| Ok((key.path.clone(), initial(key, environment)?));
+        let mut entries: BTreeMap<String, Entry> = keys.iter().map(initial).collect::<Result<_, _>>()?;
         if let Some((name, text)) = file {
             let table: Table =
                 text.parse().map_err(|e: toml::de::Error| ConfigProblem(format!("{name}: {e}")))?;
@@ -151,12 +151,13 @@ impl Resolved {
 }
 
 /// The value of a key that is set nowhere: that of the provider's own tools, else the default.
-fn initial(key: &Key, environment: &Environment) -> Entry {
-    let foreign = key.foreign.iter().find_map(|name| {
-        let value = environment.0.get(*name).filter(|value| !value.trim().is_empty())?;
-        Some(Entry { value: vec![value.trim().to_owned()], origin: (*name).to_owned() })
-    });
-    foreign.unwrap_or_else(|| Entry { value: vec![key.default.to_owned()], origin: "default".to_owned() })
+fn initial(key: &Key, environment: &Environment) -> Result<Entry, ConfigProblem> {
+    let set = |name: &&&str| environment.0.get(**name).filter(|value| !value.trim().is_empty());
+    let Some((name, text)) = key.foreign.iter().find_map(|name| Some((*name, set(&name)?))) else {
+        return Ok(Entry { value: vec![key.default.to_owned()], origin: "default".to_owned() });
+    };
+    let value = of_text(key, text).map_err(|e| ConfigProblem(format!("{name} {e}")))?;
+    Ok(Entry { value, origin: name.to_owned() })
 }
 
 /// Dotted paths of all values.
@@ -213,7 +214,8 @@ fn of_text(key: &Key, text: &str) -> Result<Vec<String>, String> {
     let wrong = || format!("= {text:?} must be {}", expectation(key.kind));
     match key.kind {
         Kind::Text => Ok(vec![text.to_owned()]),
-        Kind::Flag => match text {
+        // OpenTelemetry's variables, for one, may be written `True`.
+        Kind::Flag => match text.to_lowercase().as_str() {
             "true" | "1" => Ok(vec!["true".to_owned()]),
             "false" | "0" => Ok(vec!["false".to_owned()]),
             _ => Err(wrong()),

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &DemoArguments, output: Output) -> anyhow::Result<(
     let folder = Folder::new(arguments.data.clone())?;
     config.server.data.clone_from(&folder.path);
     config.server.tls = None;
-    config.tables = folder.path.join("tables");
+    config.accounting.lie_in(&folder.path);
     config.egress = AddressPolicy::new(&["127.0.0.1"])?;
     let runtime = runtime().context("cannot start the runtime")?;
     runtime.block_on(serve(arguments, config, &folder, output))

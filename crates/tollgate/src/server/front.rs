@@ -19,18 +19,22 @@ use tracing::Instrument;
 use wire::error::{ApiError, ErrorCode};
 
 use super::unread::Leftover;
+use crate::config::Sampler;
+use crate::telemetry::trace;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[derive(Clone)]
 pub(super) struct Front {
     router: Router,
+    /// `None` where no spans are sent.
+    sampler: Option<Sampler>,
 }
 
 impl Front {
-    pub(super) fn new(router: Router) -> Self {
+    pub(super) fn new(router: Router, sampler: Option<Sampler>) -> Self {
         let router = router.fallback(no_such_api).method_not_allowed_fallback(wrong_method);
-        Self { router }
+        Self { router, sampler }
     }
 
     pub(super) async fn serve(
@@ -46,6 +50,7 @@ impl Front {
 
     async fn answer(self, mut request: Request<Body>) -> Response {
         let id: std::sync::Arc<str> = uuid::Uuid::now_v7().to_string().into();
+        let trace = trace::of_request(request.headers(), self.sampler);
         normalize(&mut request);
         request.extensions_mut().insert(RequestId(id.clone()));
         let line = Line {
@@ -54,7 +59,8 @@ impl Front {
             since: Instant::now(),
         };
         // At the highest level, so that it is there whatever the log's level: its id goes on every line.
-        let span = tracing::error_span!("request", request_id = &*id);
+        let span = tracing::error_span!("request", request_id = &*id, trace_id = %trace.trace_id);
+        request.extensions_mut().insert(trace);
         let answered = async {
             let response = AssertUnwindSafe(self.router.oneshot(request)).catch_unwind().await;
             let response = response.unwrap_or_else(|_| Ok(panicked()));
@@ -155,7 +161,7 @@ mod tests {
         let router = Router::new()
             .route("/boom", axum::routing::get(|| async { if true { panic!("boom") } else { "" } }));
         let request = Request::builder().uri("/boom").body(Body::empty()).unwrap();
-        let response = Front::new(router).answer(request).await;
+        let response = Front::new(router, None).answer(request).await;
         assert_eq!(response.status(), 500);
         assert!(response.headers().contains_key(REQUEST_ID));
     }

@@ -14,6 +14,7 @@ use anyhow::Context;
 use axum::Router;
 use control::{Control, ControlConfig, Ports};
 use gateway::{Gateway, GatewayConfig};
+use journal::{RecordSink, Sinks};
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::Live;
 use store::SqliteStore;
@@ -23,13 +24,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, ConfigProblem, TlsFiles};
+use crate::accounting::{Accounting, AuditTrail, Records};
+use crate::config::{Config, ConfigProblem, OtlpHeaders, TlsFiles};
 use crate::data::DataFolder;
 use crate::first_start;
-use crate::telemetry::audit::AuditLog;
+use crate::telemetry::circuits::CircuitGauges;
 use crate::telemetry::metrics::{self, MetricsSink};
 use crate::telemetry::minute::LastMinute;
-use crate::telemetry::usage::{Flusher, Sinks, UsageSums};
+use crate::telemetry::otlp::{self, Exporter, OtlpSink};
 use front::Front;
 use health::Health;
 
@@ -49,11 +51,13 @@ pub(crate) struct Server {
     address: SocketAddr,
     store: Arc<SqliteStore>,
     control: Control,
+    accounting: Accounting,
     gateway: Gateway,
-    usage: Arc<UsageSums>,
     metrics: PrometheusHandle,
+    circuits: CircuitGauges,
     health: Health,
     router: Router,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -71,10 +75,21 @@ impl Server {
         let live = Arc::new(Live::default());
         let runtime = Arc::new(LastMinute::new());
         let metrics = metrics::init()?;
-        let usage = Arc::new(UsageSums::default());
-        let sinks = Sinks(vec![Arc::new(MetricsSink::new(Arc::clone(&runtime))), usage.clone()]);
-        let gateway = gateway(&config, Arc::clone(&live), sinks)?;
-        let ports = Ports { runtime, probe: Arc::new(gateway.clone()), audit: Arc::new(AuditLog) };
+        let accounting = Accounting::open(&config.accounting).await?;
+        let client = client(&config)?;
+        let headers = OtlpHeaders::of_process()?;
+        let (otlp, exporter) = otlp::new(&config.telemetry, headers, &client)?.unzip();
+        let metrics_sink = MetricsSink::new(Arc::clone(&runtime));
+        let records = Records { journal: accounting.journal.clone(), metrics: metrics_sink };
+        let gateway = gateway(&config, Arc::clone(&live), client, sink(records, otlp));
+        let circuits = CircuitGauges::new(Arc::clone(&live), Arc::new(gateway.clone()));
+        let ports = Ports {
+            runtime,
+            probe: Arc::new(gateway.clone()),
+            explain: Arc::new(gateway.clone()),
+            audit: Arc::new(AuditTrail { journal: accounting.journal.clone() }),
+            tables: accounting.listing(),
+        };
         let control = control(&config, Arc::clone(&store), live, ports).await?;
         let health = Health::default();
         let router = Router::new()
@@ -83,7 +98,20 @@ impl Server {
             .merge(health::router(health.clone(), metrics.clone()));
         let listener = listen::bind(&config.server)?;
         let address = listener.local_addr()?;
-        Ok(Self { config, listener, address, store, control, gateway, usage, metrics, health, router })
+        Ok(Self {
+            config,
+            listener,
+            address,
+            store,
+            control,
+            gateway,
+            accounting,
+            metrics,
+            circuits,
+            health,
+            router,
+            exporter,
+        })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -108,15 +136,20 @@ impl Server {
             let client = client(&self.config)?;
             tasks.spawn(control::watch_issuer(self.control.clone(), client, background.clone()));
         }
-        tasks.spawn(upkeep(self.metrics.clone(), background.clone()));
-        let flusher = Flusher::new(Arc::clone(&self.usage), Arc::clone(&self.store) as _);
-        tasks.spawn(flusher.run(background.clone()));
+        tasks.spawn(upkeep(self.metrics.clone(), self.circuits, background.clone()));
+        if let Some(exporter) = self.exporter {
+            exporter.start(&tasks, &background);
+        }
+        // Its last flush comes after the last call.
+        let account_id = self.control.account_id();
+        self.accounting.spawn(self.store.clone(), account_id, &tasks, &background).await?;
         let tls = match &self.config.server.tls {
             Some(files) => Some(tls::Reloading::start(files, &tasks, background.clone())?),
             None => None,
         };
         self.health.ready(true);
-        let front = Front::new(self.router);
+        let telemetry = &self.config.telemetry;
+        let front = Front::new(self.router, telemetry.traces.as_ref().map(|_| telemetry.sampler));
         let drained = listen::serve(self.listener, front, tls, &self.config.server, stop, &self.health).await;
         self.gateway.finish(ANSWERS_WITHIN).await;
         // One that takes longer is failed at the next start.
@@ -157,18 +190,32 @@ fn client(config: &Config) -> anyhow::Result<egress::Client> {
     egress::Client::new(client).context("cannot read the machine's root certificates")
 }
 
-fn gateway(config: &Config, live: Arc<Live>, sinks: Sinks) -> anyhow::Result<Gateway> {
-    let client = client(config)?;
-    let limits = GatewayConfig {
-        max_body_bytes: config.server.max_body_bytes,
-        aws: crate::config::aws_of_process(),
-        ..GatewayConfig::default()
-    };
-    Ok(Gateway::new(live, client, Arc::new(sinks), limits))
+/// Who gets the records of model calls.
+fn sink(records: Records, otlp: Option<OtlpSink>) -> Arc<dyn RecordSink> {
+    match otlp {
+        Some(otlp) => Arc::new(Sinks(vec![Box::new(records), Box::new(otlp)])),
+        None => Arc::new(records),
+    }
 }
 
-async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+fn gateway(config: &Config, live: Arc<Live>, client: egress::Client, sink: Arc<dyn RecordSink>) -> Gateway {
+    let telemetry = &config.telemetry;
+    let limits = GatewayConfig {
+        max_body_bytes: config.server.max_body_bytes,
+        max_payload_bytes: config.accounting.max_payload_bytes,
+        aws: crate::config::aws_of_process(),
+        describe: telemetry.traces.is_some() || telemetry.metrics.is_some(),
+        propagate: telemetry.propagate,
+        retries: config.retries,
+        counting: config.counting,
+        ..GatewayConfig::default()
+    };
+    Gateway::new(live, client, sink, limits)
+}
+
+async fn upkeep(metrics: PrometheusHandle, mut circuits: CircuitGauges, stop: CancellationToken) {
     while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+        circuits.set();
         metrics.run_upkeep();
     }
 }

@@ -24,7 +24,7 @@ impl AuditSink for AuditLog {
             peer = record.peer.map(|ip| ip.to_string()),
             user_agent = record.user_agent,
             method = record.method,
-            route = record.route,
+            route = %record.route,
             path = record.path,
             request = some(Some(&record.request)),
             before = some(before),

@@ -10,6 +10,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// What the tables are written with.
+const TABLE_LIBRARIES: [&str; 4] = ["buoyant_kernel", "deltalake", "delta_kernel", "object_store"];
+
 /// Sets the process's logger. Errors when there is one already.
 pub(crate) fn init(config: &LogConfig) -> anyhow::Result<()> {
     let LogConfig { level, audit, .. } = *config;
@@ -33,6 +36,10 @@ pub(crate) fn init(config: &LogConfig) -> anyhow::Result<()> {
 fn enabled(metadata: &Metadata<'_>, level: Level, audit: bool) -> bool {
     if metadata.target() == super::audit::TARGET {
         return audit;
+    }
+    // They tell of each table at each flush.
+    if TABLE_LIBRARIES.iter().any(|library| metadata.target().starts_with(library)) {
+        return *metadata.level() <= level.min(Level::WARN);
     }
     let ours = metadata.target().starts_with("tollgate");
     *metadata.level() <= if ours { level } else { level.min(Level::INFO) }

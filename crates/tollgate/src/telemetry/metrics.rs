@@ -7,7 +7,7 @@ use ::metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
-use journal::{Admission, Provenance, RecordSink, Settlement};
+use journal::{Admission, Full, LimitHit, Provenance, RecordSink, Settlement};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 
@@ -18,6 +18,9 @@ const DURATION: &str = "tollgate_request_duration_seconds";
 const FIRST_BYTE: &str = "tollgate_time_to_first_byte_seconds";
 const ATTEMPTS: &str = "tollgate_upstream_attempts_total";
 const TOKENS: &str = "tollgate_tokens_total";
+const GUARDS: &str = "tollgate_guardrail_verdicts_total";
+const LIMITED: &str = "tollgate_limits_exceeded_total";
+pub(super) const CIRCUITS: &str = "tollgate_circuit_open";
 const IN_FLIGHT: &str = "tollgate_requests_in_flight";
 
 /// Seconds; from a cached answer to the longest that a model thinks.
@@ -36,7 +39,13 @@ pub(crate) fn init() -> anyhow::Result<PrometheusHandle> {
     describe_histogram!(FIRST_BYTE, "from receipt to the first byte for the client");
     describe_counter!(ATTEMPTS, "calls of upstreams by entity and their status");
     describe_counter!(TOKENS, "tokens by endpoint, entity, kind and where the count came from");
+    describe_counter!(GUARDS, "verdicts of guardrails by endpoint, guard, phase and outcome");
     describe_gauge!(IN_FLIGHT, "calls under way");
+    describe_counter!(
+        LIMITED,
+        "calls that went over a limit, by endpoint, limit and whether it refused them"
+    );
+    describe_gauge!(CIRCUITS, "1 while calls avoid the entity");
     gauge!("tollgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
@@ -99,9 +108,10 @@ impl Handles {
 }
 
 impl RecordSink for MetricsSink {
-    fn admit(&self, admission: &Admission) {
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
         self.in_flight.increment(1.0);
         self.last_minute.admit(admission);
+        Ok(())
     }
 
     fn settle(&self, admission: &Admission, settlement: &Settlement) {
@@ -128,7 +138,24 @@ impl RecordSink for MetricsSink {
             [only] if only.status == Some(settlement.status) => handles.attempt.increment(1),
             attempts => attempts.iter().for_each(|a| attempt(&a.entity, a.status).increment(1)),
         }
+        for verdict in &settlement.guards {
+            counter!(GUARDS, "endpoint" => admission.endpoint.to_string(), "guard" => verdict.guard.as_str(),
+                "phase" => verdict.phase.as_str(), "outcome" => verdict.outcome.as_str())
+            .increment(1);
+        }
         log(admission, settlement);
+    }
+
+    fn limited(&self, admission: &Admission, hit: &LimitHit) {
+        let refused = if hit.refused { "true" } else { "false" };
+        counter!(LIMITED, "endpoint" => admission.endpoint.to_string(), "key" => hit.key,
+            "measure" => hit.measure, "refused" => refused)
+        .increment(1);
+        if !hit.refused {
+            tracing::info!(request_id = %admission.request_id.0, endpoint = %admission.endpoint,
+                requester = %admission.requester, key = hit.key, principal = hit.principal.as_deref(),
+                measure = hit.measure, "over a limit that only reports");
+        }
     }
 }
 
@@ -141,6 +168,7 @@ fn log(admission: &Admission, settlement: &Settlement) {
     let usage = settlement.usage.as_ref().map(|u| &u.usage);
     tracing::info!(
         request_id = %admission.request_id.0,
+        trace_id = admission.trace.as_ref().map(|trace| trace.trace_id.to_string()),
         endpoint = %admission.endpoint,
         entity = settlement.entity.as_deref(),
         requester = %admission.requester,
@@ -150,6 +178,15 @@ fn log(admission: &Admission, settlement: &Settlement) {
         prompt_tokens = usage.map(|u| u.prompt_tokens),
         completion_tokens = usage.map(|u| u.completion_tokens),
         duration_ms = settlement.duration_ms,
+        guards = guards(settlement),
         "call settled"
     );
+}
+
+/// What guardrails said, as `input.pii=masked`; `None` where none ran.
+fn guards(settlement: &Settlement) -> Option<String> {
+    let verdicts = settlement.guards.iter();
+    let told = verdicts.map(|v| format!("{}.{}={}", v.phase.as_str(), v.guard.as_str(), v.outcome.as_str()));
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join(" "))
 }

@@ -11,7 +11,7 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{Dialect, DialectStream, Passage};
+use super::{ClientFraming, Dialect, DialectStream, Format, Passage};
 
 /// Contents in, candidates out.
 pub(crate) struct GenerateContent {
@@ -20,6 +20,10 @@ pub(crate) struct GenerateContent {
 }
 
 impl Dialect for GenerateContent {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Contents)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }
@@ -32,8 +36,8 @@ impl Dialect for GenerateContent {
         Box::<stream::Events>::default()
     }
 
-    fn streams_array(&self) -> bool {
-        self.array
+    fn framing(&self) -> ClientFraming {
+        if self.array { ClientFraming::Array } else { ClientFraming::Events }
     }
 
     fn passage(&self) -> Option<&'static Passage> {
@@ -51,6 +55,10 @@ impl Dialect for GenerateContent {
 pub(crate) struct CountContent;
 
 impl Dialect for CountContent {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Contents)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read_counted(body)
     }

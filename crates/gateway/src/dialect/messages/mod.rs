@@ -11,12 +11,19 @@ use wire::chat::{ChatRequest, ChatResponse};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::{Dialect, DialectStream, Passage};
+use super::{Dialect, DialectStream, Format, Passage};
+
+pub(super) use reply::input;
+pub(super) use request::effort;
 
 /// Messages in, messages out.
 pub(crate) struct Messages;
 
 impl Dialect for Messages {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Messages)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }
@@ -27,6 +34,10 @@ impl Dialect for Messages {
 
     fn stream(&self, _body: &RawObject<'_>) -> Box<dyn DialectStream> {
         Box::<stream::Events>::default()
+    }
+
+    fn ping(&self) -> Option<&'static [u8]> {
+        Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
     }
 
     fn passage(&self) -> Option<&'static Passage> {
@@ -44,6 +55,10 @@ impl Dialect for Messages {
 pub(crate) struct CountMessages;
 
 impl Dialect for CountMessages {
+    fn format(&self) -> Option<Format> {
+        Some(Format::Messages)
+    }
+
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         request::read(body)
     }

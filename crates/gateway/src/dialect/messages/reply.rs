@@ -52,7 +52,7 @@ fn signed(replay: &Value) -> Value {
 }
 
 /// Arguments as the object that the format has; what the model wrote instead is not lost.
-fn input(arguments: &str) -> Value {
+pub(crate) fn input(arguments: &str) -> Value {
     if arguments.trim().is_empty() {
         return Value::Object(Object::new());
     }

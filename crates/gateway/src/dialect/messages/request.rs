@@ -278,7 +278,7 @@ fn response_format(format: &Value) -> Option<Value> {
 }
 
 /// The effort that was asked for, or what a budget of thinking comes to.
-fn effort(given: Option<&Value>, thinking: Option<&Value>) -> Option<String> {
+pub(crate) fn effort(given: Option<&Value>, thinking: Option<&Value>) -> Option<String> {
     let thinking = thinking.filter(|thinking| thinking["type"] != "disabled");
     if let Some(effort) = given.and_then(Value::as_str) {
         return Some(effort.to_owned());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::Table;
 
-use super::{none, read, run};
+use super::{cargo_metadata, none, read, run};
 
 /// Name → licence of everything that is built into the binary on this platform, tests left out. `cargo tree`
 /// and not `cargo metadata`, which also lists packages that only a weak feature (`ring?/std`) mentions.
@@ -46,7 +46,11 @@ fn every_licence_is_allowed() {
     let allowed: Vec<&str> =
         deny["licenses"]["allow"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
     let packages = packages();
-    let refused = packages.iter().filter(|(_, licence)| !satisfied(licence, &allowed));
+    let excepted = exceptions(&deny);
+    let refused = packages.iter().filter(|(name, licence)| {
+        let more = excepted.get(name.as_str()).into_iter().flatten();
+        !satisfied(licence, &allowed.iter().chain(more).copied().collect::<Vec<_>>())
+    });
     let refused = refused.map(|(name, licence)| format!("{name}: {licence:?}"));
     none(&refused.collect::<Vec<_>>(), "its licence cannot be met with those that deny.toml allows");
 }
@@ -55,11 +59,40 @@ fn every_licence_is_allowed() {
 fn banned_packages_stay_out() {
     let (deny, packages) = (deny(), packages());
     let bans = deny["bans"]["deny"].as_array().unwrap().iter();
+    let bans = bans.filter(|ban| ban.get("wrappers").is_none());
     let bans = bans.map(|ban| (ban["crate"].as_str().unwrap(), ban["reason"].as_str().unwrap()));
     let found = bans.filter(|(name, _)| packages.contains_key(*name));
     let found =
         found.map(|(name, reason)| format!("{name}: {reason} (`cargo tree -i {name}` says who needs it)"));
     none(&found.collect::<Vec<_>>(), "deny.toml bans it from the binary");
+}
+
+/// What others may bring and we may not use.
+#[test]
+fn what_only_others_may_use_is_not_ours() {
+    let (deny, metadata) = (deny(), cargo_metadata(&["--no-deps"]));
+    let bans = deny["bans"]["deny"].as_array().unwrap().iter();
+    let wrapped: Vec<&str> =
+        bans.filter(|ban| ban.get("wrappers").is_some()).map(|ban| ban["crate"].as_str().unwrap()).collect();
+    assert!(!wrapped.is_empty());
+    let mut found = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let dependencies = package["dependencies"].as_array().unwrap().iter();
+        let names = dependencies.map(|dependency| dependency["name"].as_str().unwrap());
+        let ours = names.filter(|name| wrapped.contains(name));
+        found.extend(ours.map(|name| format!("{}: {name}", package["name"].as_str().unwrap())));
+    }
+    none(&found, "deny.toml leaves it to those who bring it");
+}
+
+/// Licences that single packages may have besides.
+fn exceptions(deny: &Table) -> BTreeMap<&str, Vec<&str>> {
+    let listed = deny["licenses"].get("exceptions").and_then(|list| list.as_array()).into_iter().flatten();
+    let each = listed.map(|exception| {
+        let allow = exception["allow"].as_array().unwrap().iter().map(|licence| licence.as_str().unwrap());
+        (exception["crate"].as_str().unwrap(), allow.collect())
+    });
+    each.collect()
 }
 
 /// Whether an SPDX expression can be met with the allowed licences. `/` is the old way to write `OR`.

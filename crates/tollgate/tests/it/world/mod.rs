@@ -1,6 +1,7 @@
 //! One world per test: a temporary folder, a provider simulator, and the real binary as its own process.
 
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod process;
 pub(crate) mod socket;
 

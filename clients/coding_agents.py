@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Claude Code and Codex finish a task with tools, on an entity of their own format and on one of each foreign format.
+"""Claude Code, Codex and Gemini CLI finish a task with tools, on an entity of their own format and on one of each foreign format.
 
-The simulator plays the model by a plan: read a file, edit it, run a command, say that it is done.
+The suite runs those whose program it was given. The simulator plays the model by a plan: read a file, edit it, run a command, say that it is done.
 """
 import os
 import subprocess
@@ -46,6 +46,19 @@ def codex(endpoint, home, host):
     assert DONE in out, out[-600:]
 
 
+def gemini(endpoint, home, host):
+    settings = {"GOOGLE_GEMINI_BASE_URL": f"{host}/ai-gateway/gemini", "GEMINI_API_KEY": TOKEN, "GEMINI_API_KEY_AUTH_MECHANISM": "bearer"}
+    page_has("gemini-cli", *(f"export {name}={value}" for name, value in settings.items()), "gemini -m ENDPOINT", host=host, token=TOKEN)
+    config = home / ".gemini" / "settings.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"privacy": {"usageStatisticsEnabled": False}, "general": {"enableAutoUpdate": False},
+                                  "security": {"auth": {"selectedType": "gemini-api-key"}}}))
+    out = run_agent([os.environ["GEMINI_BIN"], "-m", endpoint, "-p", "edit the note", "--approval-mode", "yolo", "--skip-trust", "--output-format", "json"],
+                    settings, home)
+    answer = json.loads(out)
+    assert answer["response"].strip() == DONE, out[:600]
+
+
 def task(agent, kind, host=HOST):
     """Runs the agent on an endpoint of that kind; the files must show that it did what it was told."""
     name, model = f"{PREFIX}-{agent.__name__}-{kind}", f"{agent.__name__}-on-{kind}"
@@ -70,7 +83,9 @@ def record(agent, kind):
 
 
 make_scope()
-for agent, own in ((claude, "anthropic"), (codex, "openai")):
+for agent, own in ((claude, "anthropic"), (codex, "openai"), (gemini, "google")):
+    if f"{agent.__name__.upper()}_BIN" not in os.environ:
+        continue
     if os.environ.get("RECORD"):
         check(f"{agent.__name__}: its calls are recorded")(lambda: record(agent, own))
         continue

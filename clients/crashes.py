@@ -1,0 +1,241 @@
+"""`kill -9` at random moments under load: the client's ledger, the tables and the simulator's ledger agree call by call.
+
+Five times; FULL=1 does it fifty times. SEED repeats a run.
+"""
+import http.client
+import json
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter
+from urllib.parse import urlsplit
+
+import lake
+from harness import ENDPOINTS, PREFIX, UPSTREAM, call, check, endpoint_body, finish, get
+from processes import Server, kill_group, scratch_folder
+
+NAME = f"{PREFIX}-chat"
+KILLS, THREADS = (50, 8) if os.environ.get("FULL") else (5, 6)
+SEED = int(os.environ.get("SEED") or random.randrange(10**6))
+TABLE = {"catalog_name": "main", "schema_name": "logs", "table_name_prefix": "chat", "enabled": True}
+SETTINGS = {"TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_LOG__LEVEL": "warn"}
+USAGE, PAYLOAD = "system/serving/endpoint_usage", "main/logs/chat_payload"
+READY_SECONDS = 2.0 * max(1.0, float(os.environ.get("SLOWNESS") or 1))
+
+
+def entity():
+    config = {"openai_api_key_plaintext": "sk-x", "openai_api_base": UPSTREAM + "/v1"}
+    model = {"name": "m;chunks=10;chunk_ms=3", "provider": "openai", "task": "llm/v1/chat", "openai_config": config}
+    return {"name": "main", "external_model": model}
+
+
+class Load:
+    """Threads that ask one question after the other, and note which of them were answered to the end."""
+    def __init__(self, server):
+        self.whole, self.begun, self.lock, self.stopped = {}, set(), threading.Lock(), False
+        self.server, self.numbers = server, iter(range(10**9))
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(THREADS)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self):
+        while not self.stopped:
+            with self.lock:
+                marker = f"marker-{next(self.numbers)}"
+                self.begun.add(marker)
+            try:
+                status, text = self.ask(marker)
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.02)
+                continue
+            if status == 200 and ("[DONE]" in text or '"finish_reason"' in text):
+                with self.lock:
+                    self.whole[marker] = True
+
+    def ask(self, marker):
+        address = urlsplit(self.server.url)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
+        try:
+            body = {"messages": [{"role": "user", "content": marker}], "client_request_id": marker, "stream": hash(marker) % 2 == 0}
+            connection.request("POST", f"/serving-endpoints/{NAME}/invocations", json.dumps(body),
+                               {"Authorization": f"Bearer {self.server.token}", "Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def stop(self):
+        self.stopped = True
+        for thread in self.threads:
+            thread.join(30)
+
+
+def seen_upstream():
+    requests = get("/_ledger?limit=1000000", base=UPSTREAM, token=None).json["requests"]
+    texts = [request["body"]["messages"][-1]["content"] for request in requests if isinstance(request["body"], dict) and request["body"].get("messages")]
+    return Counter(text for text in texts if isinstance(text, str) and text.startswith("marker-"))
+
+
+def fill(mount):
+    """Takes the last byte of the folder's disk; gives the file."""
+    filler = os.path.join(mount, "filler")
+    with open(filler, "wb", buffering=0) as file:
+        for size in (65536, 4096, 512, 64, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                pass
+    return filler
+
+
+def served_full(small, mount):
+    """The same where calls are served while their records have room in memory; gives how many were."""
+    def asked(marker):
+        body = {"messages": [{"role": "user", "content": "hello"}], "client_request_id": marker}
+        return call("POST", f"/serving-endpoints/{NAME}/invocations", body, token=server.token, base=small.url)
+    filler = fill(mount)
+    for n in range(20):
+        asked(f"served-{n}").ok()
+    refused, deadline = False, time.monotonic() + 30
+    served = 20
+    while not refused:
+        assert time.monotonic() < deadline, "the memory has no bound"
+        reply = asked(f"served-{served}")
+        refused = reply.status == 503
+        served += 0 if refused else 1
+    os.remove(filler)
+    deadline = time.monotonic() + 10
+    while "tollgate_journal_full 0" not in call("GET", "/metrics", token=None, base=small.url).text:
+        assert time.monotonic() < deadline, "it does not end"
+        time.sleep(0.2)
+    return served
+
+
+def full(small, mount):
+    """Calls on a server whose journal's disk is full, and has room again; gives how many had room after all."""
+    def asked(marker):
+        body = {"messages": [{"role": "user", "content": f"marker-{marker}"}], "client_request_id": marker}
+        return call("POST", f"/serving-endpoints/{NAME}/invocations", body, token=server.token, base=small.url)
+    asked("before").ok()
+    filler, refusals, deadline = fill(mount), 0, time.monotonic() + 20
+    while refusals < 5:
+        assert time.monotonic() < deadline, "calls are let in on a full disk"
+        reply = asked("full")
+        if reply.status == 503:
+            reply.refused(503, "TEMPORARILY_UNAVAILABLE", saying="USAGE_STORE_FULL")
+            refusals += 1
+        elif refusals:
+            raise AssertionError(f"let in after a refusal: {reply}")
+        else:
+            fill(mount)
+    served = seen_upstream()["marker-full"]
+    deadline = time.monotonic() + 10
+    while "tollgate_journal_full 1" not in call("GET", "/metrics", token=None, base=small.url).text:
+        assert time.monotonic() < deadline, "no metric says that it is full"
+        time.sleep(0.2)
+    assert seen_upstream()["marker-full"] == served, "an upstream was called for a refused call"
+    os.remove(filler)
+    deadline = time.monotonic() + 10
+    while asked("after").status != 200:
+        assert time.monotonic() < deadline, "still refused"
+        time.sleep(0.1)
+    return served
+
+
+with scratch_folder("crashes") as folder:
+    print(f"SEED={SEED} KILLS={KILLS}", flush=True)
+    chance, slowest = random.Random(SEED), 0.0
+    server = Server(folder, UPSTREAM, SETTINGS)
+    body = endpoint_body(NAME, entity())
+    body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, "inference_table_config": TABLE}
+    call("POST", ENDPOINTS, body, token=server.token, base=server.url).ok()
+    load = Load(server)
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.3, 2.2))
+        kill_group(server.child)
+        server.child.wait()
+        began = time.monotonic()
+        server = Server(folder, UPSTREAM, SETTINGS)
+        slowest = max(slowest, time.monotonic() - began)
+        load.server = server
+    time.sleep(1)
+    load.stop()
+    server.stop()
+    tables = server.data / "tables"
+    found = lake.rows(tables, USAGE, "client_request_id, outcome, usage_provenance, databricks_request_id")
+    outcomes, upstream = {row[0]: row[1] for row in found}, seen_upstream()
+
+    @check(f"each of {len(load.begun)} calls has at most one row, with an id of its own")
+    def once():
+        twice = [marker for marker, count in Counter(row[0] for row in found).items() if count > 1]
+        assert not twice, twice[:5]
+        assert len({row[3] for row in found}) == len(found)
+
+    @check(f"each of {len(load.whole)} calls that were answered to the end has its row, completed")
+    def complete():
+        wrong = {marker: outcomes.get(marker) for marker in load.whole if outcomes.get(marker) != "completed"}
+        assert not wrong, list(wrong.items())[:5]
+        assert len(load.whole) > 10 * KILLS, "hardly any load"
+
+    @check("each call that the simulator saw has a row, and was made once")
+    def agreed():
+        missing = [marker for marker in upstream if marker not in outcomes]
+        assert not missing, missing[:5]
+        assert max(upstream.values()) == 1, upstream.most_common(3)
+
+    @check(f"calls that a kill cut are aborted, and estimated: {Counter(outcomes.values())}")
+    def aborted():
+        assert all(row[2] == "estimated" for row in found if row[1] == "aborted"), found[:3]
+        assert set(outcomes.values()) <= {"completed", "aborted", "cancelled", "failed"}, Counter(outcomes.values())
+
+    @check("the table of bodies has the same calls")
+    def bodies():
+        assert {row[0] for row in lake.rows(tables, PAYLOAD, "client_request_id")} == set(outcomes)
+        assert lake.agree(tables, PAYLOAD) == len(found) == lake.agree(tables, USAGE, ["input_token_count", "output_token_count"])
+
+    @check(f"it was ready again within {READY_SECONDS} s each time: at most {slowest:.2f} s")
+    def ready():
+        assert slowest <= READY_SECONDS, slowest
+
+    @check("on a full disk calls are served as long as there is memory, where that is asked, and recorded once there is room")
+    def full_memory():
+        mount = os.path.join(folder, "smaller")
+        os.mkdir(mount)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", mount], capture_output=True).returncode != 0:
+            print("SKIP no tmpfs can be mounted here", flush=True)
+            return
+        try:
+            data, place = os.path.join(mount, "data"), os.path.join(folder, "beyond")
+            shutil.copytree(server.data, data, ignore=lambda _, names: [name for name in names if name in ("journal", "tables")])
+            settings = {**SETTINGS, "TOLLGATE_SERVER__DATA": data, "TOLLGATE_TABLES__LOCATION": place,
+                        "TOLLGATE_JOURNAL__ON_FULL": "serve", "TOLLGATE_JOURNAL__QUEUE_BYTES": "200000"}
+            with Server(folder, UPSTREAM, settings) as small:
+                served = served_full(small, mount)
+            found = lake.rows(place, USAGE, "client_request_id", "status_code = 200")
+            assert len(found) == len(set(found)) == served, (len(found), served)
+        finally:
+            subprocess.run(["umount", "-l", mount], check=True)
+
+    @check("on a full disk calls are refused before the upstream, and all is recorded once there is room")
+    def full_disk():
+        mount = os.path.join(folder, "small")
+        os.mkdir(mount)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", mount], capture_output=True).returncode != 0:
+            print("SKIP no tmpfs can be mounted here", flush=True)
+            return
+        try:
+            data = os.path.join(mount, "data")
+            shutil.copytree(server.data, data, ignore=lambda _, names: [name for name in names if name in ("journal", "tables")])
+            settings = {**SETTINGS, "TOLLGATE_SERVER__DATA": data, "TOLLGATE_TABLES__LOCATION": os.path.join(folder, "elsewhere")}
+            with Server(folder, UPSTREAM, settings) as small:
+                served = full(small, mount)
+            found = Counter(row[0] for row in lake.rows(os.path.join(folder, "elsewhere"), USAGE, "client_request_id", "status_code = 200"))
+            assert found == {"after": 1, "before": 1, "full": served}, found
+        finally:
+            subprocess.run(["umount", "-l", mount], check=True)
+
+finish()

@@ -1,0 +1,181 @@
+"""Usage, bodies, audit and what is served, as Delta tables that DuckDB and delta-rs read alike, after compaction and vacuum too.
+
+Starts a server of its own: its tables are to be whole when it has stopped.
+"""
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import deltalake
+
+import lake
+from harness import ENDPOINTS, PREFIX, UPSTREAM, check, endpoint_body, finish
+from processes import Server, scratch_folder
+
+NAME = f"{PREFIX}-chat"
+TABLE = {"catalog_name": "main", "schema_name": "logs", "table_name_prefix": "chat", "enabled": True}
+PAYLOAD = "main/logs/chat_payload"
+QUICK = {"TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_TABLES__MAX_PAYLOAD_BYTES": "20000"}
+
+
+def entity(name, model):
+    config = {"openai_api_key_plaintext": "sk-x", "openai_api_base": UPSTREAM + "/v1"}
+    return {"name": name, "external_model": {"name": model, "provider": "openai", "task": "llm/v1/chat", "openai_config": config}}
+
+
+class Caller:
+    """Calls the server and keeps what it answered, by request id."""
+    def __init__(self, server):
+        self.server, self.answers = server, {}
+
+    def call(self, method, path, body=None):
+        import harness
+        return harness.call(method, path, body, token=self.server.token, base=self.server.url)
+
+    def ask(self, path, text, **fields):
+        body = {"messages": [{"role": "user", "content": text}], **fields}
+        reply = self.call("POST", path, body)
+        self.answers[reply.headers["x-request-id"]] = (reply, path, bool(fields.get("stream")))
+        return reply
+
+    def tokens(self, prefix):
+        """What the answers say was used, on paths with this beginning."""
+        total = 0
+        for reply, path, streamed in self.answers.values():
+            if path.startswith(prefix) and reply.status == 200:
+                lines = [line[6:] for line in reply.text.split("\n") if line.startswith("data: {")] if streamed else [reply.text]
+                total += max((json.loads(line).get("usage") or {}).get("total_tokens", 0) for line in lines)
+        return total
+
+
+def command(server, *arguments):
+    env = {**os.environ, "TOLLGATE_SERVER__DATA": str(server.data)}
+    return subprocess.run([os.environ["TOLLGATE_BIN"], *arguments], env=env, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+with scratch_folder("tables") as folder:
+    with Server(folder, UPSTREAM, QUICK) as server:
+        caller = Caller(server)
+        tables = server.data / "tables"
+        serving, gateway = f"/serving-endpoints/{NAME}/invocations", "/ai-gateway/mlflow/v1/chat/completions"
+
+        @check("an endpoint with usage tracking and an inference table answers on both families of paths")
+        def asked():
+            body = endpoint_body(NAME, entity("main", "echo"))
+            body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, "inference_table_config": TABLE}
+            caller.call("POST", ENDPOINTS, body).ok()
+            for n in range(40):
+                caller.ask(serving, f"marker-{n}", stream=n % 2 == 1, usage_context={"team": "blue"}, client_request_id=f"mine-{n}").ok if n % 2 else caller.ask(serving, f"marker-{n}", client_request_id=f"mine-{n}").ok()
+                caller.ask(gateway, f"gateway-{n}", model=NAME, stream=n % 3 == 1)
+            too_long = caller.ask(serving, "x" * 30000)
+            assert too_long.status == 200, too_long
+            refused = caller.ask(serving, "refused", stream="maybe")
+            assert refused.status == 400, refused
+
+        @check("a flush is in the tables within seconds, while the server runs")
+        def flushed():
+            deadline = time.monotonic() + 30
+            for name, count in ((PAYLOAD, 82), ("system/serving/endpoint_usage", 42), ("system/ai_gateway/usage", 40)):
+                while not (tables / name / "_delta_log").exists() or lake.rows(tables, name, "count(*)") < [(count,)]:
+                    assert time.monotonic() < deadline, f"{name} was not written"
+                    time.sleep(0.5)
+
+        @check("every table has a row for each call, read alike by DuckDB and delta-rs")
+        def counted():
+            assert lake.agree(tables, PAYLOAD, ["execution_duration_ms", "status_code"]) == 82
+            assert lake.agree(tables, "system/serving/endpoint_usage", ["input_token_count", "output_token_count"]) == 42
+            assert lake.agree(tables, "system/ai_gateway/usage", ["total_tokens", "latency_ms"]) == 40
+            assert lake.agree(tables, "system/serving/served_entities") == 1
+            assert lake.agree(tables, "system/access/audit") >= 2
+
+        @check("the ids are those that the clients were told, each once")
+        def ids():
+            found = [row[0] for row in lake.rows(tables, PAYLOAD, "databricks_request_id")]
+            assert sorted(found) == sorted(caller.answers), "other ids"
+
+        @check("the tokens add up to what the answers say")
+        def summed():
+            columns = "sum(input_token_count + output_token_count)"
+            known = "usage_provenance = 'provider'"
+            assert lake.rows(tables, "system/serving/endpoint_usage", columns, known)[0][0] == caller.tokens("/serving-endpoints/")
+            assert lake.rows(tables, "system/ai_gateway/usage", "sum(total_tokens)", known)[0][0] == caller.tokens("/ai-gateway/")
+
+        @check("bodies are kept whole, streams as one answer, and what is too long is said")
+        def bodies():
+            for request, response, context in lake.rows(tables, PAYLOAD, "request, response, client_request_id", "client_request_id is not null and status_code = 200"):
+                number = context.removeprefix("mine-")
+                assert json.loads(request)["messages"][0]["content"] == f"marker-{number}", request
+                answer = json.loads(response)
+                assert answer["object"] == "chat.completion" and f"marker-{number}" in answer["choices"][0]["message"]["content"], response
+            codes = lake.rows(tables, PAYLOAD, "request, logging_error_codes", "len(logging_error_codes) > 0")
+            assert codes and all(request is None and "MAX_REQUEST_SIZE_EXCEEDED" in found for request, found in codes), codes
+            refused = lake.rows(tables, PAYLOAD, "outcome, response", "status_code = 400")
+            assert len(refused) == 1 and refused[0][0] == "refused" and "stream" in refused[0][1], refused
+
+        @check("usage joins what is served, with context, requester and attempts")
+        def joined():
+            scan = lambda name: f"delta_scan('{tables / name}')"
+            found = lake.duck().sql(
+                f"SELECT e.served_entity_name, e.external_model_config.provider, count(*) FROM {scan('system/serving/endpoint_usage')} u "
+                f"JOIN {scan('system/serving/served_entities')} e USING (served_entity_id) GROUP BY 1, 2").fetchall()
+            assert found == [("main", "openai", 41)], found
+            blue = lake.rows(tables, "system/serving/endpoint_usage", "count(*)", "usage_context['team'] = 'blue'")
+            assert blue == [(20,)], blue
+            attempts = lake.rows(tables, "system/ai_gateway/usage", "distinct routing_information.attempts[1].action, api_type, requester_type")
+            assert attempts == [("INITIAL_ATTEMPT", "mlflow/v1/chat/completions", "USER")], attempts
+
+        @check("Unity Catalog's paths list catalogs, schemas and tables with their columns")
+        def listed():
+            base = "/api/2.1/unity-catalog"
+            names = [catalog["name"] for catalog in caller.call("GET", f"{base}/catalogs").ok()["catalogs"]]
+            assert names == ["main", "system"], names
+            found = caller.call("GET", f"{base}/tables?catalog_name=main&schema_name=logs").ok()["tables"]
+            assert [table["full_name"] for table in found] == ["main.logs.chat_payload"], found
+            columns = {column["name"]: column["type_name"] for column in found[0]["columns"]}
+            assert columns["execution_duration_ms"] == "LONG" and columns["logging_error_codes"] == "ARRAY", columns
+
+        @check("a table that somebody altered is left alone, and its rows come when it is moved away")
+        def altered():
+            path = str(tables / PAYLOAD)
+            deltalake.DeltaTable(path).alter.add_columns([deltalake.Field("mine", "string")])
+            caller.ask(serving, "after").ok()
+            deadline = time.monotonic() + 20
+            while "mine" not in server.log():
+                assert time.monotonic() < deadline, "nobody was told"
+                time.sleep(0.2)
+            assert lake.agree(tables, PAYLOAD) == 82
+            os.rename(path, str(tables / "moved"))
+            deadline = time.monotonic() + 90
+            while not list(Path(path).glob("_delta_log/*1.json")):
+                assert time.monotonic() < deadline, "the table was not made anew"
+                time.sleep(0.5)
+            assert lake.agree(tables, PAYLOAD) == 1
+
+        @check("the metrics say that all is in the tables")
+        def told():
+            text = caller.call("GET", "/metrics").text
+            value = lambda name: float(next(line for line in text.split("\n") if line.startswith(name + " ")).split()[1])
+            assert value("tollgate_journal_full") == 0 and value("tollgate_tables_segments_total") > 0, text[:500]
+
+    @check("tollgate tables lists them with rows and versions, also of a server that stopped")
+    def commanded():
+        listed = {table["name"]: table for table in json.loads(command(server, "--output", "json", "tables"))}
+        assert listed["system.serving.endpoint_usage"]["rows"] == 43, listed
+        assert "main.logs.chat_payload" in command(server, "tables")
+
+    @check("compacted and vacuumed by delta-rs, the tables read the same, and the server goes on with them")
+    def kept():
+        for name in (*lake.SYSTEM, PAYLOAD):
+            before = lake.agree(tables, name)
+            table = deltalake.DeltaTable(str(tables / name))
+            table.optimize.compact()
+            table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+            assert lake.agree(tables, name) == before, name
+        with Server(folder, UPSTREAM, QUICK) as again:
+            caller.server = again
+            caller.ask(serving, "once more").ok()
+        assert lake.agree(tables, "system/serving/endpoint_usage") == 44
+
+finish()

@@ -1,0 +1,96 @@
+//! What is looked at in turns that pass through: usage, errors and the end.
+
+use bytes::BytesMut;
+use serde_json::Value;
+use wire::usage::{PromptDetails, Usage};
+
+use crate::dialect::{Seen, Watch};
+use crate::error::ServeError;
+
+pub(super) fn new() -> Box<dyn Watch> {
+    Box::<Events>::default()
+}
+
+pub(super) fn usage(turn: &Value) -> Option<Usage> {
+    let count = |key: &str| turn["usage"][key].as_u64();
+    let (input, output) = (count("inputTokens")?, count("outputTokens")?);
+    let (read, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
+    let input = input.saturating_add(read.unwrap_or(0)).saturating_add(written.unwrap_or(0));
+    let details =
+        PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
+    Some(Usage {
+        prompt_tokens: input,
+        completion_tokens: output,
+        total_tokens: input.saturating_add(output),
+        prompt_tokens_details: (details != PromptDetails::default()).then_some(details),
+        ..Usage::default()
+    })
+}
+
+#[derive(Default)]
+struct Events {
+    usage: Option<Usage>,
+    stopped: bool,
+}
+
+impl Watch for Events {
+    fn see(&mut self, name: &str, data: &Value) -> Seen {
+        if let Some(exception) = name.strip_prefix("exception:").or_else(|| name.strip_prefix("error:")) {
+            let mut said = data.clone();
+            if let Some(fields) = said.as_object_mut() {
+                fields.insert("__type".to_owned(), exception.into());
+            }
+            return Seen::Error(said);
+        }
+        match name {
+            "messageStop" => self.stopped = true,
+            // It follows the end.
+            "metadata" => {
+                self.usage = usage(data).or(self.usage.take());
+                return if self.stopped { Seen::End } else { Seen::NOTHING };
+            }
+            "contentBlockDelta" => {
+                let delta = &data["delta"];
+                let said = [&delta["text"], &delta["toolUse"]["input"], &delta["reasoningContent"]["text"]];
+                let said = said.into_iter().filter_map(Value::as_str);
+                return Seen::More { text: said.map(|text| text.chars().count() as u64).sum() };
+            }
+            _ => {}
+        }
+        Seen::NOTHING
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage.clone()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.stopped
+    }
+
+    fn fail(&mut self, error: &ServeError, out: &mut BytesMut) {
+        super::fail(error, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn usage_follows_the_end() {
+        let mut events = Events::default();
+        let delta = json!({"contentBlockIndex": 0, "delta": {"text": "né"}});
+        assert_eq!(events.see("contentBlockDelta", &delta), Seen::More { text: 2 });
+        assert!(!events.is_complete());
+        assert_eq!(events.see("messageStop", &json!({"stopReason": "end_turn"})), Seen::NOTHING);
+        let usage = json!({"inputTokens": 3, "outputTokens": 2, "totalTokens": 6, "cacheReadInputTokens": 1});
+        assert_eq!(events.see("metadata", &json!({ "usage": usage })), Seen::End);
+        let usage = events.usage().unwrap();
+        assert_eq!((usage.prompt_tokens, usage.total_tokens, usage.cached_tokens()), (4, 6, Some(1)));
+        let seen = events.see("exception:throttlingException", &json!({"message": "slow"}));
+        assert_eq!(seen, Seen::Error(json!({"message": "slow", "__type": "throttlingException"})));
+        assert_eq!(events.see("hologram", &json!({})), Seen::NOTHING);
+    }
+}

@@ -1,0 +1,256 @@
+//! Guardrails at work: what is asked before any upstream sees it, what is answered before the client does.
+//! Texts are reached by one visitor, whatever the format; `policy::guardrails` says what is in them.
+
+mod blocked;
+mod events;
+mod examine;
+mod judge;
+mod presidio;
+mod remote;
+mod service;
+mod stream;
+mod texts;
+mod visit;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use journal::{GuardPhase, Outcome};
+use policy::Snapshot;
+use policy::guardrails::Guard;
+use providers::Task;
+use wire::error::ApiError;
+
+pub(crate) use blocked::Blocked;
+pub(crate) use stream::Guarded;
+
+use crate::Gateway;
+use crate::answer::stream_type;
+use crate::call::Call;
+use crate::dialect::{ClientFraming, Format};
+use crate::error::{At, ServeError};
+use crate::record::Open;
+use crate::stream::{Step, Upstream, as_array};
+use crate::upstream::{Success, SuccessBody};
+use examine::{Examiner, Ruling};
+use texts::Document;
+
+/// Longest streamed answer that is collected to be judged as a whole.
+const MAX_COLLECTED: usize = 64 << 20;
+
+/// What guardrails need beside the call.
+pub(crate) struct Guards<'a> {
+    pub(crate) gateway: &'a Gateway,
+    /// Where the endpoints that judge are.
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) path: &'a str,
+}
+
+/// What goes to the client.
+pub(crate) enum Outgoing {
+    /// An upstream's answer; `guarded` watches what of a stream goes on.
+    Success { success: Box<Success>, guarded: Option<Box<Guarded>> },
+    /// What was written here, whole.
+    Told { content_type: &'static str, body: Bytes, entity: Arc<str>, outcome: Outcome },
+}
+
+impl From<Success> for Outgoing {
+    fn from(success: Success) -> Self {
+        Self::Success { success: Box::new(success), guarded: None }
+    }
+}
+
+impl Guards<'_> {
+    /// Guards what is asked: it is masked in place, or an answer says that it is blocked.
+    pub(crate) async fn input(
+        &self,
+        call: &mut Call<'_>,
+        open: &mut Open,
+    ) -> Result<Option<Outgoing>, ServeError> {
+        self.check_stream(call)?;
+        let endpoint = Arc::clone(&call.endpoint);
+        let Some(guard) = &endpoint.guardrails.input else { return Ok(None) };
+        let mut document = Document::of_request(&call.body)?;
+        let mut texts = document.texts();
+        let ruling = self.examiner(call, guard, GuardPhase::Input, None).examine(&mut texts).await;
+        open.guarded(ruling.verdicts);
+        if let Some(blocked) = ruling.blocked {
+            return self.tell(call, blocked, "".into()).map(Some);
+        }
+        document.rewrite(&texts);
+        document.put_into(&mut call.body)?;
+        Ok(None)
+    }
+
+    /// Before anything is asked: a stream that cannot be looked into is not begun.
+    fn check_stream(&self, call: &Call<'_>) -> Result<(), ApiError> {
+        if call.stream && call.dialect.format().is_none() && call.endpoint.guardrails.output.is_some() {
+            let name = &call.endpoint.name;
+            return Err(ApiError::bad_request(format!(
+                "endpoint {name:?} guards its answers, which cannot be done in streams of this format; ask without a stream"
+            )));
+        }
+        Ok(())
+    }
+
+    fn examiner<'a>(
+        &'a self,
+        call: &'a Call<'_>,
+        guard: &'a Guard,
+        phase: GuardPhase,
+        question: Option<String>,
+    ) -> Examiner<'a> {
+        let settings = &call.endpoint.guardrails.settings;
+        Examiner { gateway: self.gateway, snapshot: self.snapshot, settings, guard, phase, question }
+    }
+
+    /// Guards what is answered.
+    pub(crate) async fn output(
+        &self,
+        call: &Call<'_>,
+        success: Success,
+        open: &mut Open,
+    ) -> Result<Outgoing, ServeError> {
+        let writes = !call.dialect.counts() && call.endpoint.task != Task::Embeddings;
+        let Some(guard) = call.endpoint.guardrails.output.as_ref().filter(|_| writes) else {
+            return Ok(success.into());
+        };
+        let remote = guard.rules.pii().is_some() && call.endpoint.guardrails.settings.presidio.is_some();
+        let Some(format) = call.dialect.format() else { return self.whole(call, guard, success, open).await };
+        let whole = matches!(success.body, SuccessBody::Whole { .. });
+        match (whole, guard.asks() || remote) {
+            (true, _) => self.whole(call, guard, success, open).await,
+            (false, true) => self.collected(call, (guard, format), success, open).await,
+            (false, false) => {
+                let guarded = Guarded::new(format, &guard.rules, self.is_serving());
+                Ok(Outgoing::Success { success: Box::new(success), guarded: Some(Box::new(guarded)) })
+            }
+        }
+    }
+
+    async fn whole(
+        &self,
+        call: &Call<'_>,
+        guard: &Guard,
+        mut success: Success,
+        open: &mut Open,
+    ) -> Result<Outgoing, ServeError> {
+        let entity = &success.endpoint.entities[success.entity];
+        let SuccessBody::Whole { body, usage } = &mut success.body else { return Ok(success.into()) };
+        if let Some(usage) = usage.take() {
+            open.count(*usage);
+        }
+        let mut document = Document::of_answer(body).map_err(|error| {
+            let reason = format!("the answer cannot be read by the guardrails: {error}");
+            ServeError::Broken { at: At::of(entity), reason }
+        })?;
+        let mut texts = document.texts();
+        let ruling = self.judged(call, guard, &mut texts).await;
+        open.guarded(ruling.verdicts);
+        if let Some(blocked) = ruling.blocked {
+            return self.tell(call, blocked, Arc::clone(&entity.name));
+        }
+        document.rewrite(&texts);
+        if let Some(changed) = document.into_body()? {
+            *body = changed;
+        }
+        Ok(success.into())
+    }
+
+    async fn judged(&self, call: &Call<'_>, guard: &Guard, texts: &mut [texts::Text]) -> Ruling {
+        let question = Document::of_request(&call.body).ok().and_then(|mut document| {
+            let texts = document.texts();
+            texts.into_iter().rev().find(|text| text.role == "user").map(|text| text.text)
+        });
+        self.examiner(call, guard, GuardPhase::Output, question).examine(texts).await
+    }
+
+    /// A stream that a model must judge: nothing of it goes on before all of it is there.
+    async fn collected(
+        &self,
+        call: &Call<'_>,
+        (guard, format): (&Guard, Format),
+        success: Success,
+        open: &mut Open,
+    ) -> Result<Outgoing, ServeError> {
+        let entity = Arc::clone(&success.endpoint.entities[success.entity].name);
+        let SuccessBody::Stream { mut upstream, ready: mut out } = success.body else {
+            return Ok(success.into());
+        };
+        let ended = collect(&mut upstream, &mut out, open).await;
+        if open.is_described() {
+            open.answered(upstream.response());
+        }
+        let mut guarded = Guarded::keeping(format, &guard.rules, self.is_serving());
+        let goes_on = guarded.take(&mut out, true, || upstream.usage());
+        open.guarded(guarded.verdicts());
+        let blocked = if goes_on { self.judge_kept(call, guard, &mut guarded, open).await } else { None };
+        let outcome = match (&blocked, &ended) {
+            _ if !goes_on => Outcome::Refused,
+            (Some(_), _) => Outcome::Refused,
+            (None, Ok(true)) => Outcome::Completed,
+            (None, _) => Outcome::Failed,
+        };
+        match (blocked, ended) {
+            (Some(blocked), _) => out = guarded.refusal(&blocked, &upstream.usage()),
+            (None, _) if !goes_on => {}
+            (None, Ok(true)) => out.extend_from_slice(call.dialect.terminator()),
+            (None, Ok(false)) => {}
+            (None, Err(error)) => upstream.fail(&error, &mut out),
+        }
+        let body = if call.dialect.framing() == ClientFraming::Array { as_array(out) } else { out.freeze() };
+        Ok(Outgoing::Told { content_type: stream_type(call.dialect), body, entity, outcome })
+    }
+
+    /// Has all that a stream said judged.
+    async fn judge_kept(
+        &self,
+        call: &Call<'_>,
+        guard: &Guard,
+        guarded: &mut Guarded,
+        open: &mut Open,
+    ) -> Option<Blocked> {
+        let mut texts = guarded.kept();
+        let before: Vec<String> = texts.iter().map(|text| text.text.clone()).collect();
+        let remote = call.endpoint.guardrails.settings.presidio.is_some();
+        let asking = Guard { rules: guard.rules.remainder(remote), ..guard.clone() };
+        let ruling = self.judged(call, &asking, &mut texts).await;
+        open.guarded(ruling.verdicts);
+        // What is written as events already is not masked any more.
+        let masked = texts.iter().zip(&before).any(|(text, before)| text.text != *before);
+        ruling.blocked.or_else(|| masked.then(Blocked::unmaskable))
+    }
+
+    /// Databricks' own paths; the others are those of its AI Gateway.
+    fn is_serving(&self) -> bool {
+        self.path.starts_with("/serving-endpoints/")
+    }
+
+    /// A block: on the AI Gateway's paths an answer with a reason to stop, where there are such answers.
+    fn tell(&self, call: &Call<'_>, blocked: Blocked, entity: Arc<str>) -> Result<Outgoing, ServeError> {
+        let unwritable = call.stream && call.dialect.format().is_none();
+        if unwritable || self.is_serving() || call.endpoint.task == Task::Embeddings || call.dialect.counts()
+        {
+            return Err(ServeError::Blocked(Box::new(blocked)));
+        }
+        let (content_type, body) = blocked.answer(call)?;
+        Ok(Outgoing::Told { content_type, body, entity, outcome: Outcome::Refused })
+    }
+}
+
+/// The whole stream into `out`: whether it is complete, or told its own failure.
+async fn collect(upstream: &mut Upstream, out: &mut BytesMut, open: &mut Open) -> Result<bool, ServeError> {
+    loop {
+        // Of a client that leaves, what has come by now is counted.
+        open.count(upstream.usage());
+        match std::future::poll_fn(|cx| upstream.poll_step(cx, out)).await? {
+            Step::Read if out.len() > MAX_COLLECTED => {
+                let message = format!("the answer is longer than {MAX_COLLECTED} bytes and cannot be judged");
+                return Err(ApiError::internal(message).with_status(502).into());
+            }
+            Step::Read => {}
+            Step::Complete => return Ok(true),
+            Step::Failed => return Ok(false),
+        }
+    }
+}

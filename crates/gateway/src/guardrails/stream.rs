@@ -1,0 +1,328 @@
+//! A stream on its way to the client: its text is held back as long as it may be the beginning of something,
+//! and goes on in the places it had. Every other event keeps its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use journal::{CountedUsage, GuardPhase, GuardVerdict};
+use policy::guardrails::{Rules, Window, Writing, whole};
+use serde_json::{Value, json};
+use wire::sse::{self, Event, Parser};
+
+use super::blocked::{Blocked, write};
+use super::events::{Key, Over, Spot, head, is_vacuous, over, piece, visit};
+use super::examine::Sightings;
+use super::texts::Text;
+use crate::dialect::Format;
+
+/// Longest event that is looked into.
+const MAX_EVENT: usize = 64 << 20;
+/// Most texts of one answer that are under way.
+const MAX_CHANNELS: usize = 4096;
+
+pub(crate) struct Guarded {
+    format: Format,
+    rules: Arc<Rules>,
+    /// Whether a block is told as serving endpoints do.
+    serving: bool,
+    parser: Parser,
+    channels: BTreeMap<Key, Channel>,
+    seen: Sightings,
+    /// All that was let through, where it is judged as a whole.
+    kept: Option<BTreeMap<Key, Text>>,
+    /// What the last events said of the answer as a whole.
+    head: Value,
+    /// Blocks that have begun and not ended.
+    open: BTreeSet<u64>,
+    /// The number of the next event, where events have numbers.
+    next: Option<u64>,
+}
+
+/// One text under way.
+struct Channel {
+    window: Window,
+    /// The last event that had a piece of it.
+    like: Value,
+}
+
+impl Guarded {
+    pub(crate) fn new(format: Format, rules: &Arc<Rules>, serving: bool) -> Self {
+        Self {
+            format,
+            rules: Arc::clone(rules),
+            serving,
+            parser: Parser::new(MAX_EVENT),
+            channels: BTreeMap::new(),
+            seen: Sightings::default(),
+            kept: None,
+            head: json!({}),
+            open: BTreeSet::new(),
+            next: None,
+        }
+    }
+
+    /// The same, keeping what it lets through.
+    pub(crate) fn keeping(format: Format, rules: &Arc<Rules>, serving: bool) -> Self {
+        Self { kept: Some(BTreeMap::new()), ..Self::new(format, rules, serving) }
+    }
+
+    /// Takes the whole events in `out` and puts in their place what may go on; `last` when nothing follows.
+    /// False when something is blocked: then `out` ends the stream.
+    pub(crate) fn take(
+        &mut self,
+        out: &mut BytesMut,
+        last: bool,
+        usage: impl FnOnce() -> CountedUsage,
+    ) -> bool {
+        let events = out.split();
+        self.parser.push(&events);
+        while let Ok(Some(event)) = self.parser.next_event() {
+            self.event(&event, out);
+            if self.seen.blocks(&self.rules).is_some() {
+                break;
+            }
+        }
+        if last {
+            self.flush(&Over::Everything, out);
+        }
+        let Some(guard) = self.seen.blocks(&self.rules) else { return true };
+        let refusal = self.refusal(&Blocked::new(guard, GuardPhase::Output), &usage());
+        out.extend_from_slice(&refusal);
+        false
+    }
+
+    pub(crate) fn verdicts(&mut self) -> Vec<GuardVerdict> {
+        std::mem::take(&mut self.seen).verdicts(&self.rules, GuardPhase::Output)
+    }
+
+    pub(super) fn kept(&mut self) -> Vec<Text> {
+        self.kept.take().unwrap_or_default().into_values().collect()
+    }
+
+    fn event(&mut self, event: &Event, out: &mut BytesMut) {
+        let Ok(mut value) = serde_json::from_slice::<Value>(&event.data) else {
+            return sse::write_event(out, &event.name, &event.data);
+        };
+        let ends = over(self.format, &value);
+        let changed = self.guard(&mut value, &ends);
+        if self.seen.blocks(&self.rules).is_some() {
+            return;
+        }
+        self.flush(&ends, out);
+        if self.seen.blocks(&self.rules).is_some() {
+            return;
+        }
+        self.note(&value);
+        match (changed, self.rules.act()) {
+            (true, _) if is_vacuous(self.format, &value) => {}
+            (_, false) => sse::write_event(out, &event.name, &event.data),
+            (changed, true) => {
+                let numbered = self.number(&mut value);
+                if changed || numbered {
+                    // Writing JSON into memory fails for no value that is JSON already.
+                    let _ = sse::write_event_json(out, &event.name, &value);
+                } else {
+                    sse::write_event(out, &event.name, &event.data);
+                }
+            }
+        }
+    }
+
+    /// Puts in place of each text what of it may go on. Whether anything is another.
+    fn guard(&mut self, value: &mut Value, ends: &Over) -> bool {
+        let (rules, channels, seen, kept) = (&self.rules, &mut self.channels, &mut self.seen, &mut self.kept);
+        let (mut touched, mut changed) = (Vec::new(), false);
+        visit(self.format, value, &mut |spot, text| {
+            let (released, key, writing) = match spot {
+                Spot::Whole(writing) => (whole(rules, writing, text), None, writing),
+                Spot::Piece(key, writing) => {
+                    let channel = channels.entry(key.clone()).or_insert_with(|| Channel::new(rules, writing));
+                    let mut released = channel.window.push(text);
+                    if ends.hold(key.0) {
+                        let rest = channel.window.finish();
+                        released.text += &rest.text;
+                        released.found.extend(rest.found);
+                    }
+                    (released, Some(key), writing)
+                }
+            };
+            seen.add(&released.found);
+            let text_on = if rules.act() { &released.text } else { &*text };
+            if let (Some(kept), Some(key)) = (kept.as_mut(), &key) {
+                keep(kept, key, writing, text_on);
+            }
+            if rules.act() && released.text != *text {
+                *text = released.text;
+                changed = true;
+            }
+            touched.extend(key);
+        });
+        for key in touched {
+            if let Some(channel) = channels.get_mut(&key) {
+                channel.like.clone_from(value);
+            }
+        }
+        if channels.len() > MAX_CHANNELS {
+            seen.add(&[policy::guardrails::What::Unreadable]);
+        }
+        changed | (rules.act() && drop_probabilities(value))
+    }
+
+    /// Lets go what is held back of texts that are over.
+    fn flush(&mut self, ends: &Over, out: &mut BytesMut) {
+        let keys: Vec<Key> = self.channels.keys().filter(|(group, _)| ends.hold(*group)).cloned().collect();
+        let mut pieces = Vec::new();
+        for key in keys {
+            let Some(mut channel) = self.channels.remove(&key) else { continue };
+            let (writing, released) = (channel.window.writing(), channel.window.finish());
+            self.seen.add(&released.found);
+            if self.rules.act() && !released.text.is_empty() {
+                if let Some(kept) = &mut self.kept {
+                    keep(kept, &key, writing, &released.text);
+                }
+                pieces.push(piece(self.format, &channel.like, &key, &released.text));
+            }
+        }
+        if self.seen.blocks(&self.rules).is_some() {
+            return;
+        }
+        for mut event in pieces {
+            self.number(&mut event);
+            write(out, self.names(), &event);
+        }
+    }
+
+    fn names(&self) -> bool {
+        matches!(self.format, Format::Messages | Format::Responses)
+    }
+
+    /// Gives an event that has a number the next. Whether that is another.
+    fn number(&mut self, event: &mut Value) -> bool {
+        let Some(own) = event["sequence_number"].as_u64().filter(|_| self.format == Format::Responses) else {
+            return false;
+        };
+        let number = *self.next.get_or_insert(own);
+        self.next = Some(number + 1);
+        if number != own {
+            event["sequence_number"] = number.into();
+        }
+        number != own
+    }
+
+    /// What an early end needs.
+    fn note(&mut self, event: &Value) {
+        match self.format {
+            Format::Chat | Format::Completions => self.note_choices(event),
+            Format::Contents => self.head = head(event, "candidates"),
+            Format::Responses if event["response"].is_object() => self.head = event["response"].clone(),
+            Format::Messages => match event["type"].as_str() {
+                Some("content_block_start") => drop(self.open.insert(event["index"].as_u64().unwrap_or(0))),
+                Some("content_block_stop") => drop(self.open.remove(&event["index"].as_u64().unwrap_or(0))),
+                _ => {}
+            },
+            Format::Responses => {}
+        }
+    }
+
+    fn note_choices(&mut self, event: &Value) {
+        for choice in event["choices"].as_array().into_iter().flatten() {
+            let index = choice["index"].as_u64().unwrap_or(0);
+            if choice["finish_reason"].is_null() {
+                self.open.insert(index)
+            } else {
+                self.open.remove(&index)
+            };
+            self.head = head(event, "choices");
+        }
+    }
+
+    /// What ends the stream in place of the rest.
+    pub(super) fn refusal(&mut self, blocked: &Blocked, usage: &CountedUsage) -> BytesMut {
+        let mut out = BytesMut::new();
+        let (prompt, completion) = (usage.usage.prompt_tokens, usage.usage.completion_tokens);
+        let mut last = match self.format {
+            Format::Chat | Format::Completions => {
+                let mut event = std::mem::take(&mut self.head);
+                let open =
+                    if self.open.is_empty() { BTreeSet::from([0]) } else { std::mem::take(&mut self.open) };
+                let said =
+                    if self.format == Format::Chat { ("delta", json!({})) } else { ("text", "".into()) };
+                let choice =
+                    |index| json!({"index": index, said.0: said.1, "finish_reason": "content_filter"});
+                event["choices"] = open.into_iter().map(choice).collect();
+                event["usage"] = json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": usage.usage.total_tokens});
+                event
+            }
+            Format::Messages => {
+                for index in std::mem::take(&mut self.open) {
+                    write(&mut out, true, &json!({"type": "content_block_stop", "index": index}));
+                }
+                json!({"type": "message_delta", "delta": {"stop_reason": "refusal", "stop_sequence": null}, "usage": {"output_tokens": completion}})
+            }
+            Format::Responses => {
+                let mut response = std::mem::take(&mut self.head);
+                response["status"] = "incomplete".into();
+                response["output"] = json!([]);
+                response["incomplete_details"] = json!({"reason": "content_filter"});
+                response["usage"] = json!({"input_tokens": prompt, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": completion,
+                    "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": usage.usage.total_tokens});
+                json!({"type": "response.incomplete", "sequence_number": self.next.unwrap_or(0), "response": response})
+            }
+            Format::Contents => {
+                let mut event = std::mem::take(&mut self.head);
+                let content = json!({"role": "model", "parts": []});
+                event["candidates"] =
+                    json!([{"content": content, "index": 0, "finishReason": blocked.contents_reason()}]);
+                event["usageMetadata"] = json!({"promptTokenCount": prompt, "candidatesTokenCount": completion, "totalTokenCount": usage.usage.total_tokens});
+                event
+            }
+        };
+        blocked.mark(&mut last, self.serving);
+        write(&mut out, self.names(), &last);
+        match self.format {
+            Format::Messages => write(&mut out, true, &json!({"type": "message_stop"})),
+            Format::Chat | Format::Completions => out.extend_from_slice(sse::DONE),
+            Format::Responses | Format::Contents => {}
+        }
+        out
+    }
+}
+
+impl Channel {
+    fn new(rules: &Arc<Rules>, writing: Writing) -> Self {
+        Self { window: Window::new(Arc::clone(rules), writing), like: Value::Null }
+    }
+}
+
+impl Over {
+    /// Whether a group of texts is over.
+    fn hold(&self, group: u64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Groups(groups) => groups.contains(&group),
+            Self::Everything => true,
+        }
+    }
+}
+
+fn keep(kept: &mut BTreeMap<Key, Text>, key: &Key, writing: Writing, text: &str) {
+    let new = || Text { role: "assistant".to_owned(), writing, text: String::new() };
+    kept.entry(key.clone()).or_insert_with(new).text.push_str(text);
+}
+
+/// Probabilities of tokens tell what is held back or masked.
+fn drop_probabilities(event: &mut Value) -> bool {
+    let mut dropped = false;
+    for choice in event.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(told) = choice.get_mut("logprobs").filter(|told| !told.is_null()) {
+            *told = Value::Null;
+            dropped = true;
+        }
+    }
+    if event["logprobs"].as_array().is_some_and(|told| !told.is_empty()) {
+        event["logprobs"] = json!([]);
+        dropped = true;
+    }
+    dropped
+}

@@ -1,0 +1,187 @@
+//! Guardrails that a model or a service judges.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{GuardKind, GuardOutcome, GuardPhase};
+use policy::guardrails::{JudgeSettings, Moderation, Presidio, Protocol, Settings};
+use serde_json::{Value, json};
+
+use crate::client::invocations;
+use crate::raw::{Play, Raw};
+use crate::world::{Entity, World, world};
+
+fn judge(world: &World, protocol: Protocol) -> Settings {
+    // The judge itself has no guardrails; those that judge come with the next endpoint.
+    *world.guardrails.lock() = Value::Null;
+    Settings { judge: Some(JudgeSettings { endpoint: "judge".into(), protocol }), ..Settings::default() }
+}
+
+fn says(text: &str) -> Entity {
+    let encoded: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
+    Entity::new("openai", &format!("judge;answer={encoded}"))
+}
+
+fn set(world: &World, settings: Settings, guardrails: Value) {
+    *world.guard_settings.lock() = Arc::new(settings);
+    *world.guardrails.lock() = guardrails;
+}
+
+fn asked(text: &str, stream: bool) -> Value {
+    json!({"stream": stream, "messages": [{"role": "user", "content": text}]})
+}
+
+#[tokio::test]
+async fn a_guard_model_says_what_is_unsafe_and_the_block_tells_the_categories() {
+    world(async |world| {
+        let settings = judge(world, Protocol::LlamaGuard);
+        world.chat("judge", &[says("unsafe\nS1,S10")]);
+        set(world, settings, json!({"input": {"safety": true}}));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let got = world.post(&invocations("e"), &asked("how to hurt", false)).await;
+        let message: Value = serde_json::from_str(&got.error().1).unwrap();
+        let item = &message["input_guardrail"][0];
+        assert_eq!((got.status, &item["flagged"], &item["pii_detection"]), (400, &json!(true), &Value::Null));
+        assert_eq!(
+            (&item["categories"]["violent-crimes"], &item["categories"]["hate"]),
+            (&json!(true), &json!(true))
+        );
+        assert_eq!(item["categories"].as_object().unwrap().len(), 11, "{item}");
+        assert!(message["usage"]["total_tokens"].as_u64().unwrap() > 0, "{message}");
+        // The judge was asked, and nobody else.
+        let requests = world.ledger.requests();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0].body["messages"], json!([{"role": "user", "content": "how to hurt"}]));
+        let guards = world.records.last().guards;
+        assert_eq!((guards[0].guard, guards[0].outcome), (GuardKind::Safety, GuardOutcome::Blocked));
+        assert_eq!(guards[0].details, ["violent-crimes", "hate"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_streamed_answer_is_judged_before_any_of_it_is_told() {
+    world(async |world| {
+        for (said, is_safe) in [("safe", true), ("unsafe\nS2", false)] {
+            let settings = judge(world, Protocol::LlamaGuard);
+            world.chat("judge", &[says(said)]);
+            set(world, settings, json!({"output": {"safety": true}}));
+            world.chat("e", &[Entity::new("openai", "m;answer=something%20said;chunks=4")]);
+            let got = world.post(&invocations("e"), &asked("hello", true)).await;
+            assert_eq!(got.status, 200);
+            assert_eq!(got.streamed_text(), if is_safe { "something said" } else { "" }, "{got:?}");
+            assert_eq!(got.text.contains("content_filter"), !is_safe, "{got:?}");
+            assert!(got.is_done());
+            let judged = world.ledger.requests().pop().unwrap().body;
+            assert_eq!(judged["messages"], json!([{"role": "user", "content": "hello"}, {"role": "assistant", "content": "something said"}]));
+            let outcome = if is_safe { GuardOutcome::Passed } else { GuardOutcome::Blocked };
+            assert_eq!(world.records.last().guards.last().unwrap().outcome, outcome);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn topics_are_judged_by_the_last_that_the_user_said() {
+    world(async |world| {
+        let settings = judge(world, Protocol::Json);
+        world.chat("judge", &[says("{\"flagged\": true, \"reason\": \"dogs\"}")]);
+        set(world, settings, json!({"input": {"valid_topics": ["cats"]}}));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let body = json!({"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "about cats"}, {"role": "user", "content": "about dogs"}]});
+        let got = world.post("/serving-endpoints/e/invocations", &body).await;
+        let message: Value = serde_json::from_str(&got.error().1).unwrap();
+        assert_eq!(message["input_guardrail"][0]["valid_topics"], false, "{message}");
+        let asked = world.ledger.requests().pop().unwrap().body["messages"].clone();
+        assert!(asked[0]["content"].as_str().unwrap().contains("- cats"), "{asked}");
+        assert_eq!(asked[1]["content"], "<text>\nabout dogs\n</text>");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_may_name_its_own_judge_and_a_judge_is_not_judged() {
+    world(async |world| {
+        // The judge has the same guardrails, and judges itself: no call of a judge is guarded.
+        let rules = json!({"input": {"llm_judge": {"model": "judge", "prompt": "Flag what rhymes.", "behaviour": "NONE"}}});
+        set(world, Settings::default(), rules.clone());
+        world.chat("judge", &[says("{\"flagged\": true, \"categories\": [\"rhyme\"]}")]);
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let got = world.post(&invocations("e"), &asked("cat hat", false)).await;
+        assert_eq!((got.status, world.ledger.requests().len()), (200, 2), "{got:?}");
+        let guards = world.records.last().guards;
+        assert_eq!((guards[0].guard, guards[0].outcome), (GuardKind::Judge, GuardOutcome::Detected));
+        assert_eq!(guards[0].details, ["rhyme"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_judged_is_blocked_unless_told_otherwise() {
+    world(async |world| {
+        for broken in ["judge;status=500", "judge;answer=perhaps", "judge;hang=headers", "nobody"] {
+            for allow in [false, true] {
+                let settings = Settings {
+                    timeout: Duration::from_millis(300),
+                    allow_on_failure: allow,
+                    ..judge(world, Protocol::LlamaGuard)
+                };
+                world.chat("judge", &[Entity::new("openai", broken)]);
+                let settings =
+                    if broken == "nobody" { Settings { judge: None, ..settings } } else { settings };
+                set(world, settings, json!({"input": {"safety": true}}));
+                world.chat("e", &[Entity::new("openai", "m")]);
+                let got = world.post(&invocations("e"), &asked("hello", false)).await;
+                assert_eq!(got.status, if allow { 200 } else { 400 }, "{broken}: {got:?}");
+                let guards = world.records.last().guards;
+                let outcome = if allow { GuardOutcome::FailedOpen } else { GuardOutcome::FailedClosed };
+                assert_eq!(
+                    (guards[0].outcome, guards[0].details.len()),
+                    (outcome, 1),
+                    "{broken}: {guards:?}"
+                );
+            }
+        }
+    })
+    .await;
+}
+
+/// Answers every call with `body`.
+async fn service(world: &World, body: Value) -> Raw {
+    Raw::start(world, Play::whole("200 OK", "content-type: application/json\r\n", &body.to_string())).await
+}
+
+#[tokio::test]
+async fn a_moderation_api_judges_safety() {
+    world(async |world| {
+        let api = service(world, json!({"id": "m", "results": [{"flagged": true, "categories": {"hate": true, "violence": false}}]})).await;
+        let uri = format!("{}/v1/moderations", api.url).parse().unwrap();
+        let moderation = Some(Moderation { uri, model: Some("mod-1".into()), token: Some("sk-mod".to_owned().into()) });
+        set(world, Settings { moderation, ..Settings::default() }, json!({"input": {"safety": true}}));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let got = world.post(&invocations("e"), &asked("hello", false)).await;
+        let message: Value = serde_json::from_str(&got.error().1).unwrap();
+        assert_eq!(message["input_guardrail"][0]["categories"]["hate"], true, "{message}");
+        assert_eq!(api.bodies(), [json!({"input": "hello", "model": "mod-1"})]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_presidio_analyser_finds_more() {
+    world(async |world| {
+        let found = json!([{"entity_type": "PERSON", "start": 5, "end": 9, "score": 0.85}, {"entity_type": "DATE_TIME", "start": 0, "end": 4, "score": 0.2}]);
+        let api = service(world, found).await;
+        let uri = format!("{}/analyze", api.url).parse().unwrap();
+        let presidio = Some(Presidio { uri, language: "en".into(), least_score: 50 });
+        set(world, Settings { presidio, ..Settings::default() }, json!({"input": {"pii": {"behavior": "MASK"}}}));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let got = world.post(&invocations("e"), &asked("I am Jörg.", false)).await;
+        assert_eq!(got.status, 200, "{got:?}");
+        let sent = world.ledger.requests().pop().unwrap().body["messages"][0]["content"].clone();
+        assert_eq!(sent, "I am <PERSON>.");
+        let guards = world.records.last().guards;
+        assert_eq!((guards[0].phase, guards[0].outcome, guards[0].details.as_slice()), (GuardPhase::Input, GuardOutcome::Masked, &["PERSON".to_owned()][..]));
+    })
+    .await;
+}

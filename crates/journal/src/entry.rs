@@ -1,0 +1,239 @@
+//! A record as it is stored: JSON that says its version, and the bodies of a call behind it as they are.
+//!
+//! `[length of the JSON: u32 LE][JSON][request][response]`
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::AuditRecord;
+use crate::frame::frame;
+use crate::payload::{Captured, Payload};
+use crate::{Admission, Settlement};
+
+/// What the journal holds.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A call that was let in. It is in each segment that was begun while the call went on.
+    Admitted(Box<Admission>),
+    /// A call that ended, with everything there is to know of it.
+    Settled(Box<Call>),
+    Audited(Box<Audited>),
+}
+
+/// A call that ended.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub admission: Admission,
+    pub settlement: Settlement,
+}
+
+/// A management call, and when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Audited {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// Tells two records of one call apart.
+    pub event_id: String,
+    pub record: AuditRecord,
+}
+
+/// Where a body is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Place {
+    #[default]
+    Absent,
+    TooLong,
+    Dropped,
+    /// Behind the JSON, with this length.
+    Behind(usize),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Bodies {
+    request: Place,
+    response: Place,
+}
+
+/// What is written, without a copy.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Written<'a> {
+    Admitted(&'a Admission),
+    Settled { admission: &'a Admission, settlement: &'a Settlement, bodies: Option<Bodies> },
+    Audited(&'a Audited),
+}
+
+/// The same, read. An unknown variant is an error: it is from a later version, and is not passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Read {
+    Admitted(Box<Admission>),
+    Settled { admission: Box<Admission>, settlement: Box<Settlement>, bodies: Option<Bodies> },
+    Audited(Box<Audited>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "version", content = "entry")]
+enum Versioned<E> {
+    #[serde(rename = "1")]
+    V1(E),
+}
+
+pub(crate) fn admitted(admission: &Admission) -> Vec<u8> {
+    encode(Written::Admitted(admission), [&[], &[]])
+}
+
+pub(crate) fn audited(audited: &Audited) -> Vec<u8> {
+    encode(Written::Audited(audited), [&[], &[]])
+}
+
+pub(crate) fn settled(admission: &Admission, settlement: &Settlement) -> Vec<u8> {
+    let Some(payload) = &settlement.payload else {
+        return encode(Written::Settled { admission, settlement, bodies: None }, [&[], &[]]);
+    };
+    let ((request, first), (response, second)) = (place(&payload.request), place(&payload.response));
+    let bodies = Some(Bodies { request, response });
+    encode(Written::Settled { admission, settlement, bodies }, [first, second])
+}
+
+fn place(body: &Captured) -> (Place, &[u8]) {
+    match body {
+        Captured::Absent => (Place::Absent, &[]),
+        Captured::TooLong => (Place::TooLong, &[]),
+        Captured::Dropped => (Place::Dropped, &[]),
+        Captured::Whole(bytes) => (Place::Behind(bytes.len()), bytes),
+    }
+}
+
+fn encode(entry: Written<'_>, bodies: [&[u8]; 2]) -> Vec<u8> {
+    // Maps with text for keys, numbers and text: nothing that JSON cannot say.
+    let json = serde_json::to_vec(&Versioned::V1(entry)).unwrap_or_default();
+    let length = u32::try_from(json.len()).unwrap_or(u32::MAX).to_le_bytes();
+    frame(&[&length, &json, bodies[0], bodies[1]])
+}
+
+/// Errors where the record is of another version, or is none.
+pub(crate) fn decode(body: &[u8]) -> Result<Entry, String> {
+    let cut = || "a record ends too early".to_owned();
+    let (length, rest) = body.split_first_chunk::<4>().ok_or_else(cut)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let (json, mut behind) = rest.split_at_checked(length).ok_or_else(cut)?;
+    let Versioned::V1(read) = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    let mut take = |place: Place| {
+        Ok::<_, String>(match place {
+            Place::Absent => Captured::Absent,
+            Place::TooLong => Captured::TooLong,
+            Place::Dropped => Captured::Dropped,
+            Place::Behind(length) => {
+                let (taken, rest) = behind.split_at_checked(length).ok_or_else(cut)?;
+                behind = rest;
+                Captured::Whole(Bytes::copy_from_slice(taken))
+            }
+        })
+    };
+    Ok(match read {
+        Read::Admitted(admission) => Entry::Admitted(admission),
+        Read::Audited(audited) => Entry::Audited(audited),
+        Read::Settled { admission, mut settlement, bodies } => {
+            if let Some(bodies) = bodies {
+                let (request, response) = (take(bodies.request)?, take(bodies.response)?);
+                settlement.payload = Some(Box::new(Payload { request, response }));
+            }
+            Entry::Settled(Box::new(Call { admission: *admission, settlement: *settlement }))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::AuditPhase;
+    use crate::frame::bodies;
+    use crate::{Attempt, CountedUsage, Outcome, Provenance, RequestId};
+    use wire::usage::Usage;
+
+    fn call() -> (Admission, Settlement) {
+        let admission = Admission {
+            request_id: RequestId("r".into()),
+            payload_table: Some("c.s.t".into()),
+            ip: "10.0.0.1".parse().ok(),
+            ..Admission::default()
+        };
+        let settlement = Settlement {
+            outcome: Outcome::Completed,
+            status: 200,
+            entity: Some("e".into()),
+            model: Some("m".into()),
+            attempts: vec![Attempt {
+                entity: "e".into(),
+                started_at: 7,
+                status: Some(200),
+                duration_ms: 1.5,
+                began_ms: 0.5,
+                fault: None,
+                upstream: None,
+            }],
+            usage: Some(CountedUsage { usage: Usage::new(3, 4), provenance: Provenance::Provider }),
+            cost: None,
+            duration_ms: 2.0,
+            first_byte_ms: None,
+            bytes_out: 9,
+            guards: Vec::new(),
+            payload: Some(Box::new(Payload {
+                request: Captured::Whole(Bytes::from_static(b"{\"a\":1}")),
+                response: Captured::TooLong,
+            })),
+            response: None,
+        };
+        (admission, settlement)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (admission, settlement) = call();
+        let data = settled(&admission, &settlement);
+        let Entry::Settled(read) = decode(bodies(&data).0[0]).unwrap() else { panic!("no settlement") };
+        assert_eq!(format!("{:?}", read.settlement), format!("{settlement:?}"));
+        assert_eq!(format!("{:?}", read.admission), format!("{admission:?}"));
+        let data = admitted(&admission);
+        assert!(matches!(decode(bodies(&data).0[0]), Ok(Entry::Admitted(read)) if read.ip == admission.ip));
+    }
+
+    #[test]
+    fn an_audit_record_is_read() {
+        let record = AuditRecord {
+            request_id: RequestId("r".into()),
+            phase: AuditPhase::Denied { status: 403 },
+            principal: None,
+            peer: None,
+            user_agent: String::new(),
+            method: "PUT".into(),
+            route: "/x/{name}".into(),
+            path: "/x/1".into(),
+            request: String::new(),
+        };
+        let data = audited(&Audited { at: 1, event_id: "e".into(), record });
+        let Entry::Audited(read) = decode(bodies(&data).0[0]).unwrap() else { panic!("no audit record") };
+        assert_eq!((read.at, read.record.route.as_ref()), (1, "/x/{name}"));
+    }
+
+    /// The first version as it was written, so that a change of the types is seen.
+    #[test]
+    fn every_version_that_was_written_can_be_read() {
+        let json = include_bytes!("../test-data/settled.v1.json").trim_ascii();
+        let length = u32::try_from(json.len()).unwrap().to_le_bytes();
+        let Entry::Settled(read) = decode(&[&length[..], json, b"{}"].concat()).unwrap() else { panic!() };
+        assert_eq!(read.admission.request_id.0.as_ref(), "r1");
+        assert_eq!(read.settlement.usage.unwrap().usage.total_tokens, 7);
+        assert_eq!(read.settlement.payload.unwrap().request, Captured::Whole(Bytes::from_static(b"{}")));
+    }
+
+    #[test]
+    fn a_later_version_is_refused() {
+        let json = br#"{"version":"2","entry":{}}"#;
+        let length = u32::try_from(json.len()).unwrap().to_le_bytes();
+        assert!(decode(&[&length[..], json].concat()).is_err());
+        assert!(decode(b"\x09\0\0\0{}").is_err());
+    }
+}

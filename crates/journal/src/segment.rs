@@ -1,0 +1,135 @@
+//! The files of the journal: `<number>.open` takes records, `<number>.sealed` waits for the tables.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::entry::{Entry, decode};
+use crate::frame::bodies;
+
+/// What every segment begins with.
+const MAGIC: &[u8; 8] = b"TGJRNL\x00\x01";
+
+const OPEN: &str = "open";
+const SEALED: &str = "sealed";
+
+/// A segment that takes no more records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SealedSegment {
+    /// Counts up and is never used twice.
+    pub number: u64,
+    pub path: PathBuf,
+    pub bytes: u64,
+}
+
+/// What a segment holds.
+#[derive(Debug)]
+pub struct Contents {
+    pub entries: Vec<Entry>,
+    /// Bytes behind the last whole record: of a record that was cut, or damage.
+    pub unread: u64,
+    /// Where the whole records end.
+    pub(crate) end: u64,
+}
+
+impl SealedSegment {
+    /// Errors when the file cannot be read, is no segment, or holds records of a later version.
+    pub fn read(&self) -> io::Result<Contents> {
+        read(&self.path)
+    }
+}
+
+pub(crate) fn read(path: &Path) -> io::Result<Contents> {
+    let data = fs::read(path)?;
+    if data.is_empty() || MAGIC.starts_with(&data) {
+        return Ok(Contents { entries: Vec::new(), unread: 0, end: 0 });
+    }
+    let broken = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let records = data.strip_prefix(MAGIC).ok_or_else(|| {
+        broken("it is no segment of this version; start the version that wrote it".to_owned())
+    })?;
+    let (found, taken) = bodies(records);
+    let entries = found.into_iter().map(decode).collect::<Result<_, _>>().map_err(broken)?;
+    let end = (MAGIC.len() + taken) as u64;
+    Ok(Contents { entries, unread: data.len() as u64 - end, end })
+}
+
+/// Every segment of `folder`, the oldest first, and whether it is open.
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<(SealedSegment, bool)>> {
+    let mut found = Vec::new();
+    for item in fs::read_dir(folder)? {
+        let path = item?.path();
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
+        let (Some(number), OPEN | SEALED) = (number, extension) else { continue };
+        let open = extension == OPEN;
+        let bytes = fs::metadata(&path)?.len();
+        found.push((SealedSegment { number, path, bytes }, open));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// A file that records are appended to.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) number: u64,
+    path: PathBuf,
+    pub(crate) file: std::sync::Arc<File>,
+    /// Bytes of whole records, and the beginning.
+    pub(crate) length: u64,
+    /// Records that the tables want; what is only repeated from before does not count.
+    pub(crate) news: u64,
+}
+
+impl OpenSegment {
+    /// A new file with nothing in it.
+    pub(crate) fn create(folder: &Path, number: u64) -> io::Result<Self> {
+        let path = folder.join(format!("{number:012}.{OPEN}"));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { number, path, file: file.into(), length: 0, news: 0 })
+    }
+
+    /// Appends a record whole, or leaves the file as it was.
+    pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        let mut file = &*self.file;
+        let begin: &[u8] = if self.length == 0 { MAGIC } else { &[] };
+        let written = file.write_all(begin).and_then(|()| file.write_all(record));
+        if let Err(error) = written {
+            self.cut_back()?;
+            return Err(error);
+        }
+        self.length += (begin.len() + record.len()) as u64;
+        Ok(())
+    }
+
+    /// Takes off what was half written. Where not even that works, the next start finds where the whole records end.
+    fn cut_back(&self) -> io::Result<()> {
+        use std::io::Seek;
+        self.file.set_len(self.length)?;
+        (&*self.file).seek(io::SeekFrom::Start(self.length)).map(drop)
+    }
+
+    /// Takes no more records from here on.
+    pub(crate) fn seal(&self) -> io::Result<SealedSegment> {
+        let path = seal(&self.path)?;
+        Ok(SealedSegment { number: self.number, path, bytes: self.length })
+    }
+
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+}
+
+/// The new path of the segment at `path`.
+pub(crate) fn seal(path: &Path) -> io::Result<PathBuf> {
+    let sealed = path.with_extension(SEALED);
+    fs::rename(path, &sealed)?;
+    Ok(sealed)
+}
+
+/// Makes names in `folder` outlive a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

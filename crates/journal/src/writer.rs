@@ -1,0 +1,367 @@
+//! The journal: takes records, and gives whole segments to whoever fills the tables.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::audit::{AuditRecord, AuditSink};
+use crate::entry::{self, Audited};
+use crate::open::{self, OpenError, Opened};
+use crate::payload::{Captured, Payload};
+use crate::segment::{self, OpenSegment, SealedSegment};
+use crate::{Admission, Durable, Full, RecordSink, Settlement, clock};
+
+/// How a journal is kept.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// Shared by all servers of a data folder.
+    pub folder: PathBuf,
+    pub fsync: Fsync,
+    /// A segment of this many bytes is sealed.
+    pub segment_bytes: u64,
+    /// Bytes of all segments above which the journal is full, as it is when the disk is.
+    pub max_bytes: u64,
+    pub on_full: OnFull,
+    /// Bytes of records that are held in memory while the disk takes none.
+    pub queue_bytes: usize,
+}
+
+/// When records are brought onto the disk. They outlive the process in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// In groups; a power cut may cost what was written within the interval.
+    Every(Duration),
+    /// Before an upstream is called and before the last byte goes to the client.
+    Strict,
+}
+
+/// What becomes of calls while the journal is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// They are refused before an upstream is called.
+    Refuse,
+    /// They are served as long as their records have room in memory, then refused.
+    Serve,
+}
+
+/// The journal as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub is_full: bool,
+    /// Bytes of segments whose records are not in the tables yet.
+    pub bytes: u64,
+    /// Bytes of records that are in memory alone.
+    pub queued_bytes: u64,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// Bodies that were left out for want of room.
+    pub dropped_payloads: u64,
+    pub failed_syncs: u64,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: JournalConfig,
+    id: String,
+    aborted: usize,
+    pub(crate) state: Mutex<State>,
+    /// How much of what was written is on the disk.
+    pub(crate) synced: watch::Sender<u64>,
+    pub(crate) dirty: Notify,
+    sealed: Notify,
+    /// Dropped with the journal, and with it the lock.
+    _lock: File,
+}
+
+pub(crate) struct State {
+    pub(crate) segment: OpenSegment,
+    /// Sealed, and not yet on the disk.
+    pub(crate) unsynced: Vec<Arc<File>>,
+    /// Counts all bytes that were ever written here.
+    pub(crate) written: u64,
+    /// Bytes of sealed segments.
+    waiting: u64,
+    /// The admission of every call under way, as it was written.
+    admitted: HashMap<Arc<str>, Bytes>,
+    /// What the disk did not take, in order.
+    queue: VecDeque<Record>,
+    status: Status,
+}
+
+/// A record as bytes.
+struct Record {
+    bytes: Bytes,
+    /// Whether the tables want it.
+    is_news: bool,
+}
+
+impl Journal {
+    /// Opens a journal of this process's own in the folder, and settles what a crash left open there. It
+    /// reads files, so that it is not called on a thread that others need.
+    pub fn open(config: JournalConfig) -> Result<Self, OpenError> {
+        let opened = open::open(&config.folder)?;
+        Ok(Self::of(opened, config))
+    }
+
+    /// Opens the journals of the folder that nobody has and that hold records: they want to be flushed, and
+    /// take no records any more.
+    pub fn open_left(config: &JournalConfig) -> Result<Vec<Self>, OpenError> {
+        let opened = open::open_left(&config.folder)?;
+        Ok(opened.into_iter().map(|opened| Self::of(opened, config.clone())).collect())
+    }
+
+    fn of(opened: Opened, config: JournalConfig) -> Self {
+        let config = JournalConfig { folder: opened.folder, ..config };
+        let state = State {
+            written: opened.segment.length,
+            segment: opened.segment,
+            unsynced: Vec::new(),
+            waiting: opened.waiting,
+            admitted: HashMap::new(),
+            queue: VecDeque::new(),
+            status: Status::default(),
+        };
+        let inner = Inner {
+            config,
+            id: opened.id,
+            aborted: opened.aborted,
+            synced: watch::Sender::new(state.written),
+            state: Mutex::new(state),
+            dirty: Notify::new(),
+            sealed: Notify::new(),
+            _lock: opened.lock,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What the tables know the numbers of this journal's segments by.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Calls that were found under way at the start, each of which has its record now.
+    pub fn aborted(&self) -> usize {
+        self.inner.aborted
+    }
+
+    pub fn status(&self) -> Status {
+        let state = self.inner.state.lock();
+        let queued = state.queue.iter().map(|record| record.bytes.len() as u64).sum();
+        Status { bytes: state.waiting + state.segment.length, queued_bytes: queued, ..state.status }
+    }
+
+    /// Segments that wait for the tables, the oldest first.
+    pub fn sealed(&self) -> io::Result<Vec<SealedSegment>> {
+        let all = segment::list(&self.inner.config.folder)?;
+        Ok(all.into_iter().filter(|(_, open)| !open).map(|(segment, _)| segment).collect())
+    }
+
+    /// Seals the segment that is open, where it holds something for the tables.
+    pub fn seal(&self) -> io::Result<()> {
+        let mut state = self.inner.state.lock();
+        if state.segment.news == 0 { Ok(()) } else { self.inner.roll(&mut state) }
+    }
+
+    /// Resolves when a segment was sealed for its size.
+    pub async fn sealed_by_size(&self) {
+        self.inner.sealed.notified().await;
+    }
+
+    /// Deletes a segment whose records are in the tables.
+    pub fn delete(&self, segment: &SealedSegment) -> io::Result<()> {
+        fs::remove_file(&segment.path)?;
+        self.forget(segment);
+        Ok(())
+    }
+
+    /// Keeps a segment that is damaged, for people to look at, after what is whole in it is in the tables.
+    pub fn set_aside(&self, segment: &SealedSegment) -> io::Result<()> {
+        fs::rename(&segment.path, segment.path.with_extension("damaged"))?;
+        self.forget(segment);
+        Ok(())
+    }
+
+    fn forget(&self, segment: &SealedSegment) {
+        let mut state = self.inner.state.lock();
+        state.waiting = state.waiting.saturating_sub(segment.bytes);
+        self.inner.dirty.notify_one();
+    }
+}
+
+impl Inner {
+    pub(crate) fn failed_syncs(&self) {
+        self.state.lock().status.failed_syncs += 1;
+    }
+
+    /// Writes what waits in memory, as far as the disk takes it.
+    pub(crate) fn retry_queue(&self) {
+        let mut state = self.state.lock();
+        state.drain(self.config.max_bytes);
+        state.status.is_full = !state.queue.is_empty() || self.is_over(&state);
+    }
+
+    fn is_over(&self, state: &State) -> bool {
+        state.waiting + state.segment.length >= self.config.max_bytes
+    }
+
+    /// Begins the next segment with the calls under way, then seals this one: whoever dies between the two
+    /// leaves both open, and a call that is in both is counted once. Errors leave everything as it was.
+    fn roll(&self, state: &mut State) -> io::Result<()> {
+        let mut next = OpenSegment::create(&self.config.folder, state.segment.number + 1)?;
+        let mut repeated: VecDeque<Bytes> = state.admitted.values().cloned().collect();
+        while let Some(bytes) = repeated.pop_front() {
+            if next.append(&bytes).is_err() {
+                repeated.push_front(bytes);
+                break;
+            }
+        }
+        let sealed = match state.segment.seal() {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                next.remove()?;
+                return Err(error);
+            }
+        };
+        state.written += next.length;
+        state.waiting += sealed.bytes;
+        let old = std::mem::replace(&mut state.segment, next);
+        state.unsynced.push(old.file);
+        // Of calls under way, what a full disk did not take goes before all that is to follow.
+        let repeated = repeated.into_iter().rev().map(|bytes| Record { bytes, is_news: false });
+        repeated.for_each(|record| state.queue.push_front(record));
+        segment::sync_folder(&self.config.folder)
+    }
+
+    /// Writes a record, or keeps it in memory when the disk does not take it.
+    fn put(&self, state: &mut State, record: Record) {
+        state.put(record, self.config.max_bytes);
+        if state.segment.length >= self.config.segment_bytes {
+            match self.roll(state) {
+                Ok(()) => self.sealed.notify_one(),
+                Err(error) => tracing::error!(%error, "cannot begin a segment of the journal"),
+            }
+        }
+        let full = !state.queue.is_empty() || self.is_over(state);
+        if full && !std::mem::replace(&mut state.status.is_full, full) {
+            tracing::error!(folder = %self.config.folder.display(),
+                "the usage journal is full: make room on its disk, or see why the tables are not written");
+        }
+        state.status.is_full = full;
+        self.dirty.notify_one();
+    }
+
+    fn has_queue_room(&self, state: &State, more: usize) -> bool {
+        let queued: usize = state.queue.iter().map(|record| record.bytes.len()).sum();
+        queued + more <= self.config.queue_bytes
+    }
+}
+
+impl State {
+    fn put(&mut self, record: Record, max_bytes: u64) {
+        self.drain(max_bytes);
+        if !self.queue.is_empty() {
+            self.queue.push_back(record);
+            return;
+        }
+        if let Err(error) = self.write(&record) {
+            tracing::error!(%error, "the journal takes no record: it is kept in memory");
+            self.queue.push_back(record);
+        }
+    }
+
+    /// Writes what waits in memory, while there is room.
+    fn drain(&mut self, max_bytes: u64) {
+        while self.waiting + self.segment.length < max_bytes
+            && let Some(record) = self.queue.pop_front()
+        {
+            if self.write(&record).is_err() {
+                self.queue.push_front(record);
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        let before = self.segment.length;
+        self.segment.append(&record.bytes)?;
+        self.segment.news += u64::from(record.is_news);
+        self.written += self.segment.length - before;
+        Ok(())
+    }
+}
+
+impl RecordSink for Journal {
+    fn admit(&self, admission: &Admission) -> Result<(), Full> {
+        let bytes = Bytes::from(entry::admitted(admission));
+        let inner = &self.inner;
+        let mut state = inner.state.lock();
+        state.drain(inner.config.max_bytes);
+        let has_room = state.queue.is_empty() && !inner.is_over(&state);
+        let record = Record { bytes: bytes.clone(), is_news: false };
+        let taken = has_room && state.write(&record).is_ok();
+        if !taken {
+            let serves = inner.config.on_full == OnFull::Serve && inner.has_queue_room(&state, bytes.len());
+            if !serves {
+                state.status.refused += 1;
+                state.status.is_full = true;
+                return Err(Full);
+            }
+            state.queue.push_back(record);
+            state.status.is_full = true;
+        }
+        state.admitted.insert(Arc::clone(&admission.request_id.0), bytes);
+        inner.dirty.notify_one();
+        Ok(())
+    }
+
+    fn settle(&self, admission: &Admission, settlement: &Settlement) {
+        let whole = entry::settled(admission, settlement);
+        let mut state = self.inner.state.lock();
+        state.admitted.remove(&admission.request_id.0);
+        state.drain(self.inner.config.max_bytes);
+        // The call is over and its record is kept whatever happens; its bodies are not.
+        let is_short = state.queue.is_empty() || self.inner.has_queue_room(&state, whole.len());
+        let bytes = if is_short { whole } else { without_bodies(admission, settlement, &mut state.status) };
+        self.inner.put(&mut state, Record { bytes: bytes.into(), is_news: true });
+    }
+
+    fn durable(&self) -> Option<Durable> {
+        (self.inner.config.fsync == Fsync::Strict).then(|| self.on_disk())
+    }
+}
+
+fn without_bodies(admission: &Admission, settlement: &Settlement, status: &mut Status) -> Vec<u8> {
+    let mut settlement = settlement.clone();
+    if let Some(payload) = &mut settlement.payload {
+        status.dropped_payloads += 1;
+        **payload = Payload { request: Captured::Dropped, response: Captured::Dropped };
+    }
+    entry::settled(admission, &settlement)
+}
+
+impl AuditSink for Journal {
+    fn record(&self, record: &AuditRecord) {
+        let event_id = uuid::Uuid::now_v7().simple().to_string();
+        let bytes = entry::audited(&Audited { at: clock::now_ms(), event_id, record: record.clone() });
+        let mut state = self.inner.state.lock();
+        state.drain(self.inner.config.max_bytes);
+        if !state.queue.is_empty() && !self.inner.has_queue_room(&state, bytes.len()) {
+            let (request_id, path) = (&record.request_id.0, &record.path);
+            tracing::error!(%request_id, path, "no room for an audit record: it is in the log alone");
+            return;
+        }
+        self.inner.put(&mut state, Record { bytes: bytes.into(), is_news: true });
+    }
+}

@@ -1,0 +1,100 @@
+//! Many small files into few: those of a day are written anew as one, and the commit says that no data changed.
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::kernel::{Action, LogicalFileView};
+use deltalake_core::protocol::DeltaOperation;
+use deltalake_core::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
+use deltalake_core::{DeltaTable, DeltaTableError};
+use indexmap::IndexMap;
+use object_store::ObjectStoreExt as _;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+/// A file below this many bytes is small.
+const SMALL: i64 = 32 << 20;
+
+/// Small files of one day that are worth it.
+const WORTH: usize = 8;
+
+/// Bytes that are put together in one go: what is in memory at once.
+const AT_ONCE: i64 = 128 << 20;
+
+/// How many files became how many.
+pub(crate) async fn compact(table: &mut DeltaTable) -> Result<(usize, usize), DeltaTableError> {
+    let state = table.snapshot()?.clone();
+    let mut days: BTreeMap<String, Vec<LogicalFileView>> = BTreeMap::new();
+    for file in state.log_data().iter().filter(|file| file.size() < SMALL) {
+        days.entry(day_of(&file)).or_default().push(file);
+    }
+    let (mut actions, mut removed, mut added) = (Vec::new(), 0, 0);
+    for files in days.into_values().filter(|files| files.len() >= WORTH) {
+        let files = within(files);
+        let adds = rewrite(table, &files).await?;
+        removed += files.len();
+        added += adds.len();
+        actions.extend(files.iter().map(|file| Action::Remove(file.remove_action(false))));
+        actions.extend(adds);
+    }
+    if actions.is_empty() {
+        return Ok((0, 0));
+    }
+    let operation = DeltaOperation::Optimize { predicate: None, target_size: AT_ONCE };
+    CommitBuilder::from(CommitProperties::default())
+        .with_actions(actions)
+        .build(Some(&state), table.log_store(), operation)
+        .await?;
+    table.update_state().await?;
+    Ok((removed, added))
+}
+
+/// The partition that a file is of, as text.
+pub(crate) fn day_of(file: &LogicalFileView) -> String {
+    let values = file.partition_values_map();
+    values.into_values().flatten().next().unwrap_or_default()
+}
+
+/// As many as are put together in one go.
+fn within(files: Vec<LogicalFileView>) -> Vec<LogicalFileView> {
+    let mut bytes = 0;
+    let fits = |file: &LogicalFileView| {
+        bytes += file.size();
+        bytes <= AT_ONCE
+    };
+    files.into_iter().take_while(fits).collect()
+}
+
+async fn rewrite(table: &DeltaTable, files: &[LogicalFileView]) -> Result<Vec<Action>, DeltaTableError> {
+    let mut writer = RecordBatchWriter::for_table(table)?;
+    for file in files {
+        let values: IndexMap<_, _> = match file.partition_values() {
+            Some(values) => values
+                .fields()
+                .iter()
+                .zip(values.values())
+                .map(|(f, v)| (f.name().clone(), v.clone()))
+                .collect(),
+            None => IndexMap::new(),
+        };
+        for batch in read(table, file).await? {
+            writer.write_partition(batch, &values, WriteMode::Default).await?;
+        }
+    }
+    let adds = writer.flush().await?.into_iter().map(|mut add| {
+        add.data_change = false;
+        Action::Add(add)
+    });
+    Ok(adds.collect())
+}
+
+/// The rows of a file, without the columns that are in its path.
+pub(crate) async fn read(
+    table: &DeltaTable,
+    file: &LogicalFileView,
+) -> Result<Vec<RecordBatch>, DeltaTableError> {
+    let data: Bytes = table.object_store().get(&file.object_store_path()).await?.bytes().await?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(data)?.build()?;
+    Ok(reader.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,102 @@
+//! Looking after the tables: few files, no rows older than is wanted, no files that nothing refers to.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use deltalake_core::kernel::Action;
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::operations::vacuum::VacuumMode;
+use deltalake_core::protocol::DeltaOperation;
+use deltalake_core::{DeltaTable, DeltaTableError};
+use wire::table::TableName;
+
+use crate::checks::{delta, is_ours};
+use crate::columns::Kind;
+use crate::compact::{compact, day_of};
+use crate::lake::{Lake, TableError};
+use crate::rows::day;
+use crate::{clock, list};
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Days of rows of usage and audit; `None` keeps them for good.
+    pub usage_days: Option<u32>,
+    /// Days of rows with bodies.
+    pub payload_days: Option<u32>,
+    /// How long files stay that the table no longer refers to, for those who still read an older version.
+    pub unused_files: Duration,
+}
+
+impl Retention {
+    fn days(self, kind: Kind) -> Option<u32> {
+        match kind {
+            Kind::Payload => self.payload_days,
+            Kind::EndpointUsage | Kind::GatewayUsage | Kind::Audit => self.usage_days,
+            // It says what the ids of the others mean.
+            Kind::ServedEntities => None,
+        }
+    }
+}
+
+/// Looks after every table of ours. One that fails is told of, and the others go on.
+pub(crate) async fn keep_all(lake: &Lake, retention: Retention) -> Result<(), TableError> {
+    for name in list::names(lake).await? {
+        if let Err(error) = keep(lake, &name, retention).await {
+            tracing::warn!(table = %name, %error, "the table could not be looked after; it is tried again later");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn keep(lake: &Lake, name: &TableName, retention: Retention) -> Result<(), TableError> {
+    let mut table = lake.table(name)?;
+    table.load().await.map_err(|e| delta(name, e))?;
+    if !is_ours(&table) {
+        return Ok(());
+    }
+    let result = keep_one(table, Kind::of(name), retention).await;
+    let (compacted, expired, vacuumed) = result.map_err(|e| delta(name, e))?;
+    if compacted + expired + vacuumed > 0 {
+        tracing::info!(table = %name, compacted, expired, vacuumed, "files of the table were put together or removed");
+    }
+    Ok(())
+}
+
+/// How many files were put together, how many were of days that are over, how many were deleted.
+async fn keep_one(
+    mut table: DeltaTable,
+    kind: Kind,
+    retention: Retention,
+) -> Result<(usize, usize, usize), DeltaTableError> {
+    let expired = match retention.days(kind) {
+        Some(days) => expire(&mut table, days).await?,
+        None => 0,
+    };
+    let (compacted, _) = compact(&mut table).await?;
+    let unused = TimeDelta::from_std(retention.unused_files).unwrap_or(TimeDelta::MAX);
+    let vacuum = table.vacuum().with_retention_period(unused).with_enforce_retention_duration(false);
+    let (_, metrics) = vacuum.with_mode(VacuumMode::Full).await?;
+    Ok((compacted, expired, metrics.files_deleted.len()))
+}
+
+/// Takes the files of days before the last `days` out of the table.
+async fn expire(table: &mut DeltaTable, days: u32) -> Result<usize, DeltaTableError> {
+    let first = day(clock::now_ms()).saturating_sub(i32::try_from(days).unwrap_or(i32::MAX));
+    let first = chrono::NaiveDate::from_epoch_days(first).map(|date| date.to_string()).unwrap_or_default();
+    let state = table.snapshot()?.clone();
+    let is_over = |day: &str| !day.is_empty() && day < first.as_str();
+    let log = state.log_data();
+    let old = log.iter().filter(|file| is_over(&day_of(file)));
+    let actions: Vec<Action> = old.map(|file| Action::Remove(file.remove_action(true))).collect();
+    let count = actions.len();
+    if count > 0 {
+        let operation = DeltaOperation::Delete { predicate: Some(format!("day < '{first}'")) };
+        CommitBuilder::from(CommitProperties::default())
+            .with_actions(actions)
+            .build(Some(&state), table.log_store(), operation)
+            .await?;
+        table.update_state().await?;
+    }
+    Ok(count)
+}

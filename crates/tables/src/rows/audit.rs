@@ -1,0 +1,114 @@
+//! Rows of `system.access.audit`.
+
+use std::collections::BTreeMap;
+
+use journal::Audited;
+use journal::audit::AuditPhase;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Workspace, day, micros};
+
+/// Of Databricks' records, whose columns these are.
+const VERSION: &str = "2.0";
+
+/// A management call: once before its effect, once after.
+#[derive(Debug, Serialize)]
+pub(crate) struct AuditRow {
+    account_id: String,
+    workspace_id: String,
+    version: &'static str,
+    event_time: i64,
+    event_date: i32,
+    source_ip_address: Option<String>,
+    user_agent: String,
+    user_identity: Identity,
+    service_name: String,
+    action_name: String,
+    request_id: String,
+    request_params: BTreeMap<String, String>,
+    response: Option<Response>,
+    audit_level: &'static str,
+    event_id: String,
+    phase: &'static str,
+    method: String,
+    path: String,
+    object_before: Option<String>,
+    object_after: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Identity {
+    email: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Response {
+    status_code: i32,
+}
+
+impl AuditRow {
+    pub(super) fn new(audited: &Audited, workspace: &Workspace) -> Self {
+        let record = &audited.record;
+        let (phase, status, before, after) = match &record.phase {
+            AuditPhase::Allowed { before } => ("allowed", None, Some(before), None),
+            AuditPhase::Denied { status } => ("denied", Some(*status), None, None),
+            AuditPhase::Done { status, after } => ("done", Some(*status), None, Some(after)),
+        };
+        let some = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
+        Self {
+            account_id: workspace.account_id.clone(),
+            workspace_id: workspace.workspace_id.clone(),
+            version: VERSION,
+            event_time: micros(audited.at),
+            event_date: day(audited.at),
+            source_ip_address: record.peer.map(|ip| ip.to_string()),
+            user_agent: record.user_agent.clone(),
+            user_identity: Identity { email: record.principal.as_deref().map(str::to_owned) },
+            service_name: service(&record.route).to_owned(),
+            action_name: format!("{} {}", record.method, record.route),
+            request_id: record.request_id.0.to_string(),
+            request_params: params(&record.request),
+            response: status.map(|status| Response { status_code: status.into() }),
+            audit_level: "WORKSPACE_LEVEL",
+            event_id: audited.event_id.clone(),
+            phase,
+            method: record.method.clone(),
+            path: record.path.clone(),
+            object_before: some(before),
+            object_after: some(after),
+        }
+    }
+}
+
+/// What a route is of: `serving-endpoints` of `/api/2.0/serving-endpoints/{name}`.
+fn service(route: &str) -> &str {
+    let mut parts = route.split('/').filter(|part| !part.is_empty());
+    match parts.next() {
+        Some("api") => parts.nth(1).unwrap_or_default(),
+        first => first.unwrap_or_default(),
+    }
+}
+
+/// The fields of a body, each as text.
+fn params(request: &str) -> BTreeMap<String, String> {
+    let Ok(Value::Object(fields)) = serde_json::from_str(request) else { return BTreeMap::new() };
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    fields.into_iter().map(|(name, value)| (name, text(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_of_a_service() {
+        assert_eq!(service("/api/2.0/serving-endpoints/{name}"), "serving-endpoints");
+        assert_eq!(service("/oidc/v1/token"), "oidc");
+        assert_eq!(params(r#"{"a":1,"b":"x"}"#).into_values().collect::<Vec<_>>(), ["1", "x"]);
+        assert!(params("").is_empty());
+    }
+}

@@ -1,0 +1,165 @@
+//! Rows of `<prefix>_payload` and of `system.serving.endpoint_usage`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use journal::{Call, Captured, CountedUsage, Outcome};
+use serde::Serialize;
+use wire::counts::TokenKind;
+
+use super::guards::{Verdict, verdicts};
+use super::{Workspace, count, day, entity_id_of, micros, overhead, status, whole};
+use crate::stream;
+
+/// What was asked and what was answered.
+#[derive(Debug, Serialize)]
+pub(crate) struct PayloadRow {
+    databricks_request_id: String,
+    request_date: i32,
+    client_request_id: Option<String>,
+    request_time: i64,
+    status_code: Option<i32>,
+    sampling_fraction: f64,
+    execution_duration_ms: Option<i64>,
+    request: Option<String>,
+    response: Option<String>,
+    logging_error_codes: Vec<&'static str>,
+    served_entity_id: Option<String>,
+    requester: String,
+    endpoint_name: String,
+    served_entity_name: Option<String>,
+    outcome: &'static str,
+}
+
+impl PayloadRow {
+    pub(super) fn new(call: &Call) -> Self {
+        let (admission, settlement) = (&call.admission, &call.settlement);
+        let payload = settlement.payload.as_deref().cloned().unwrap_or_default();
+        let mut codes = Vec::new();
+        let request = text(payload.request, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
+        let mut response = text(payload.response, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
+        if settlement.status == 200 && admission.stream {
+            response = response.map(|events| stream::aggregate(&events));
+        }
+        Self {
+            databricks_request_id: admission.request_id.0.to_string(),
+            request_date: day(admission.received_at),
+            client_request_id: admission.client_request_id.clone(),
+            request_time: micros(admission.received_at),
+            status_code: status(call),
+            sampling_fraction: 1.0,
+            execution_duration_ms: execution_ms(call),
+            request,
+            response,
+            logging_error_codes: codes,
+            served_entity_id: entity_id_of(call),
+            requester: admission.requester.to_string(),
+            endpoint_name: admission.endpoint.to_string(),
+            served_entity_name: settlement.entity.as_deref().map(str::to_owned),
+            outcome: settlement.outcome.as_str(),
+        }
+    }
+}
+
+fn text(body: Captured, too_long: &'static str, codes: &mut Vec<&'static str>) -> Option<String> {
+    match body {
+        Captured::Absent => None,
+        Captured::Whole(bytes) => Some(utf8(&bytes)),
+        Captured::TooLong => {
+            codes.push(too_long);
+            None
+        }
+        Captured::Dropped => {
+            if !codes.contains(&"JOURNAL_FULL") {
+                codes.push("JOURNAL_FULL");
+            }
+            None
+        }
+    }
+}
+
+fn utf8(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// How long the model took: a stream's from the start of the attempt to its end.
+fn execution_ms(call: &Call) -> Option<i64> {
+    let last = call.settlement.attempts.last()?;
+    let overhead = call.settlement.duration_ms
+        - call.settlement.attempts.iter().map(|attempt| attempt.duration_ms).sum::<f64>();
+    Some(whole(if call.admission.stream { last.duration_ms + overhead.max(0.0) } else { last.duration_ms }))
+}
+
+/// A call of a serving endpoint.
+#[derive(Debug, Serialize)]
+pub(crate) struct UsageRow {
+    account_id: String,
+    workspace_id: String,
+    client_request_id: Option<String>,
+    databricks_request_id: String,
+    requester: String,
+    status_code: Option<i32>,
+    request_time: i64,
+    input_token_count: Option<i64>,
+    output_token_count: Option<i64>,
+    input_character_count: Option<i64>,
+    output_character_count: Option<i64>,
+    usage_context: BTreeMap<String, String>,
+    request_streaming: bool,
+    served_entity_id: Option<String>,
+    request_date: i32,
+    endpoint_name: String,
+    served_entity_name: Option<String>,
+    outcome: &'static str,
+    usage_provenance: Option<&'static str>,
+    cache_read_input_tokens: Option<i64>,
+    cache_creation_input_tokens: Option<i64>,
+    output_reasoning_tokens: Option<i64>,
+    duration_ms: Option<f64>,
+    time_to_first_byte_ms: Option<f64>,
+    gateway_overhead_ms: Option<f64>,
+    attempts: i32,
+    cost_nano_usd: Option<i64>,
+    price_version: Option<String>,
+    guardrails: Vec<Verdict>,
+}
+
+impl UsageRow {
+    pub(super) fn new(call: &Call, workspace: &Workspace) -> Self {
+        let (admission, settlement) = (&call.admission, &call.settlement);
+        let counted = settlement.usage.as_ref();
+        let tokens = counted.map(CountedUsage::tokens);
+        let was_aborted = settlement.outcome == Outcome::Aborted;
+        Self {
+            account_id: workspace.account_id.clone(),
+            workspace_id: workspace.workspace_id.clone(),
+            client_request_id: admission.client_request_id.clone(),
+            databricks_request_id: admission.request_id.0.to_string(),
+            requester: admission.requester.to_string(),
+            status_code: status(call),
+            request_time: micros(admission.received_at),
+            input_token_count: tokens.map(|tokens| count(tokens.input())),
+            output_token_count: tokens.map(|tokens| count(tokens.output())),
+            input_character_count: admission.input_characters.map(count),
+            output_character_count: None,
+            usage_context: admission.usage_context.clone(),
+            request_streaming: admission.stream,
+            served_entity_id: entity_id_of(call),
+            request_date: day(admission.received_at),
+            endpoint_name: admission.endpoint.to_string(),
+            served_entity_name: settlement.entity.as_deref().map(str::to_owned),
+            outcome: settlement.outcome.as_str(),
+            usage_provenance: counted.map(|counted| counted.provenance.as_str()),
+            cache_read_input_tokens: tokens.map(|tokens| count(tokens.cache_read())),
+            cache_creation_input_tokens: tokens.map(|tokens| count(tokens.cache_write())),
+            output_reasoning_tokens: tokens.map(|tokens| count(tokens.get(TokenKind::Reasoning))),
+            duration_ms: Some(settlement.duration_ms).filter(|_| !was_aborted),
+            time_to_first_byte_ms: settlement.first_byte_ms,
+            gateway_overhead_ms: overhead(call),
+            attempts: i32::try_from(settlement.attempts.len()).unwrap_or(i32::MAX),
+            cost_nano_usd: settlement.cost.as_ref().map(|cost| count(cost.nano_usd)),
+            price_version: settlement.cost.as_ref().map(|cost| cost.prices.to_string()),
+            guardrails: verdicts(call),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Rows of `system.ai_gateway.usage`.
+
+use std::collections::BTreeMap;
+
+use journal::{Attempt, Call, CountedUsage, Outcome, RequesterKind};
+use serde::Serialize;
+use wire::counts::TokenKind;
+
+use super::guards::{Verdict, verdicts};
+use super::{Workspace, count, day, entity_id_of, micros, overhead, served_entity_id, status, whole};
+
+/// Of Databricks' table, whose columns these are.
+const SCHEMA_VERSION: i32 = 1;
+
+/// All endpoints are of models elsewhere.
+const DESTINATION_TYPE: &str = "EXTERNAL_FOUNDATION_MODEL";
+
+/// A call by a path of the AI Gateway.
+#[derive(Debug, Serialize)]
+pub(crate) struct GatewayRow {
+    account_id: String,
+    workspace_id: String,
+    request_id: String,
+    schema_version: i32,
+    endpoint_id: String,
+    endpoint_name: String,
+    event_time: i64,
+    latency_ms: Option<i64>,
+    time_to_first_byte_ms: Option<i64>,
+    destination_type: Option<&'static str>,
+    destination_name: Option<String>,
+    destination_id: Option<String>,
+    destination_model: Option<String>,
+    requester: String,
+    requester_type: &'static str,
+    ip_address: Option<String>,
+    url: String,
+    user_agent: Option<String>,
+    api_type: String,
+    request_tags: BTreeMap<String, String>,
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    total_tokens: Option<i64>,
+    token_details: Option<TokenDetails>,
+    response_content_type: Option<&'static str>,
+    status_code: Option<i32>,
+    routing_information: Routing,
+    invocation_id: String,
+    event_date: i32,
+    outcome: &'static str,
+    usage_provenance: Option<&'static str>,
+    gateway_overhead_ms: Option<f64>,
+    cost_nano_usd: Option<i64>,
+    price_version: Option<String>,
+    guardrails: Vec<Verdict>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenDetails {
+    cache_read_input_tokens: i64,
+    cache_creation_input_tokens: i64,
+    output_reasoning_tokens: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Routing {
+    attempts: Vec<AttemptRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptRow {
+    priority: String,
+    action: &'static str,
+    destination: String,
+    destination_id: String,
+    status_code: Option<i32>,
+    error_code: Option<&'static str>,
+    latency_ms: i64,
+    start_time: i64,
+    end_time: i64,
+}
+
+impl GatewayRow {
+    pub(super) fn new(call: &Call, workspace: &Workspace) -> Self {
+        let (admission, settlement) = (&call.admission, &call.settlement);
+        let counted = settlement.usage.as_ref();
+        let tokens = counted.map(CountedUsage::tokens);
+        let entity = settlement.entity.as_deref();
+        let was_answered = settlement.status == 200;
+        Self {
+            account_id: workspace.account_id.clone(),
+            workspace_id: workspace.workspace_id.clone(),
+            request_id: admission.request_id.0.to_string(),
+            schema_version: SCHEMA_VERSION,
+            endpoint_id: admission.endpoint_id.to_string(),
+            endpoint_name: admission.endpoint.to_string(),
+            event_time: micros(admission.received_at),
+            latency_ms: (settlement.outcome != Outcome::Aborted).then(|| whole(settlement.duration_ms)),
+            time_to_first_byte_ms: settlement.first_byte_ms.map(whole),
+            destination_type: entity.map(|_| DESTINATION_TYPE),
+            destination_name: entity.map(str::to_owned),
+            destination_id: entity_id_of(call),
+            destination_model: settlement.model.clone(),
+            requester: admission.requester.to_string(),
+            requester_type: match admission.requester_kind {
+                RequesterKind::User => "USER",
+                RequesterKind::ServicePrincipal => "SERVICE_PRINCIPAL",
+            },
+            ip_address: admission.ip.map(|ip| ip.to_string()),
+            url: admission.path.clone(),
+            user_agent: admission.user_agent.clone(),
+            api_type: api_type(&admission.path),
+            request_tags: admission.request_tags.clone(),
+            input_tokens: tokens.map(|tokens| count(tokens.input())),
+            output_tokens: tokens.map(|tokens| count(tokens.output())),
+            total_tokens: tokens.map(|tokens| count(tokens.total())),
+            token_details: tokens.map(|tokens| TokenDetails {
+                cache_read_input_tokens: count(tokens.cache_read()),
+                cache_creation_input_tokens: count(tokens.cache_write()),
+                output_reasoning_tokens: count(tokens.get(TokenKind::Reasoning)),
+            }),
+            response_content_type: was_answered.then_some(if admission.stream {
+                "text/event-stream"
+            } else {
+                "application/json"
+            }),
+            status_code: status(call),
+            routing_information: Routing { attempts: attempts(call) },
+            invocation_id: admission.request_id.0.to_string(),
+            event_date: day(admission.received_at),
+            outcome: settlement.outcome.as_str(),
+            usage_provenance: counted.map(|counted| counted.provenance.as_str()),
+            gateway_overhead_ms: overhead(call),
+            cost_nano_usd: settlement.cost.as_ref().map(|cost| count(cost.nano_usd)),
+            price_version: settlement.cost.as_ref().map(|cost| cost.prices.to_string()),
+            guardrails: verdicts(call),
+        }
+    }
+}
+
+fn attempts(call: &Call) -> Vec<AttemptRow> {
+    let row = |(at, attempt): (usize, &Attempt)| AttemptRow {
+        priority: at.to_string(),
+        action: if at == 0 { "INITIAL_ATTEMPT" } else { "FALLBACK" },
+        destination: attempt.entity.to_string(),
+        destination_id: served_entity_id(
+            &call.admission.endpoint_id,
+            call.admission.config_version,
+            &attempt.entity,
+        ),
+        status_code: attempt.status.map(i32::from),
+        error_code: match attempt.status {
+            None => Some("NO_RESPONSE"),
+            Some(429) => Some("RATE_LIMITED"),
+            Some(500..) => Some("SERVER_ERROR"),
+            Some(400..) => Some("CLIENT_ERROR"),
+            Some(_) => None,
+        },
+        latency_ms: whole(attempt.duration_ms),
+        start_time: micros(attempt.started_at),
+        end_time: micros(attempt.started_at + whole(attempt.duration_ms)),
+    };
+    call.settlement.attempts.iter().enumerate().map(row).collect()
+}
+
+/// The format that a path is of, as Databricks names it: `mlflow/v1/chat/completions`. The model that some
+/// paths hold is left out.
+fn api_type(path: &str) -> String {
+    let path = path.strip_prefix("/ai-gateway").unwrap_or(path).trim_matches('/');
+    match path.split_once("/models/") {
+        Some((before, call)) => format!("{before}/{}", call.rsplit(':').next().unwrap_or_default()),
+        None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_what_is_spoken() {
+        assert_eq!(api_type("/ai-gateway/mlflow/v1/chat/completions"), "mlflow/v1/chat/completions");
+        assert_eq!(api_type("/codex/v1/responses"), "codex/v1/responses");
+        assert_eq!(
+            api_type("/ai-gateway/gemini/v1/models/chat:generateContent"),
+            "gemini/v1/generateContent"
+        );
+    }
+}

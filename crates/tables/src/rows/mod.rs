@@ -1,0 +1,153 @@
+//! From what the journal holds to rows of the tables.
+
+mod audit;
+mod calls;
+mod gateway;
+mod guards;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_json::ReaderBuilder;
+use arrow_schema::SchemaRef;
+use journal::{Call, Entry};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use wire::table::TableName;
+
+use crate::columns::Kind;
+use crate::served::ServedRow;
+use audit::AuditRow;
+use calls::{PayloadRow, UsageRow};
+use gateway::GatewayRow;
+
+/// Whose tables they are: in the columns that Databricks tells its accounts and workspaces apart by.
+#[derive(Clone, Debug, Default)]
+pub struct Workspace {
+    pub account_id: String,
+    pub workspace_id: String,
+}
+
+/// Rows of one table.
+#[derive(Debug)]
+pub(crate) enum Rows {
+    Payload(Vec<PayloadRow>),
+    EndpointUsage(Vec<UsageRow>),
+    GatewayUsage(Vec<GatewayRow>),
+    Audit(Vec<AuditRow>),
+    ServedEntities(Vec<ServedRow>),
+}
+
+/// Rows that are made into one batch: enough to be quick, and few enough to be small with the longest bodies.
+const BATCH: usize = 64;
+
+impl Rows {
+    /// As Arrow's batches in the columns of the table.
+    pub(crate) fn batches(&self, schema: &SchemaRef) -> Result<Vec<RecordBatch>, String> {
+        match self {
+            Self::Payload(rows) => batches(rows, schema),
+            Self::EndpointUsage(rows) => batches(rows, schema),
+            Self::GatewayUsage(rows) => batches(rows, schema),
+            Self::Audit(rows) => batches(rows, schema),
+            Self::ServedEntities(rows) => batches(rows, schema),
+        }
+    }
+}
+
+fn batches<R: Serialize>(rows: &[R], schema: &SchemaRef) -> Result<Vec<RecordBatch>, String> {
+    let builder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(BATCH);
+    let mut decoder = builder.build_decoder().map_err(|e| e.to_string())?;
+    let mut found = Vec::with_capacity(rows.len() / BATCH + 1);
+    for chunk in rows.chunks(BATCH) {
+        decoder.serialize(chunk).map_err(|e| e.to_string())?;
+        found.extend(decoder.flush().map_err(|e| e.to_string())?);
+    }
+    Ok(found)
+}
+
+/// The rows of a segment, by table.
+pub(crate) fn of_segment(entries: &[Entry], workspace: &Workspace) -> BTreeMap<TableName, Rows> {
+    let mut found = BTreeMap::new();
+    let (mut usage, mut gateway, mut audited) = (Vec::new(), Vec::new(), Vec::new());
+    let mut payloads: BTreeMap<TableName, Vec<PayloadRow>> = BTreeMap::new();
+    for entry in entries {
+        match entry {
+            Entry::Admitted(_) => {}
+            Entry::Audited(record) => audited.push(AuditRow::new(record, workspace)),
+            Entry::Settled(call) => {
+                if !of_serving_endpoints(call) {
+                    gateway.push(GatewayRow::new(call, workspace));
+                } else if call.admission.usage_tracking {
+                    usage.push(UsageRow::new(call, workspace));
+                }
+                // The name was checked when the endpoint was configured.
+                let table = call.admission.payload_table.as_deref().map(TableName::parse);
+                if let Some(Ok(table)) = table {
+                    payloads.entry(table).or_default().push(PayloadRow::new(call));
+                }
+            }
+        }
+    }
+    found.extend(payloads.into_iter().map(|(table, rows)| (table, Rows::Payload(rows))));
+    let mut add = |kind: Kind, is_empty: bool, rows: Rows| {
+        if let Some(table) = kind.table().filter(|_| !is_empty) {
+            found.insert(table, rows);
+        }
+    };
+    add(Kind::EndpointUsage, usage.is_empty(), Rows::EndpointUsage(usage));
+    add(Kind::GatewayUsage, gateway.is_empty(), Rows::GatewayUsage(gateway));
+    add(Kind::Audit, audited.is_empty(), Rows::Audit(audited));
+    found
+}
+
+/// The path that a call came by decides which of the two usage tables it is in.
+fn of_serving_endpoints(call: &Call) -> bool {
+    call.admission.path.starts_with("/serving-endpoints/")
+}
+
+/// What joins a call to `system.serving.served_entities`: the same entity of another version of the
+/// endpoint's configuration is another one.
+pub(crate) fn served_entity_id(endpoint_id: &str, config_version: i64, entity: &str) -> String {
+    let digest = Sha256::digest(format!("{endpoint_id}\n{config_version}\n{entity}").as_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of the entity that answered a call.
+fn entity_id_of(call: &Call) -> Option<String> {
+    let entity = call.settlement.entity.as_deref()?;
+    Some(served_entity_id(&call.admission.endpoint_id, call.admission.config_version, entity))
+}
+
+/// A time of day as the tables hold it: microseconds since the epoch.
+pub(crate) const fn micros(millis: i64) -> i64 {
+    millis.saturating_mul(1000)
+}
+
+/// A day as the tables hold it: days since the epoch, in UTC.
+pub(crate) fn day(millis: i64) -> i32 {
+    i32::try_from(millis.div_euclid(86_400_000)).unwrap_or_default()
+}
+
+/// The status of an answer; none where nobody knows it.
+fn status(call: &Call) -> Option<i32> {
+    Some(i32::from(call.settlement.status)).filter(|status| *status != 0)
+}
+
+/// Milliseconds as a whole number.
+#[expect(clippy::cast_possible_truncation, reason = "saturates, and no call takes that long")]
+fn whole(millis: f64) -> i64 {
+    millis.round() as i64
+}
+
+/// Milliseconds that went by outside of calls of upstreams, where the answer was no stream.
+fn overhead(call: &Call) -> Option<f64> {
+    let attempts: f64 = call.settlement.attempts.iter().map(|attempt| attempt.duration_ms).sum();
+    let known = !call.admission.stream && !call.settlement.attempts.is_empty();
+    known.then(|| (call.settlement.duration_ms - attempts).max(0.0))
+}
+
+/// Counts as the tables hold them.
+fn count(tokens: u64) -> i64 {
+    i64::try_from(tokens).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,168 @@
+//! The events of a streamed answer as one JSON text: the whole answer where the format is known, else the
+//! events as a list.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use wire::sse::Parser;
+
+/// Longest event; the whole text is bounded by what is kept of a body.
+const MAX_EVENT: usize = 64 << 20;
+
+/// One JSON text for the bytes of a stream. What is no stream of events stays as it is.
+pub(crate) fn aggregate(text: &str) -> String {
+    let events = events(text);
+    if events.is_empty() {
+        return text.to_owned();
+    }
+    let kind = |event: &Value| event.get("object").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let whole = if events.iter().any(|event| kind(event) == "chat.completion.chunk") {
+        Some(chat(&events))
+    } else {
+        // The last event of such a stream repeats the whole answer.
+        events
+            .iter()
+            .rev()
+            .find_map(|event| event.get("response").filter(|answer| answer.is_object()).cloned())
+    };
+    whole.unwrap_or(Value::Array(events)).to_string()
+}
+
+fn events(text: &str) -> Vec<Value> {
+    let mut parser = Parser::new(MAX_EVENT);
+    parser.push(text.as_bytes());
+    let mut found = Vec::new();
+    while let Ok(Some(event)) = parser.next_event() {
+        found.extend(serde_json::from_slice(&event.data));
+    }
+    found.extend(parser.finish().and_then(|event| serde_json::from_slice(&event.data).ok()));
+    found
+}
+
+/// One answer of the chunks of a chat.
+fn chat(chunks: &[Value]) -> Value {
+    let mut whole = Map::new();
+    let mut choices: BTreeMap<u64, Map<String, Value>> = BTreeMap::new();
+    for chunk in chunks.iter().filter_map(Value::as_object) {
+        for (key, value) in chunk {
+            match (key.as_str(), value) {
+                ("object", _) => drop(whole.insert(key.clone(), "chat.completion".into())),
+                ("choices", Value::Array(pieces)) => {
+                    pieces.iter().for_each(|piece| add_choice(&mut choices, piece));
+                }
+                (_, Value::Null) => {}
+                _ => drop(whole.insert(key.clone(), value.clone())),
+            }
+        }
+    }
+    let choices: Vec<Value> = choices.into_values().map(Value::Object).collect();
+    whole.insert("choices".to_owned(), choices.into());
+    Value::Object(whole)
+}
+
+fn add_choice(choices: &mut BTreeMap<u64, Map<String, Value>>, piece: &Value) {
+    let index = piece.get("index").and_then(Value::as_u64).unwrap_or_default();
+    let choice = choices.entry(index).or_insert_with(|| {
+        let whole = json!({"index": index, "message": {"role": "assistant"}, "finish_reason": null});
+        whole.as_object().cloned().unwrap_or_default()
+    });
+    if let Some(reason) = piece.get("finish_reason").filter(|reason| !reason.is_null()) {
+        choice.insert("finish_reason".to_owned(), reason.clone());
+    }
+    let delta = piece.get("delta").and_then(Value::as_object);
+    let message = choice.get_mut("message").and_then(Value::as_object_mut);
+    if let (Some(delta), Some(message)) = (delta, message) {
+        add_delta(message, delta);
+    }
+}
+
+fn add_delta(message: &mut Map<String, Value>, delta: &Map<String, Value>) {
+    for (key, value) in delta {
+        match value {
+            Value::Null => {}
+            Value::String(more) if key != "role" => append(message, key, more),
+            Value::Array(calls) if key == "tool_calls" => {
+                let whole = message.entry(key.clone()).or_insert_with(|| json!([]));
+                if let Value::Array(whole) = whole {
+                    calls.iter().for_each(|call| add_call(whole, call));
+                }
+            }
+            // Blocks of content, of models that think: each chunk has its own.
+            Value::Array(items) => match message.entry(key.clone()).or_insert_with(|| json!([])) {
+                Value::Array(whole) => whole.extend(items.iter().cloned()),
+                other => *other = value.clone(),
+            },
+            _ => drop(message.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+fn append(message: &mut Map<String, Value>, key: &str, more: &str) {
+    match message.get_mut(key) {
+        Some(Value::String(text)) => text.push_str(more),
+        _ => drop(message.insert(key.to_owned(), more.into())),
+    }
+}
+
+fn add_call(calls: &mut Vec<Value>, piece: &Value) {
+    let index = piece.get("index").and_then(Value::as_u64).unwrap_or_default();
+    let at = usize::try_from(index).unwrap_or(usize::MAX).min(calls.len());
+    if at == calls.len() {
+        calls.push(json!({"function": {}}));
+    }
+    let (Some(call), Some(piece)) = (calls[at].as_object_mut(), piece.as_object()) else { return };
+    for (key, value) in piece {
+        match (key.as_str(), value) {
+            ("index", _) | (_, Value::Null) => {}
+            ("function", Value::Object(function)) => {
+                if let Some(Value::Object(whole)) = call.get_mut("function") {
+                    for (key, value) in function {
+                        match value {
+                            Value::String(more) => append(whole, key, more),
+                            _ => drop(whole.insert(key.clone(), value.clone())),
+                        }
+                    }
+                }
+            }
+            _ => drop(call.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_a_chat_become_its_answer() {
+        let text = concat!(
+            r#"data: {"id":"a","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"}}]}"#,
+            "\n\n",
+            r#"data: {"id":"a","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"lo","tool_calls":[{"index":0,"id":"t","function":{"name":"f","arguments":"{\"a\""}}]}}]}"#,
+            "\n\n",
+            r#"data: {"id":"a","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]},"finish_reason":"stop"}],"usage":{"total_tokens":3}}"#,
+            "\n\ndata: [DONE]\n\n",
+        );
+        let whole: Value = serde_json::from_str(&aggregate(text)).unwrap();
+        let expected = json!({"id": "a", "object": "chat.completion", "model": "m", "usage": {"total_tokens": 3},
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello",
+                "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{\"a\":1}"}}]}}]});
+        assert_eq!(whole, expected);
+    }
+
+    #[test]
+    fn a_stream_that_repeats_its_answer_is_that_answer() {
+        let text = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"status\":\"in_progress\"}}\n\n\
+            event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"status\":\"completed\"}}\n\n";
+        assert_eq!(aggregate(text), r#"{"id":"r","status":"completed"}"#);
+    }
+
+    #[test]
+    fn events_of_other_formats_are_a_list_and_what_is_no_stream_stays() {
+        assert_eq!(
+            aggregate("event: x\ndata: {\"type\":\"x\"}\n\ndata: {\"n\":1}\n\n"),
+            r#"[{"type":"x"},{"n":1}]"#
+        );
+        assert_eq!(aggregate(r#"[{"a":1}]"#), r#"[{"a":1}]"#);
+    }
+}

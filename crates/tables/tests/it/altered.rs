@@ -1,0 +1,105 @@
+//! Tables that somebody changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use deltalake_core::kernel::{DataType, StructField};
+use journal::Entry;
+use parking_lot::Mutex;
+use tollgate_tables::{SegmentObserver, TableName};
+
+use crate::world::{World, calls};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_table_is_left_alone_and_its_rows_stay_in_the_journal() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "a", 4);
+    flusher.flush().await.unwrap();
+    let name = TableName::parse("main.logs.chat_payload").unwrap();
+    let url = url::Url::from_directory_path(world.lake.folder(&name).unwrap()).unwrap();
+    let table = deltalake_core::open_table(url).await.unwrap();
+    let version = table.version().unwrap();
+    let added = StructField::nullable("mine", DataType::STRING);
+    table.add_columns().with_fields([added]).await.unwrap();
+    calls(&flusher.journal, "b", 4);
+    flusher.flush().await.unwrap();
+    assert_eq!(world.rows("main.logs.chat_payload").await, 4);
+    assert_eq!(world.lake.info(&name).await.unwrap().unwrap().version, version + 1, "only the change is new");
+    // The others go on.
+    assert_eq!(world.rows("system.serving.endpoint_usage").await, 4);
+    let said = &flusher.failing()[&name];
+    assert!(said.contains("mine") && said.contains("journal"), "{said}");
+    assert_eq!(flusher.journal.sealed().unwrap().len(), 1);
+    // Moved away, it is made anew, and nothing is lost.
+    let folder = world.lake.folder(&name).unwrap();
+    std::fs::rename(&folder, folder.with_extension("old")).unwrap();
+    drop(flusher);
+    world.flusher("journal").flush().await.unwrap();
+    assert_eq!(world.rows("main.logs.chat_payload").await, 4);
+    assert!(world.flusher("journal").journal.sealed().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_table_is_never_written_to() {
+    let world = World::new();
+    let name = TableName::parse("main.logs.chat_payload").unwrap();
+    let folder = world.lake.folder(&name).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
+    let url = url::Url::from_directory_path(&folder).unwrap();
+    let foreign = deltalake_core::DeltaTable::try_from_url(url).await.unwrap();
+    let columns = [StructField::nullable("x", DataType::LONG)];
+    foreign.create().with_columns(columns).with_storage_options(HashMap::new()).await.unwrap();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "a", 2);
+    flusher.flush().await.unwrap();
+    assert!(flusher.failing().contains_key(&name));
+    assert!(world.lake.list().await.unwrap().iter().all(|info| info.name != name));
+}
+
+/// Notes the numbers that it is given, and fails when it is told to.
+#[derive(Default)]
+struct Observer {
+    seen: Mutex<Vec<u64>>,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl SegmentObserver for Observer {
+    async fn segment(&self, _journal: &str, number: u64, _entries: &[Entry]) -> Result<(), String> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err("not now".to_owned());
+        }
+        self.seen.lock().push(number);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_observer_has_each_segment_once_and_in_order_whatever_becomes_of_a_table() {
+    let world = World::new();
+    let observer = Arc::new(Observer::default());
+    let mut flusher = world.flusher("journal");
+    flusher.observer = Some(observer.clone());
+    // Something in the place of the table.
+    let place = world.lake.folder(&TableName::parse("main.logs.chat_payload").unwrap()).unwrap();
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "").unwrap();
+    for (round, fails) in [false, true, false].into_iter().enumerate() {
+        observer.fails.store(fails, Ordering::Relaxed);
+        calls(&flusher.journal, &format!("c{round}"), 2);
+        flusher.flush().await.unwrap();
+    }
+    assert_eq!(*observer.seen.lock(), [1, 2, 3]);
+    assert_eq!(flusher.journal.sealed().unwrap().len(), 3);
+    std::fs::remove_file(&place).unwrap();
+    drop(flusher);
+    let mut flusher = world.flusher("journal");
+    flusher.observer = Some(observer.clone());
+    flusher.flush().await.unwrap();
+    assert_eq!(*observer.seen.lock(), [1, 2, 3, 1, 2, 3], "a new process does not know");
+    assert_eq!(world.rows("main.logs.chat_payload").await, 6);
+    assert!(flusher.journal.sealed().unwrap().is_empty());
+}

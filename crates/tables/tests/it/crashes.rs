@@ -1,0 +1,96 @@
+//! A flush that ends anywhere, and the next one.
+
+use tollgate_tables::{Flusher, Step, TableError, TableName};
+
+use crate::world::{World, calls, crash_at};
+
+const STEPS: [(Step, usize); 9] = [
+    (Step::Sealed, 1),
+    (Step::Read, 1),
+    (Step::Written, 1),
+    (Step::Written, 3),
+    (Step::Committed, 1),
+    (Step::Committed, 2),
+    (Step::Committed, 3),
+    (Step::Observed, 1),
+    (Step::Deleted, 1),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_step_loses_nothing_and_repeats_nothing() {
+    let world = World::new();
+    let mut expected = 0;
+    for (at, (step, nth)) in STEPS.into_iter().enumerate() {
+        let mut flusher = world.flusher("journal");
+        calls(&flusher.journal, &format!("c{at}"), 10);
+        expected += 10;
+        flusher.crash = Some(crash_at(step, nth));
+        assert!(matches!(flusher.flush().await, Err(TableError::Crashed)), "{step:?} {nth}");
+        drop(flusher);
+        world.flusher("journal").flush().await.unwrap();
+        assert_eq!(world.rows("main.logs.chat_payload").await, expected, "{step:?} {nth}");
+        assert_eq!(world.rows("system.serving.endpoint_usage").await, expected / 2, "{step:?} {nth}");
+        assert_eq!(world.rows("system.ai_gateway.usage").await, expected / 2, "{step:?} {nth}");
+    }
+    let flusher = world.flusher("journal");
+    assert!(flusher.journal.sealed().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_is_committed_together_and_what_a_table_has_is_left_out() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    let segment = |flusher: &Flusher, name: &str| {
+        calls(&flusher.journal, name, 2);
+        flusher.journal.seal().unwrap();
+    };
+    segment(&flusher, "a");
+    segment(&flusher, "b");
+    flusher.crash = Some(crash_at(Step::Committed, 1));
+    assert!(flusher.flush().await.is_err());
+    // One table has these two; with the next two it gets only them.
+    segment(&flusher, "c");
+    segment(&flusher, "d");
+    flusher.crash = None;
+    flusher.flush().await.unwrap();
+    for (table, rows, version) in [
+        ("main.logs.chat_payload", 8, 2),
+        ("system.serving.endpoint_usage", 4, 1),
+        ("system.ai_gateway.usage", 4, 1),
+    ] {
+        let info = world.lake.info(&TableName::parse(table).unwrap()).await.unwrap().unwrap();
+        assert_eq!((info.rows, info.version), (Some(rows), version), "{table}");
+    }
+    assert!(flusher.journal.sealed().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_whole_of_a_damaged_segment_is_written_and_the_file_is_kept() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "c", 4);
+    flusher.journal.seal().unwrap();
+    let path = flusher.journal.sealed().unwrap()[0].path.clone();
+    let mut data = std::fs::read(&path).unwrap();
+    let last = data.len() - 3;
+    data[last] ^= 1;
+    std::fs::write(&path, data).unwrap();
+    flusher.flush().await.unwrap();
+    assert_eq!(world.rows("main.logs.chat_payload").await, 3);
+    assert!(path.with_extension("damaged").exists() && flusher.journal.sealed().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flusher_flushes_a_last_time_when_it_is_stopped() {
+    let world = World::new();
+    let flusher: Flusher = world.flusher("journal");
+    let journal = flusher.journal.clone();
+    let (stop, tasks) = (tokio_util::sync::CancellationToken::new(), tokio_util::task::TaskTracker::new());
+    tasks.spawn(flusher.run(stop.clone()));
+    calls(&journal, "c", 4);
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    assert_eq!(world.rows("main.logs.chat_payload").await, 4);
+    assert_eq!(journal.sealed().unwrap().len(), 0);
+}

@@ -1,0 +1,109 @@
+//! What becomes of tables over time, and of what is served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tollgate_tables::{Retention, ServedEntities, ServedEntity, TableName};
+
+use crate::world::{RETENTION, World, calls};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_are_put_together_and_what_nothing_refers_to_is_deleted() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    for round in 0..10 {
+        calls(&flusher.journal, &format!("c{round}"), 4);
+        flusher.flush().await.unwrap();
+    }
+    let name = TableName::parse("main.logs.chat_payload").unwrap();
+    assert_eq!(world.lake.info(&name).await.unwrap().unwrap().files, 10);
+    flusher.keep().await;
+    let info = world.lake.info(&name).await.unwrap().unwrap();
+    assert_eq!((info.files, info.rows), (1, Some(40)));
+    let day = world.lake.folder(&name).unwrap().join("request_date=2025-11-26");
+    assert_eq!(std::fs::read_dir(day).unwrap().count(), 1, "the ten old files are gone");
+    calls(&flusher.journal, "after", 2);
+    flusher.flush().await.unwrap();
+    assert_eq!(world.rows("main.logs.chat_payload").await, 42);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_days_that_are_over_are_removed() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "c", 4);
+    flusher.flush().await.unwrap();
+    flusher.retention = Retention { payload_days: Some(30), ..RETENTION };
+    flusher.keep().await;
+    assert_eq!(world.rows("main.logs.chat_payload").await, 0);
+    assert_eq!(world.rows("system.serving.endpoint_usage").await, 2);
+    flusher.retention =
+        Retention { usage_days: Some(30), payload_days: None, unused_files: Duration::from_secs(3600) };
+    flusher.keep().await;
+    assert_eq!(world.rows("system.serving.endpoint_usage").await, 0);
+}
+
+#[derive(Default)]
+struct Endpoints(Mutex<Vec<ServedEntity>>);
+
+#[async_trait]
+impl ServedEntities for Endpoints {
+    async fn current(&self) -> Result<Vec<ServedEntity>, String> {
+        Ok(self.0.lock().clone())
+    }
+}
+
+fn entity(endpoint: &str, config_version: i64, name: &str) -> ServedEntity {
+    ServedEntity {
+        endpoint: endpoint.to_owned(),
+        endpoint_id: format!("id-{endpoint}"),
+        config_version,
+        name: name.to_owned(),
+        provider: "p".to_owned(),
+        model: "m".to_owned(),
+        task: "llm/v1/chat".to_owned(),
+        created_by: "a".to_owned(),
+        changed_at: 1_764_200_000_000,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_version_of_what_is_served_has_a_row_and_so_has_its_end() {
+    let world = World::new();
+    let served = Arc::new(Endpoints::default());
+    let table = "system.serving.served_entities";
+    for (now, rows) in [
+        (vec![], 0),
+        (vec![entity("a", 1, "x"), entity("a", 1, "y")], 2),
+        (vec![entity("a", 1, "x"), entity("a", 1, "y")], 2),
+        (vec![entity("a", 2, "x"), entity("b", 1, "z")], 4),
+        (vec![entity("b", 1, "z")], 7),
+        (vec![entity("b", 1, "z")], 7),
+    ] {
+        *served.0.lock() = now;
+        // Once by one that goes on and once by one that starts: the second finds nothing to do.
+        for journal in ["one", "two"] {
+            let mut flusher = world.flusher(journal);
+            flusher.served = Some(served.clone());
+            flusher.flush().await.unwrap();
+            assert_eq!(world.rows(table).await, rows);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_are_listed_with_their_columns() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "c", 4);
+    flusher.flush().await.unwrap();
+    let tables = world.lake.list().await.unwrap();
+    let names: Vec<String> = tables.iter().map(|info| info.name.to_string()).collect();
+    assert_eq!(names, ["main.logs.chat_payload", "system.ai_gateway.usage", "system.serving.endpoint_usage"]);
+    let codes = tables[0].columns.iter().find(|column| column.name == "logging_error_codes").unwrap();
+    assert_eq!(codes.type_text, "array<string>");
+    assert!(tables[0].columns.iter().any(|column| column.partition_index == Some(0)));
+    assert!(tables[0].location.starts_with("file://"));
+}

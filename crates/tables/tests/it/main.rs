@@ -1,0 +1,9 @@
+//! From a journal to Delta tables in a folder, with crashes, alterations and others who write.
+
+#![expect(clippy::unwrap_used, reason = "the harness is test code that is not inside a #[test]")]
+
+mod altered;
+mod crashes;
+mod kept;
+mod world;
+mod writers;

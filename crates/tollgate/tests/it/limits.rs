@@ -1,0 +1,63 @@
+//! Limits and circuits through the whole server: enforced at once, explained, measured.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[tokio::test]
+async fn a_limit_holds_from_the_answer_on_and_is_explained_and_counted() {
+    let world = World::shared().await;
+    let server = world.serve(&[]).await;
+    let client = &server.client;
+    client.create("limited", &world.chat_config("gpt")).await;
+    let put = async |limits: Value| {
+        let path = "/api/2.0/serving-endpoints/limited/ai-gateway";
+        let answer = client.send(Method::PUT, path, json!({"rate_limits": limits}).to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    let explained = async || {
+        let body = json!({"endpoint": "limited"});
+        let answer = client.post("/api/tollgate/v1/explain", &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    // An hour, so that no window ends between two calls of the test, but once in an hour.
+    put(json!([{"calls": 1, "renewal_period": "hour", "key": "user"}])).await;
+    let told = explained().await;
+    assert_eq!((&told["would"]["status"], &told["limits"][0]["remaining"]), (&json!(200), &json!(1)));
+    assert_eq!(told["route"][0]["circuit"]["state"], "closed");
+    let got = client.ask("limited", false).await;
+    assert_eq!((got.status, got.headers["x-ratelimit-remaining-requests"].as_bytes()), (200, &b"0"[..]));
+    assert_eq!(client.ask("limited", true).await.status, 429);
+    assert_eq!(explained().await["would"]["status"], 429);
+    put(json!([])).await;
+    assert_eq!(client.ask("limited", false).await.status, 200);
+    put(json!([{"tokens": 0, "renewal_period": "minute"}])).await;
+    assert_eq!(client.ask("limited", false).await.status, 403);
+    let metrics = client.get("/metrics").await.text;
+    let mut lines = metrics.lines().filter(|line| line.starts_with("tollgate_limits_exceeded_total{"));
+    let line =
+        lines.find(|line| line.contains("endpoint=\"limited\"")).unwrap_or_else(|| panic!("{metrics}"));
+    assert!(line.contains("key=\"user\"") && line.contains("refused=\"true\""), "{line}");
+}
+
+#[tokio::test]
+async fn an_open_circuit_is_in_the_metrics() {
+    let world = World::shared().await;
+    let server = world.serve(&[]).await;
+    let client = &server.client;
+    client.create("storm", &world.chat_config("fail-429")).await;
+    assert_eq!(client.ask("storm", false).await.status, 429);
+    let circuits = client.get("/api/tollgate/v1/endpoints/storm/circuits").await.json();
+    assert_eq!(
+        (&circuits["circuits"][0]["state"], &circuits["circuits"][0]["blames"]),
+        (&json!("open"), &json!("quota"))
+    );
+    let gauge = "tollgate_circuit_open{endpoint=\"storm\",entity=\"one\",blames=\"quota\"} 1";
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !client.get("/metrics").await.text.contains(gauge) {
+        assert!(tokio::time::Instant::now() < deadline, "no {gauge}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
