@@ -1,7 +1,6 @@
 //! The unified embeddings format: OpenAI's.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::Object;
 
@@ -84,10 +83,24 @@ pub struct Embedding {
     pub object: String,
     #[serde(default)]
     pub index: u64,
-    /// A list of numbers, or base64.
-    pub embedding: Value,
+    pub embedding: Vector,
     #[serde(flatten)]
     pub extra: Object,
+}
+
+/// A vector in the form that was asked for. Numbers are kept as numbers: a batch has millions of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Vector {
+    Numbers(Vec<f64>),
+    /// Base64 of little-endian `f32`s.
+    Packed(String),
+}
+
+impl Default for Vector {
+    fn default() -> Self {
+        Self::Numbers(Vec::new())
+    }
 }
 
 /// Embeddings have no output tokens.

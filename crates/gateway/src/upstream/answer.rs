@@ -26,7 +26,7 @@ pub(super) async fn whole(
     response: Response<Decoded>,
 ) -> Result<SuccessBody, ServeError> {
     let (is_json, id) = (content_type_is_json(&response), upstream_id(&response));
-    let bytes = asking.read(response.into_body()).await?;
+    let bytes = asking.read(response.into_body(), asking.longest()).await?;
     match &asking.prepared.format {
         Format::Chat { codec, names } => translated(asking, *codec, names, id, &bytes),
         Format::Native { passage, .. } => native(asking, passage, bytes),
@@ -104,15 +104,19 @@ fn translated(
     Ok(SuccessBody::Whole { usage: Some(usage), body: body.into() })
 }
 
-/// One part of a request for embeddings.
+/// One part of a request for embeddings, which all share `room`.
 pub(super) async fn embedded(
     asking: &Asking<'_>,
     codec: &dyn EmbeddingsCodec,
     response: Response<Decoded>,
+    room: &embeddings::Room,
 ) -> Result<Embedded, ServeError> {
     let headers = response.headers().clone();
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let bytes = asking.read(response.into_body()).await?;
+    let bytes = asking.read(response.into_body(), room.left()).await?;
+    if !room.take(bytes.len()) {
+        return Err(asking.too_long(embeddings::MAX_EMBEDDINGS));
+    }
     codec.decode(&Reply { body: &bytes, header: &header }).map_err(|e| malformed(asking, e.to_string()))
 }
 

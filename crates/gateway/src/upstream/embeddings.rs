@@ -1,10 +1,37 @@
 //! Embeddings that an entity answers in a format of its own, or in parts, as one answer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use providers::Embedded;
-use serde_json::Value;
-use wire::embeddings::{Embedding, EmbeddingsRequest, EmbeddingsResponse, EmbeddingsUsage};
+use wire::embeddings::{Embedding, EmbeddingsRequest, EmbeddingsResponse, EmbeddingsUsage, Vector};
+
+/// Longest answer of embeddings, in bytes, all parts together: the largest batch of the format is 2048 vectors
+/// of 3072 numbers, and a number takes up to 25 characters with what is between two.
+pub(super) const MAX_EMBEDDINGS: usize = 160 << 20;
+
+/// What of [`MAX_EMBEDDINGS`] is left for the parts that are not read yet.
+#[derive(Debug)]
+pub(super) struct Room(AtomicUsize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(AtomicUsize::new(MAX_EMBEDDINGS))
+    }
+}
+
+impl Room {
+    pub(super) fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// False where there is less left.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
 
 /// The parts as one answer, and the tokens where all parts tell them. Errors when the vectors are not as
 /// many as the inputs.
@@ -22,7 +49,7 @@ pub(super) fn merge(
     let data = (0..).zip(vectors).map(|(index, vector)| Embedding {
         object: "embedding".to_owned(),
         index,
-        embedding: if base64 { packed(&vector) } else { vector.into() },
+        embedding: if base64 { packed(&vector) } else { Vector::Numbers(vector) },
         ..Embedding::default()
     });
     let response = EmbeddingsResponse {
@@ -40,10 +67,10 @@ pub(super) fn usage(tokens: u64) -> EmbeddingsUsage {
 }
 
 /// The form OpenAI's SDK asks for by default: the little-endian bytes of 32-bit floats.
-fn packed(vector: &[f64]) -> Value {
+fn packed(vector: &[f64]) -> Vector {
     #[expect(clippy::cast_possible_truncation, reason = "the format has 32 bits a number")]
     let bytes: Vec<u8> = vector.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
-    Value::String(STANDARD.encode(bytes))
+    Vector::Packed(STANDARD.encode(bytes))
 }
 
 #[cfg(test)]
@@ -75,8 +102,18 @@ mod tests {
     #[test]
     fn base64_holds_little_endian_floats() {
         let (merged, _) = merge("m", &request("base64"), parts()).unwrap();
-        let bytes = STANDARD.decode(merged.data[0].embedding.as_str().unwrap()).unwrap();
+        let Vector::Packed(packed) = &merged.data[0].embedding else { panic!("no base64") };
+        let bytes = STANDARD.decode(packed).unwrap();
         assert_eq!(bytes, [0, 0, 128, 63, 0, 0, 0, 63]);
+    }
+
+    #[test]
+    fn all_parts_together_have_one_bound() {
+        let room = Room::default();
+        assert_eq!(room.left(), MAX_EMBEDDINGS);
+        assert!(room.take(MAX_EMBEDDINGS - 1) && room.left() == 1);
+        assert!(!room.take(2) && room.take(1));
+        assert_eq!(room.left(), 0);
     }
 
     #[test]

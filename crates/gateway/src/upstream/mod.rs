@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use journal::CountedUsage;
 use journal::trace::SpanId;
 use policy::{Endpoint, Entity};
-use providers::{Codec, EmbeddingsCodec, Framing, NativeCall, UpstreamError};
+use providers::{Codec, EmbeddingsCodec, Framing, NativeCall, Task, UpstreamError};
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
@@ -37,7 +37,7 @@ use request::{Format, Prepared};
 pub use credentials::AwsEnvironment;
 pub(crate) use credentials::Keeper;
 
-/// Longest unstreamed answer that is taken from an upstream.
+/// Longest unstreamed answer that is taken from an upstream, in bytes; embeddings have a bound of their own.
 const MAX_ANSWER: usize = 64 << 20;
 /// Longest error body that is read, and the longest wait for a piece of it: it is for people, and the
 /// status that decides is known before it.
@@ -171,9 +171,10 @@ impl Asking<'_> {
         codec: &dyn EmbeddingsCodec,
         request: &EmbeddingsRequest,
     ) -> Result<SuccessBody, ServeError> {
+        let room = &embeddings::Room::default();
         let part = |body: Bytes| async move {
             let response = self.in_time(self.send(&body)).await?;
-            answer::embedded(self, codec, response).await
+            answer::embedded(self, codec, response, room).await
         };
         let parts = stream::iter(self.prepared.bodies.iter().cloned().map(part));
         let parts: Vec<_> = parts.buffered(PARTS_AT_ONCE).try_collect().await?;
@@ -279,12 +280,17 @@ impl Asking<'_> {
         if unreadable { Bytes::from_static(COMPRESSED_ERROR) } else { body }
     }
 
-    async fn read(&self, body: Decoded) -> Result<Bytes, ServeError> {
+    /// Longest answer that is read in one piece, in bytes.
+    fn longest(&self) -> usize {
+        if self.call.endpoint.task == Task::Embeddings { embeddings::MAX_EMBEDDINGS } else { MAX_ANSWER }
+    }
+
+    async fn read(&self, body: Decoded, longest: usize) -> Result<Bytes, ServeError> {
         let idle = self.entity.timeouts.idle;
-        read_upstream(body, MAX_ANSWER, idle).await.map_err(|fault| match fault {
+        read_upstream(body, longest, idle).await.map_err(|fault| match fault {
             ReadFault::Idle => timed_out(self.at.clone(), "the answer stopped: no more of it", idle),
             ReadFault::Broken(reason) => self.broken(format!("the answer broke off: {reason}")),
-            ReadFault::TooLarge => self.broken(format!("the answer is longer than {MAX_ANSWER} bytes")),
+            ReadFault::TooLarge => self.too_long(self.longest()),
         })
     }
 
@@ -364,6 +370,10 @@ impl Asking<'_> {
             model: self.entity.model.clone(),
             mark: Arc::clone(&self.entity.mark),
         }
+    }
+
+    fn too_long(&self, longest: usize) -> ServeError {
+        self.broken(format!("the answer is longer than {longest} bytes"))
     }
 
     fn broken(&self, reason: String) -> ServeError {

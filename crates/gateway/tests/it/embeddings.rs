@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::invocations;
+use crate::raw::{Play, Raw};
 use crate::world::{EMBEDDINGS, Entity, world};
 
 async fn check(provider: &'static str, count: usize, calls: usize) {
@@ -34,6 +35,27 @@ async fn they_are_split_and_put_together_in_order() {
     check("openai", 2049, 2).await;
     check("azure", 2048, 1).await;
     check("cohere", 200, 3).await;
+}
+
+/// A full batch of the longest vectors is some 100 MiB of text.
+#[tokio::test]
+async fn the_largest_batch_passes_and_more_does_not() {
+    world(async |world| {
+        let number = "-0.012345678901234567,";
+        let answer = |numbers: usize| {
+            let list = number.repeat(numbers);
+            format!(r#"{{"data":[{{"object":"embedding","index":0,"embedding":[{list}0]}}],"model":"m"}}"#)
+        };
+        for (numbers, status) in [(2048 * 3072, 200), ((161 << 20) / number.len(), 502)] {
+            let body = answer(numbers);
+            let raw = Raw::start(world, Play::whole("200 OK", "", &body)).await;
+            world.endpoint("v", EMBEDDINGS, false, &[Entity::new("openai", "m").at(raw.url.clone())]);
+            let got = world.post(&invocations("v"), &json!({"input": "a"})).await;
+            assert_eq!(got.status, status, "{numbers} numbers");
+            assert!(status != 200 || got.text.len() == body.len());
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

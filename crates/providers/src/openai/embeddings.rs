@@ -1,7 +1,7 @@
 //! The OpenAI embeddings format as a codec, for requests that take more than one call.
 
 use serde_json::Value;
-use wire::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
+use wire::embeddings::{EmbeddingsRequest, EmbeddingsResponse, Vector};
 
 use super::OpenAiChat;
 use crate::codec::{ChatCodec, Embedded, EmbeddingsCodec, Malformed, Refused, Reply, UpstreamError};
@@ -30,7 +30,10 @@ impl EmbeddingsCodec for OpenAiEmbeddings {
     fn decode(&self, reply: &Reply<'_>) -> Result<Embedded, Malformed> {
         let mut response: EmbeddingsResponse = serde_json::from_slice(reply.body)?;
         response.data.sort_by_key(|embedding| embedding.index);
-        let vectors = response.data.into_iter().map(|embedding| serde_json::from_value(embedding.embedding));
+        let vectors = response.data.into_iter().map(|embedding| match embedding.embedding {
+            Vector::Numbers(numbers) => Ok(numbers),
+            Vector::Packed(_) => Err(Malformed("a vector is no list of numbers".to_owned())),
+        });
         Ok(Embedded {
             vectors: vectors.collect::<Result<_, _>>()?,
             prompt_tokens: response.usage.map(|usage| usage.prompt_tokens),
