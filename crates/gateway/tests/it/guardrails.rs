@@ -275,13 +275,9 @@ async fn what_is_asked_is_masked_on_every_surface_whoever_says_it() {
     .await;
 }
 
-/// What a model says on its way out, cut into `chunks` pieces. Where the model is in the path, the path
-/// encodes it.
-fn saying(provider: &str, text: &str, chunks: usize) -> String {
-    let encoded: String = match provider {
-        "google" => text.to_owned(),
-        _ => text.bytes().map(|b| format!("%{b:02x}")).collect(),
-    };
+/// What a model says on its way out, cut into `chunks` pieces.
+fn saying(text: &str, chunks: usize) -> String {
+    let encoded: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
     format!("m;answer={encoded};chunks={chunks}")
 }
 
@@ -303,7 +299,7 @@ async fn what_is_answered_is_masked_on_every_surface_however_it_is_cut() {
                         "e",
                         surface.task,
                         false,
-                        &[Entity::new(provider, &saying(provider, &said, chunks))],
+                        &[Entity::new(provider, &saying(&said, chunks))],
                     );
                     let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), stream).await;
                     assert_eq!(got.status, 200, "{case}: {got:?}");
@@ -367,7 +363,7 @@ async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
                         "e",
                         surface.task,
                         false,
-                        &[Entity::new(provider, &saying(provider, &said, chunks))],
+                        &[Entity::new(provider, &saying(&said, chunks))],
                     );
                     let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), stream).await;
                     let told = if got.status == 200 { answered(&got, stream) } else { got.text.clone() };
