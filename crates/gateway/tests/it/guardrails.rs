@@ -275,13 +275,9 @@ async fn what_is_asked_is_masked_on_every_surface_whoever_says_it() {
     .await;
 }
 
-/// What a model says on its way out, cut into `chunks` pieces. Where the model is in the path, the path
-/// encodes it.
-fn saying(provider: &str, text: &str, chunks: usize) -> String {
-    let encoded: String = match provider {
-        "google" => text.to_owned(),
-        _ => text.bytes().map(|b| format!("%{b:02x}")).collect(),
-    };
+/// What a model says on its way out, cut into `chunks` pieces.
+fn saying(text: &str, chunks: usize) -> String {
+    let encoded: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
     format!("m;answer={encoded};chunks={chunks}")
 }
 
@@ -303,7 +299,7 @@ async fn what_is_answered_is_masked_on_every_surface_however_it_is_cut() {
                         "e",
                         surface.task,
                         false,
-                        &[Entity::new(provider, &saying(provider, &said, chunks))],
+                        &[Entity::new(provider, &saying(&said, chunks))],
                     );
                     let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), stream).await;
                     assert_eq!(got.status, 200, "{case}: {got:?}");
@@ -367,7 +363,7 @@ async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
                         "e",
                         surface.task,
                         false,
-                        &[Entity::new(provider, &saying(provider, &said, chunks))],
+                        &[Entity::new(provider, &saying(&said, chunks))],
                     );
                     let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), stream).await;
                     let told = if got.status == 200 { answered(&got, stream) } else { got.text.clone() };
@@ -406,12 +402,12 @@ async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
 async fn what_is_only_looked_for_goes_on_as_it_came_and_is_recorded() {
     world(async |world| {
         let said = format!("write to {MAIL}");
-        world.chat("free", &[Entity::new("openai", &saying("openai", &said, 9))]);
+        world.chat("free", &[Entity::new("openai", &saying(&said, 9))]);
         guard(
             world,
             json!({"input": {"pii": {"behavior": "NONE"}}, "output": {"pii": {"behavior": "NONE"}}}),
         );
-        world.chat("e", &[Entity::new("openai", &saying("openai", &said, 9))]);
+        world.chat("e", &[Entity::new("openai", &saying(&said, 9))]);
         let body = |stream: bool| json!({"stream": stream, "messages": [{"role": "user", "content": said}]});
         for stream in [false, true] {
             let free = world.post(&invocations("free"), &body(stream)).await;
@@ -478,7 +474,7 @@ async fn counting_is_guarded_as_asking_is() {
 async fn a_stream_that_breaks_off_tells_what_was_clean_and_the_error() {
     world(async |world| {
         guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
-        let model = format!("{};error_after=3", saying("openai", &format!("hello {MAIL} and more"), 6));
+        let model = format!("{};error_after=3", saying(&format!("hello {MAIL} and more"), 6));
         world.chat("e", &[Entity::new("openai", &model)]);
         let got = world.ask("e", true).await;
         assert!(

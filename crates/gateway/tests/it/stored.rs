@@ -120,7 +120,9 @@ async fn what_is_asked_of_a_kept_response_is_recorded_and_uses_nothing() {
             let got = call(world, Method::GET, &format!("{PATH}/{id}"), token).await;
             assert!(got.status == status && got.json()["error"]["message"].is_string(), "{got:?}");
         }
-        assert_eq!(world.records.admissions().len(), 3);
+        // Who is known and may not is on record, who is not known is not.
+        assert_eq!(world.records.admissions().len(), 4);
+        assert_eq!(world.records.last().outcome, Outcome::Refused);
     })
     .await;
 }
