@@ -44,7 +44,7 @@ class Load:
     def run(self):
         while not self.stopped:
             with self.lock:
-                marker = f"marker-{next(self.numbers)}"
+                marker = f"crash-{next(self.numbers)}"
                 self.begun.add(marker)
             try:
                 status, text = self.ask(marker)
@@ -84,7 +84,7 @@ def last_said(request):
 def seen_upstream():
     requests = get("/_ledger?limit=1000000", base=UPSTREAM, token=None).json["requests"]
     texts = map(last_said, requests)
-    return Counter(text for text in texts if isinstance(text, str) and text.startswith("marker-"))
+    return Counter(text for text in texts if isinstance(text, str) and text.startswith("crash-"))
 
 
 def fill(mount):
@@ -126,7 +126,7 @@ def served_full(small, mount):
 def full(small, mount):
     """Calls on a server whose journal's disk is full, and has room again; gives how many had room after all."""
     def asked(marker):
-        body = {"messages": [{"role": "user", "content": f"marker-{marker}"}], "client_request_id": marker}
+        body = {"messages": [{"role": "user", "content": f"crash-{marker}"}], "client_request_id": marker}
         return call("POST", f"/serving-endpoints/{NAME}/invocations", body, token=server.token, base=small.url)
     asked("before").ok()
     filler, refusals, deadline = fill(mount), 0, time.monotonic() + 20
@@ -140,12 +140,12 @@ def full(small, mount):
             raise AssertionError(f"let in after a refusal: {reply}")
         else:
             fill(mount)
-    served = seen_upstream()["marker-full"]
+    served = seen_upstream()["crash-full"]
     deadline = time.monotonic() + 10
     while "tollgate_journal_full 1" not in call("GET", "/metrics", token=None, base=small.url).text:
         assert time.monotonic() < deadline, "no metric says that it is full"
         time.sleep(0.2)
-    assert seen_upstream()["marker-full"] == served, "an upstream was called for a refused call"
+    assert seen_upstream()["crash-full"] == served, "an upstream was called for a refused call"
     os.remove(filler)
     deadline = time.monotonic() + 10
     while asked("after").status != 200:
