@@ -1,15 +1,14 @@
 //! Usage where the provider gave none, estimated from the length of the text.
 
-use std::fmt;
-
 use journal::{CountedUsage, Provenance};
 use policy::estimate;
 use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use wire::counts::TokenKind;
 use wire::raw::RawObject;
 use wire::usage::Usage;
+
+use crate::tally::{Tally, tally};
 
 /// Where the formats of clients have what is asked.
 pub(crate) const PROMPTS: [&str; 10] = [
@@ -60,7 +59,7 @@ impl Lengths {
 /// Characters of text in `raw`: its strings, those of its lists, and those under the keys that hold text.
 /// What cannot be read counts as nothing.
 pub(crate) fn characters(raw: &RawValue) -> u64 {
-    Count::Texts.deserialize(&mut serde_json::Deserializer::from_str(raw.get())).unwrap_or(0)
+    tally(raw, Count::Texts).unwrap_or(0)
 }
 
 /// As [`characters`], of a value that is in memory.
@@ -98,100 +97,25 @@ const TEXT_KEYS: [&str; 24] = [
 /// What a tool is given and what it answers: its keys are the tool's own, and the model reads them too.
 const FREE_KEYS: [&str; 4] = ["arguments", "args", "input", "response"];
 
-/// What of a value is counted. It is counted while it is read, so that a long prompt is not built up in
-/// memory only to be measured.
+/// What of a value is counted.
 #[derive(Clone, Copy)]
 enum Count {
-    Nothing,
     Texts,
     /// Every string, and every key.
     All,
 }
 
-impl<'de> DeserializeSeed<'de> for Count {
-    type Value = u64;
+impl Tally for Count {
+    fn text(self, text: &str) -> u64 {
+        text.chars().count() as u64
+    }
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+    fn key(self, key: &str) -> (u64, Option<Self>) {
         match self {
-            Self::Nothing => deserializer.deserialize_ignored_any(IgnoredAny).map(|_| 0),
-            Self::Texts | Self::All => deserializer.deserialize_any(self),
+            Self::All => (self.text(key), Some(Self::All)),
+            Self::Texts if FREE_KEYS.contains(&key) => (0, Some(Self::All)),
+            Self::Texts => (0, TEXT_KEYS.contains(&key).then_some(Self::Texts)),
         }
-    }
-}
-
-impl<'de> Visitor<'de> for Count {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<u64, E> {
-        Ok(text.chars().count() as u64)
-    }
-
-    fn visit_unit<E>(self) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u64, A::Error> {
-        let mut sum = 0;
-        while let Some(count) = items.next_element_seed(self)? {
-            sum += count;
-        }
-        Ok(sum)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
-        let mut sum = 0;
-        while let Some((key, value)) = map.next_key_seed(Key(self))? {
-            sum += key + map.next_value_seed(value)?;
-        }
-        Ok(sum)
-    }
-}
-
-/// A key of what is counted so: what it counts itself, and how its value does.
-struct Key(Count);
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = (u64, Count);
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(u64, Count), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key {
-    type Value = (u64, Count);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<(u64, Count), E> {
-        Ok(match self.0 {
-            Count::All => (key.chars().count() as u64, Count::All),
-            _ if FREE_KEYS.contains(&key) => (0, Count::All),
-            _ if TEXT_KEYS.contains(&key) => (0, Count::Texts),
-            _ => (0, Count::Nothing),
-        })
     }
 }
 

@@ -28,6 +28,7 @@ mod stored;
 mod stream;
 mod surface;
 mod tags;
+mod tally;
 mod upstream;
 
 use std::sync::Arc;

@@ -64,9 +64,14 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let principal = authenticate(&snapshot, ask.surface, &parts)?;
     let config = &gateway.inner.config;
     let bytes = body::read(&parts.headers, request_body, config.max_body_bytes, config.body_timeout).await?;
-    let body = RawObject::parse(&bytes)
-        .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))?;
-    let endpoint = resolve(&snapshot, &ask.addressing, &body)?;
+    let parsed = RawObject::parse(&bytes)
+        .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")));
+    // Where the path names the endpoint, a body that cannot be read is a call on it as well.
+    let (body, unreadable) = parsed.map_or_else(|e| (RawObject::default(), Some(e)), |body| (body, None));
+    let endpoint = match resolve(&snapshot, &ask.addressing, &body) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Err(unreadable.unwrap_or(error).into()),
+    };
     let known = Known {
         request_id: &request_id,
         endpoint: &endpoint,
@@ -77,7 +82,10 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
         counts: (ask.surface.dialect)(endpoint.task).counts(),
     };
     let open = admit(gateway, &known, &bytes, started)?;
-    let call = read(ask, request_id, (endpoint, principal), &parts, (body, snapshot.id_key.clone()));
+    let call = match unreadable {
+        Some(error) => Err(error),
+        None => read(ask, request_id, (endpoint, principal), &parts, (body, snapshot.id_key.clone())),
+    };
     let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
     Ok(recorded(&guards, ask.surface, call, open).await)
 }

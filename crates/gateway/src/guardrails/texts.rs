@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use policy::guardrails::Writing;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use wire::error::ApiError;
@@ -12,6 +11,7 @@ use wire::raw::RawObject;
 
 use super::visit::walk;
 use crate::estimate::PROMPTS;
+use crate::tally::{Tally, tally};
 
 /// Where answers have what is said.
 const ANSWERS: [&str; 7] =
@@ -119,7 +119,7 @@ impl Field {
     fn read(name: &'static str, role: &'static str, raw: &RawValue) -> Result<Self, serde_json::Error> {
         let value: Value = serde_json::from_str(raw.get())?;
         // A key that is there twice is read by some first, by others last: only one of them goes on.
-        let changed = written(raw)? != entries(&value);
+        let changed = tally(raw, Written)? != entries(&value);
         Ok(Self { name, role, value, changed })
     }
 }
@@ -156,67 +156,17 @@ fn entries(value: &Value) -> u64 {
     }
 }
 
-/// The same as they are written, those that stand there twice counted twice.
-fn written(raw: &RawValue) -> Result<u64, serde_json::Error> {
-    Entries.deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
-}
-
+/// The same as they are written: one that stands there twice counts twice.
 #[derive(Clone, Copy)]
-struct Entries;
+struct Written;
 
-impl<'de> DeserializeSeed<'de> for Entries {
-    type Value = u64;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entries {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any JSON")
+impl Tally for Written {
+    fn text(self, _: &str) -> u64 {
+        0
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_unit<E>(self) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<u64, E> {
-        Ok(0)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u64, A::Error> {
-        let mut sum = 0;
-        while let Some(count) = items.next_element_seed(self)? {
-            sum += count;
-        }
-        Ok(sum)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
-        let mut sum = 0;
-        while map.next_key::<serde::de::IgnoredAny>()?.is_some() {
-            sum += 1 + map.next_value_seed(self)?;
-        }
-        Ok(sum)
+    fn key(self, _: &str) -> (u64, Option<Self>) {
+        (1, Some(self))
     }
 }
 

@@ -18,7 +18,7 @@ const CONFIG_COUNTS: [&str; 2] = ["candidateCount", "candidate_count"];
 
 /// `usual` is how many tokens answers of the endpoint have.
 pub(super) fn tokens(call: &Call<'_>, usual: u64) -> Tokens {
-    if call.dialect.counts() {
+    if call.dialect.is_free() {
         return Tokens::default();
     }
     let input = Lengths::of_request(&call.body).usage().prompt_tokens;

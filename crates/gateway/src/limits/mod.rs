@@ -78,11 +78,11 @@ pub(crate) struct Reserved {
 impl Reserved {
     /// A call without usage used nothing, and its tokens are free again.
     pub(crate) fn settle(self, usage: Option<&CountedUsage>, outcome: Outcome) {
-        let tokens = usage.map_or(0, |counted| counted.usage.prompt_tokens + counted.usage.completion_tokens);
-        if let Some(counted) = usage.filter(|_| outcome == Outcome::Completed) {
-            self.learned.push(&self.hold.endpoint_id, counted.usage.completion_tokens);
+        let tokens = usage.map(CountedUsage::tokens);
+        if let Some(tokens) = tokens.filter(|_| outcome == Outcome::Completed) {
+            self.learned.push(&self.hold.endpoint_id, tokens.output());
         }
-        self.limiter.settle(self.hold, tokens);
+        self.limiter.settle(self.hold, tokens.map_or(0, |tokens| tokens.total()));
     }
 }
 

@@ -5,8 +5,8 @@ use policy::endpoint::Accounting;
 use serde_json::json;
 use tollgate_gateway::GatewayConfig;
 
-use crate::client::{chat, invocations};
-use crate::world::{Entity, Setup, World, world, world_with};
+use crate::client::{chat, invocations, post};
+use crate::world::{Entity, Setup, TOKEN, World, world, world_with};
 
 /// Endpoints that are made from now on have a table for bodies.
 fn with_table(world: &World) {
@@ -91,6 +91,21 @@ async fn a_client_that_leaves_leaves_what_it_got_on_record() {
         assert_eq!(settled.outcome, Outcome::Cancelled);
         let Captured::Whole(kept) = payload(world).response else { panic!("nothing is kept") };
         assert!(kept.starts_with(got.as_bytes()) || got.as_bytes().starts_with(&kept[..]), "{kept:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_on_record_where_the_path_names_the_endpoint() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m")]);
+        for (path, recorded) in [(invocations("e"), 1), ("/serving-endpoints/chat/completions".to_owned(), 1)]
+        {
+            let got = world.send(post(&path, TOKEN, "{not json".to_owned())).await.read().await;
+            assert!(got.status == 400 && got.text.contains("no JSON object"), "{got:?}");
+            assert_eq!(world.records.admissions().len(), recorded, "{path}");
+        }
+        assert_eq!(world.records.only().outcome, Outcome::Refused);
     })
     .await;
 }

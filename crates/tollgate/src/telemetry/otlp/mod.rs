@@ -118,7 +118,8 @@ impl RecordSink for OtlpSink {
         match queue.try_reserve() {
             Ok(place) => place.send(Settled {
                 admission: admission.clone(),
-                settlement: settlement.clone(),
+                // Bodies are not told, and a queue of them would be large.
+                settlement: Settlement { payload: None, ..settlement.clone() },
                 ended_ns: clock::now_ns(),
             }),
             // A span for each attempt and one for the call.
