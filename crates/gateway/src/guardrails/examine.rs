@@ -113,13 +113,16 @@ impl Examiner<'_> {
                 .await
             {
                 Ok(kinds) => seen.kinds.extend(kinds),
-                Err(reason) => failure = Some(self.failed(GuardKind::Pii, reason)),
+                Err(reason) => {
+                    failure = Some(self.failed(GuardKind::Pii, reason, rules.pii() != Some(Behavior::Detect)))
+                }
             }
         }
         let mut ruling = Ruling { verdicts: seen.verdicts(rules, self.phase), blocked: None };
         if let Some(guard) = seen.blocks(rules) {
             let mut blocked = Blocked::new(guard, self.phase);
-            if guard == GuardKind::Pii {
+            // What is answered is not handed out, masked or not.
+            if guard == GuardKind::Pii && self.phase == GuardPhase::Input {
                 blocked.anonymized = Some(anonymized(rules, originals));
             }
             ruling.blocked = Some(blocked);
@@ -139,7 +142,7 @@ impl Examiner<'_> {
         for (ask, answer) in asks.iter().zip(answers) {
             let (verdict, blocked) = match answer {
                 Ok(judged) => self.judged(ask.guard, ask.blocks, judged),
-                Err(reason) => self.failed(ask.guard, reason),
+                Err(reason) => self.failed(ask.guard, reason, ask.blocks),
             };
             ruling.verdicts.push(verdict);
             if let Some(blocked) = blocked {
@@ -158,16 +161,17 @@ impl Examiner<'_> {
         let verdict = GuardVerdict { guard, phase: self.phase, outcome, details, tokens };
         let blocked = (outcome == GuardOutcome::Blocked).then(|| {
             let mut blocked = Blocked::new(guard, self.phase);
-            blocked.categories = Some(judged.categories);
+            blocked.categories = Some(judged.told);
             blocked.usage = judged.usage;
             blocked
         });
         (verdict, blocked)
     }
 
-    /// A guard that could not judge: nothing goes on, unless the configuration says otherwise.
-    fn failed(&self, guard: GuardKind, reason: String) -> (GuardVerdict, Option<Blocked>) {
-        let open = self.settings.allow_on_failure;
+    /// A guard that could not judge: nothing goes on, unless the configuration says otherwise, or the guard
+    /// lets everything through and only records it.
+    fn failed(&self, guard: GuardKind, reason: String, acts: bool) -> (GuardVerdict, Option<Blocked>) {
+        let open = self.settings.allow_on_failure || !acts;
         tracing::warn!(
             guard = guard.as_str(),
             phase = self.phase.as_str(),

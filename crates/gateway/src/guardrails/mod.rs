@@ -84,6 +84,7 @@ impl Guards<'_> {
 
     /// Before anything is asked: a stream that cannot be looked into is not begun.
     fn check_stream(&self, call: &Call<'_>) -> Result<(), ApiError> {
+        stream::check_begins(call)?;
         if call.stream && call.dialect.format().is_none() && call.endpoint.guardrails.output.is_some() {
             let name = &call.endpoint.name;
             return Err(ApiError::bad_request(format!(
