@@ -63,6 +63,7 @@ pub(super) async fn rollback(call: Call) -> Result<Reply, Failure> {
     let target = find(&call, &record, revision).await?.document;
     if let Some(block) = &target.ai_gateway {
         ai_gateway::check_table_stays(record.document.ai_gateway.as_ref(), block)?;
+        ai_gateway::check_judges(control, caller, &record.name, block)?;
     }
     record.document.ai_gateway = target.ai_gateway;
     if target.config == record.document.config {

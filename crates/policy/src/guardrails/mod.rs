@@ -13,7 +13,7 @@ mod window;
 
 use std::sync::Arc;
 
-pub use config::{check, compile};
+pub use config::{check, compile, judges};
 pub use fold::Writing;
 pub use pii::Entity;
 pub use scan::{Behavior, Rules, What};
