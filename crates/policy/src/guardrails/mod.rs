@@ -5,6 +5,7 @@ mod config;
 mod confusables;
 mod decode;
 mod fold;
+mod json;
 mod keywords;
 mod pii;
 mod scan;
