@@ -96,14 +96,14 @@ def object_store(folder, way):
                "AWS_SECRET_ACCESS_KEY": "secret", "aws_conditional_put": "etag"}
     call("PUT", "/lake", b"", token=None, base=f"http://127.0.0.1:{way.to}")
 
-    def read():
+    def read(name=PAYLOAD, column="databricks_request_id"):
         try:
-            table = deltalake.DeltaTable(f"s3://lake/tollgate/{PAYLOAD}", storage_options=options)
+            table = deltalake.DeltaTable(f"s3://lake/tollgate/{name}", storage_options=options)
         except deltalake.exceptions.TableNotFoundError:
             return []
         batch = duckdb.connect()
         batch.register("t", table.to_pyarrow_table())
-        return [row[0] for row in batch.sql("SELECT databricks_request_id FROM t").fetchall()]
+        return [row[0] for row in batch.sql(f"SELECT {column} FROM t").fetchall()]
 
     (one, two) = (Path(folder, name) for name in ("one", "two"))
     one.mkdir()
@@ -118,6 +118,11 @@ def object_store(folder, way):
             [asker.join() for asker in askers]
             until("50 rows", lambda: len(read()) >= 50)
             assert len(set(read())) == len(read()) == 50, len(read())
+
+        @check("neither takes what the other serves for deleted")
+        def served():
+            found = read("system/serving/served_entities", "endpoint_delete_time IS NULL AND workspace_id IS NOT NULL")
+            assert found == [True, True], found
 
         @check("while the store is away calls are served and rows wait; when it is back they come, each once")
         def away():
