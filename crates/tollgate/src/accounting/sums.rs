@@ -11,7 +11,7 @@ use tables::SegmentObserver;
 const DAY: i64 = 86_400;
 
 /// How long sums are kept by the hour. By the day they are as long as the rows of usage.
-const HOURS_KEPT: i64 = 40 * DAY;
+const HOURS_KEPT: i64 = 400 * DAY;
 
 pub(crate) struct Sums {
     pub(crate) rollups: Arc<dyn Rollups>,
