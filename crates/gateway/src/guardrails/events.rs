@@ -4,7 +4,7 @@ use policy::guardrails::Writing;
 use serde_json::{Value, json};
 
 use super::texts::ANSWERS;
-use super::visit::{NO_TEXT, field};
+use super::visit::{NO_TEXT, OTHERS_OWN, field};
 use crate::dialect::Format;
 
 /// Which text a piece belongs to: the choice, block or item, and what of it.
@@ -94,8 +94,9 @@ fn pieces(value: &mut Value, group: u64, path: &str, visit: &mut Visit<'_>) {
         }
         Value::Object(fields) => {
             for (key, value) in fields.iter_mut().filter(|(key, _)| !NO_TEXT.contains(&key.as_str())) {
+                let own = OTHERS_OWN.contains(&key.as_str()) && !value.is_string();
                 // They come whole, with what signs them.
-                if key == "thinking_blocks" || key == "message" {
+                if own || key == "thinking_blocks" || key == "message" {
                     whole(value, key, visit);
                 } else {
                     pieces(value, group, &format!("{path}/{key}"), visit);
@@ -359,6 +360,11 @@ mod tests {
                 &["Json: {\"id\":\"a\"}"],
             ),
             (Format::Chat, json!({"id": "i", "choices": [], "citations": ["a"]}), &["Plain: a"]),
+            (
+                Format::Chat,
+                json!({"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": {"name": "a"}}}]}}]}),
+                &["Json: {\"name\":\"a\"}"],
+            ),
         ] {
             assert_eq!(wholes(format, &event), expected, "{event}");
         }

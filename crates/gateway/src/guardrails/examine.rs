@@ -168,6 +168,13 @@ impl Examiner<'_> {
         (verdict, blocked)
     }
 
+    /// What is recorded of what cannot be read, where guards only record.
+    pub(super) fn unread(&self, reason: &str) -> Vec<GuardVerdict> {
+        let pii = self.guard.rules.pii().map(|_| GuardKind::Pii);
+        let judges = self.guard.judges.iter().map(|_| GuardKind::Judge);
+        pii.into_iter().chain(judges).map(|guard| self.failed(guard, reason.to_owned(), false).0).collect()
+    }
+
     /// A guard that could not judge: nothing goes on, unless the configuration says otherwise, or the guard
     /// lets everything through and only records it.
     fn failed(&self, guard: GuardKind, reason: String, acts: bool) -> (GuardVerdict, Option<Blocked>) {

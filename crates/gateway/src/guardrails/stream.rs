@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use journal::{CountedUsage, GuardPhase, GuardVerdict};
-use policy::guardrails::{Rules, What, Window, Writing, whole};
+use policy::guardrails::{Guard, Rules, What, Window, Writing, whole};
 use serde_json::{Value, json};
 use wire::error::ApiError;
 use wire::sse::{self, Event, Parser};
@@ -337,7 +337,8 @@ impl Over {
 pub(super) fn check_begins(call: &Call<'_>) -> Result<(), ApiError> {
     let query = call.kept.as_ref().filter(|_| call.stream).map_or("", |kept| &kept.query);
     let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
-    if call.endpoint.guardrails.output.is_some() && names.any(|name| name == "starting_after") {
+    let acts = call.endpoint.guardrails.output.as_ref().is_some_and(Guard::acts);
+    if acts && names.any(|name| name == "starting_after") {
         let name = &call.endpoint.name;
         return Err(ApiError::bad_request(format!(
             "starting_after: endpoint {name:?} guards its answers, whose streams cannot begin in the middle; ask without it"

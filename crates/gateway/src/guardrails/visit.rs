@@ -55,7 +55,7 @@ pub(super) const NO_TEXT: [&str; 46] = [
 
 /// Objects whose keys a caller or a tool names: JSON read as one text, so that its keys tell what its values
 /// are, and none of them is taken for one that holds no text.
-const OTHERS_OWN: [&str; 8] =
+pub(super) const OTHERS_OWN: [&str; 8] =
     ["input", "arguments", "args", "response", "json", "variables", "env", "attributes"];
 
 /// Where a text is.

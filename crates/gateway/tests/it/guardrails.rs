@@ -455,6 +455,12 @@ async fn tokens_in_place_of_text_are_refused_where_they_cannot_be_guarded() {
         assert_eq!(world.post(&invocations("free"), &body).await.status, 200);
         let got = world.post(&invocations("e"), &body).await;
         assert!(got.status == 400 && got.error().1.contains("tokens"), "{got:?}");
+        // What only records refuses nothing.
+        guard(world, json!({"input": {"pii": {"behavior": "NONE"}}}));
+        world.endpoint("e", EMBEDDINGS, false, &[Entity::new("openai", "m")]);
+        assert_eq!(world.post(&invocations("e"), &body).await.status, 200);
+        let told = world.records.last().guards;
+        assert_eq!((told[0].guard, told[0].outcome), (GuardKind::Pii, GuardOutcome::FailedOpen));
     })
     .await;
 }

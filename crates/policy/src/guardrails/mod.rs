@@ -55,6 +55,12 @@ impl Guard {
     pub fn asks(&self) -> bool {
         self.safety || !self.topics.is_empty() || !self.judges.is_empty()
     }
+
+    /// Whether anything that it finds changes what goes on; else it only records.
+    pub fn acts(&self) -> bool {
+        let blocks = self.judges.iter().any(|judge| judge.blocks);
+        self.rules.act() || self.safety || !self.topics.is_empty() || blocks
+    }
 }
 
 /// The personal data in `text`: where it is, in bytes, and what; what overlaps is one.
