@@ -3,7 +3,7 @@
 use policy::guardrails::Writing;
 use serde_json::{Value, json};
 
-use super::texts::ANSWERS;
+use super::texts::{ABOUT, answer};
 use super::visit::{NO_TEXT, OTHERS_OWN, field};
 use crate::dialect::Format;
 
@@ -27,20 +27,6 @@ pub(super) enum Over {
 }
 
 pub(super) type Visit<'f> = dyn FnMut(Spot, &mut String) + 'f;
-
-/// Of a stream's events, what tells of the answer and not what is said in it.
-const ABOUT: [&str; 10] = [
-    "usage",
-    "usageMetadata",
-    "system_fingerprint",
-    "service_tier",
-    "createTime",
-    "partial_image_b64",
-    "stop_sequence",
-    "stopReason",
-    "safetyRatings",
-    "tokenCount",
-];
 
 /// Every text of `event`: what goes on in the next as pieces, all else whole.
 pub(super) fn visit(format: Format, event: &mut Value, visit: &mut Visit<'_>) {
@@ -134,11 +120,8 @@ fn message(event: &mut Value, said: &str, visit: &mut Visit<'_>) {
 }
 
 fn response(event: &mut Value, visit: &mut Visit<'_>) {
-    // What it says of the request is the caller's own.
-    for key in ANSWERS {
-        if let Some(value) = event.get_mut("response").and_then(|response| response.get_mut(key)) {
-            whole(value, key, visit);
-        }
+    if let Some(response) = event.get_mut("response") {
+        answer(response, &mut |place, text| visit(Spot::Whole(place.writing), text));
     }
 }
 

@@ -9,11 +9,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::visit::{Place, drop_probabilities, own, walk};
+use super::visit::{NO_TEXT, Place, drop_probabilities, own, walk};
 use crate::tally::{Tally, tally};
 
 /// Where answers have what is said.
-pub(super) const ANSWERS: [&str; 12] = [
+const ANSWERS: [&str; 12] = [
     "choices",
     "content",
     "output",
@@ -27,6 +27,41 @@ pub(super) const ANSWERS: [&str; 12] = [
     "search_results",
     "additionalModelResponseFields",
     "error",
+];
+/// What tells of an answer, or of an event of its stream, and is not said in it.
+pub(super) const ABOUT: [&str; 12] = [
+    "usage",
+    "usageMetadata",
+    "system_fingerprint",
+    "service_tier",
+    "createTime",
+    "partial_image_b64",
+    "stop_sequence",
+    "stopReason",
+    "safetyRatings",
+    "tokenCount",
+    "metrics",
+    "first_id",
+];
+/// What an answer repeats of its request, or tells of how it was made.
+const REPEATED: [&str; 17] = [
+    "instructions",
+    "tools",
+    "tool_choice",
+    "text",
+    "prompt",
+    "metadata",
+    "user",
+    "reasoning",
+    "truncation",
+    "previous_response_id",
+    "conversation",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "incomplete_details",
+    "container",
+    "last_id",
 ];
 /// Where requests have what is said to the model.
 const PROMPTS: [&str; 6] =
@@ -122,18 +157,38 @@ enum Speaker {
     Messages(&'static str),
     /// The application, whatever roles there are in it.
     Application,
-    /// The same: JSON whose keys are the caller's.
-    Own,
+    /// Somebody, in JSON whose keys are the caller's.
+    Own(&'static str),
 }
 
 impl Speaker {
-    /// `None` where there is no text.
+    /// Of a field of a request; `None` where there is no text.
     fn of(name: &str) -> Option<Self> {
         match name {
             name if PROMPTS.contains(&name) => Some(Self::Messages("user")),
             name if SYSTEM.contains(&name) => Some(Self::Application),
             name if UNREAD.contains(&name) => None,
-            _ => Some(Self::Own),
+            _ => Some(Self::Own("system")),
+        }
+    }
+
+    /// Of a field of an answer.
+    fn of_answer(name: &str) -> Option<Self> {
+        match name {
+            name if ANSWERS.contains(&name) => Some(Self::Messages("assistant")),
+            name if [&ABOUT[..], &REPEATED, &NO_TEXT].iter().any(|names| names.contains(&name)) => None,
+            _ => Some(Self::Own("assistant")),
+        }
+    }
+
+    /// Visits the texts of a field of such a speaker.
+    fn walk(self, value: &mut Value, visit: &mut dyn FnMut(Place<'_>, &mut String)) {
+        match self {
+            Self::Messages(role) => walk(value, role, visit),
+            Self::Application => walk(value, "system", &mut |place, text| {
+                visit(Place { role: "system", ..place }, text);
+            }),
+            Self::Own(role) => own(value, role, visit),
         }
     }
 }
@@ -159,8 +214,9 @@ impl Document {
 
     pub(super) fn of_answer(body: &Bytes) -> Result<Self, serde_json::Error> {
         let object = RawObject::parse(body)?;
-        let fields = ANSWERS.iter().filter_map(|name| Some((*name, object.raw(name)?)));
-        let fields = fields.map(|(name, raw)| Field::read(name, Speaker::Messages("assistant"), raw));
+        let said =
+            object.keys().filter_map(|name| Some((name, Speaker::of_answer(name)?, object.raw(name)?)));
+        let fields = said.map(|(name, speaker, raw)| Field::read(name, speaker, raw));
         let fields = fields.collect::<Result<_, _>>()?;
         Ok(Self { body: Some(body.clone()), fields })
     }
@@ -228,12 +284,15 @@ impl Field {
     }
 
     fn walk(&mut self, visit: &mut dyn FnMut(Place<'_>, &mut String)) {
-        match self.speaker {
-            Speaker::Messages(role) => walk(&mut self.value, role, visit),
-            Speaker::Application => walk(&mut self.value, "system", &mut |place, text| {
-                visit(Place { role: "system", ..place }, text);
-            }),
-            Speaker::Own => own(&mut self.value, "system", visit),
+        self.speaker.walk(&mut self.value, visit);
+    }
+}
+
+/// Visits what an answer that stands in an event says.
+pub(super) fn answer(answer: &mut Value, visit: &mut dyn FnMut(Place<'_>, &mut String)) {
+    for (name, value) in answer.as_object_mut().into_iter().flatten() {
+        if let Some(speaker) = Speaker::of_answer(name) {
+            speaker.walk(value, visit);
         }
     }
 }
@@ -335,6 +394,24 @@ mod tests {
         {
             assert_eq!(of(&body), []);
         }
+    }
+
+    #[test]
+    fn whatever_is_answered_is_read() {
+        let said = |body: &Value| Document::of_answer(&body.to_string().into()).unwrap().texts();
+        for body in [
+            json!({"custom_outputs": {"name": "secret"}}),
+            json!({"trace": {"guardrail": {"modelOutput": ["secret"]}}}),
+            json!({"yet_to_come": "secret"}),
+        ] {
+            let texts = said(&body);
+            assert!(
+                texts.len() == 1 && texts[0].text.contains("secret") && texts[0].role == "assistant",
+                "{body}: {texts:?}"
+            );
+        }
+        let about = json!({"id": "secret", "model": "secret", "usage": {"x": "secret"}, "instructions": "secret", "created": 1});
+        assert!(said(&about).is_empty());
     }
 
     #[test]
