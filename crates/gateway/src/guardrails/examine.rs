@@ -108,13 +108,12 @@ impl Examiner<'_> {
         }
         let mut failure = None;
         if let Some(analyser) = self.settings.presidio.as_ref().filter(|_| rules.pii().is_some()) {
-            let limit = self.settings.timeout;
-            match presidio::analyse(self.gateway, analyser, limit, texts, rules.pii() == Some(Behavior::Mask))
-                .await
-            {
+            let (limit, masks) = (self.settings.timeout, rules.pii() == Some(Behavior::Mask));
+            match presidio::analyse(self.gateway, analyser, limit, texts, masks).await {
                 Ok(kinds) => seen.kinds.extend(kinds),
                 Err(reason) => {
-                    failure = Some(self.failed(GuardKind::Pii, reason, rules.pii() != Some(Behavior::Detect)))
+                    let acts = rules.pii() != Some(Behavior::Detect);
+                    failure = Some(self.failed(GuardKind::Pii, reason, acts));
                 }
             }
         }
