@@ -87,7 +87,9 @@ impl Window {
         let unescaped = unescaped(&readings[0]);
         let shown: Vec<&View> = readings.iter().take(1).chain(&unescaped).collect();
         let mut until = if last { self.raw.len() } else { self.settled(&shown) };
-        found.sort_by_key(|found| (found.from, found.to));
+        found.sort_by_key(|found| (found.from, found.to, found.what));
+        // What readings share is found in each.
+        found.dedup();
         let marks = clusters(&found);
         for found in found.iter().rev() {
             if found.from < until && until < found.to {
