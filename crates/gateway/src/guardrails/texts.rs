@@ -70,7 +70,7 @@ const PROMPTS: [&str; 6] =
 const SYSTEM: [&str; 4] = ["system", "instructions", "systemInstruction", "system_instruction"];
 /// Fields of a request that hold no text: names, ids and settings, definitions of tools, and what the caller
 /// keeps for itself. Whatever else there is, is read.
-const UNREAD: [&str; 55] = [
+const UNREAD: [&str; 53] = [
     "model",
     "model_id",
     "modelId",
@@ -121,8 +121,6 @@ const UNREAD: [&str; 55] = [
     "safetySettings",
     "safety_settings",
     "truncation",
-    "anthropic_version",
-    "anthropic_beta",
     "betas",
     "context_management",
     "encoding_format",
