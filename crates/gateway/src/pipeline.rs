@@ -159,7 +159,8 @@ async fn wait(durable: Option<Durable>) {
 /// What a call meets until there is an answer for the client.
 async fn answered(guards: &Guards<'_>, mut call: Call<'_>, open: &mut Open) -> Result<Outgoing, ServeError> {
     let gateway = guards.gateway;
-    if gateway.inner.config.describe {
+    // No word of the conventions fits a response that is only read again.
+    if gateway.inner.config.describe && call.kept.is_none() {
         open.describe(Box::new(inference::request(&call)));
     }
     limits::take(gateway, &call, open).await?;
