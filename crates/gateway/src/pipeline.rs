@@ -84,7 +84,10 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let open = admit(gateway, &known, &bytes, started)?;
     let call = match unreadable {
         Some(error) => Err(error),
-        None => read(ask, request_id, (endpoint, principal), &parts, (body, snapshot.id_key.clone())),
+        None => {
+            let given = Given { body, id_key: snapshot.id_key.clone(), characters: open.characters() };
+            read(ask, request_id, (endpoint, principal), &parts, given)
+        }
     };
     let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
     Ok(recorded(&guards, ask.surface, call, open).await)
@@ -106,20 +109,29 @@ pub(crate) fn admit(
     })
 }
 
+/// What a call is made of beside who makes it.
+struct Given<'a> {
+    body: RawObject<'a>,
+    id_key: Option<IdKey>,
+    /// Of what is asked, where they are counted.
+    characters: Option<u64>,
+}
+
 /// The call, where its caller may make it.
 fn read<'a>(
     ask: &Ask,
     request_id: RequestId,
     (endpoint, principal): (Arc<Endpoint>, Arc<Principal>),
     parts: &'a Parts,
-    (body, id_key): (RawObject<'a>, Option<IdKey>),
+    given: Given<'a>,
 ) -> Result<Call<'a>, ApiError> {
     permit_query(&principal, &endpoint)?;
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key };
+    let Given { body, id_key, characters } = given;
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key, characters };
     Call::read(request_id, endpoint, principal, asked)
 }
 

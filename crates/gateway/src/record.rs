@@ -147,6 +147,11 @@ impl Open {
         self.admission.inference = Some(request);
     }
 
+    /// Characters of what is asked, where they are counted.
+    pub(crate) fn characters(&self) -> Option<u64> {
+        self.admission.input_characters
+    }
+
     /// What is to be waited for before the client gets its last byte.
     pub(crate) fn durable(&self) -> Option<Durable> {
         self.sink.durable()
@@ -283,7 +288,7 @@ impl Open {
 }
 
 /// The time in which an attempt may be under way. A client that leaves in it has had its prompt sent, and
-/// no provider will tell what that cost: it is estimated then, and only then. Counting costs nothing.
+/// no provider will tell what that cost: it is estimated then, and only then. Counting tokens costs nothing.
 pub(crate) struct Waiting<'a, 'b> {
     open: &'a mut Open,
     call: &'a Call<'b>,
@@ -306,8 +311,9 @@ impl<'a, 'b> Waiting<'a, 'b> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if !self.over && !self.call.dialect.is_free() {
-            self.open.count(Lengths::of_request(&self.call.body).counted());
+        // Between two attempts nobody has the prompt.
+        if !self.over && self.open.trying.is_some() && !self.call.dialect.is_free() {
+            self.open.count(self.call.lengths().counted());
         }
     }
 }

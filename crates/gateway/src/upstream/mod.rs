@@ -296,7 +296,7 @@ impl Asking<'_> {
 
     fn relay(&self, id: Option<String>) -> Relay {
         let at = self.entity_at;
-        let lengths = Lengths::of_request(&self.call.body);
+        let lengths = self.call.lengths();
         match &self.prepared.format {
             Format::Chat { codec, names } => Relay::translated(Translated::new(
                 codec.stream(),

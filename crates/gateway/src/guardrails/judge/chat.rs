@@ -44,6 +44,7 @@ pub(super) async fn ask(
         trace: None,
         id_key: None,
     };
+        characters: None,
     let id = RequestId(uuid::Uuid::now_v7().to_string().into());
     let call = Call::read(id, Arc::clone(&endpoint), nobody(), asked).map_err(|error| error.message)?;
     let mut why = format!("the endpoint {name:?} that judges has no served entity");
