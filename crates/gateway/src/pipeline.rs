@@ -203,13 +203,10 @@ pub(crate) fn authenticate(
     });
     match identity::authenticate(snapshot, credential.as_ref(), clock::now_ms()) {
         Ok(principal) => Ok(principal),
-        Err(Unknown::NoCredential) => Err(ApiError::new(
-            ErrorCode::Unauthenticated,
-            "no credential: send a token as `Authorization: Bearer <token>`",
-        )),
-        Err(Unknown::BadToken) => {
-            Err(ApiError::denied("invalid access token: it is unknown, revoked or expired"))
+        Err(unknown @ Unknown::NoCredential) => {
+            Err(ApiError::new(ErrorCode::Unauthenticated, unknown.message()))
         }
+        Err(unknown @ Unknown::BadToken) => Err(ApiError::denied(unknown.message())),
     }
 }
 

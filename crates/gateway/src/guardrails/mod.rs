@@ -15,7 +15,7 @@ mod visit;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use journal::{GuardPhase, Outcome};
+use journal::{GuardPhase, GuardVerdict, Outcome};
 use policy::Snapshot;
 use policy::guardrails::Guard;
 use providers::Task;
@@ -32,7 +32,7 @@ use crate::error::{At, ServeError};
 use crate::record::Open;
 use crate::stream::{Step, Upstream, as_array};
 use crate::upstream::{Success, SuccessBody};
-use examine::{Examiner, Ruling};
+use examine::{Examiner, Ruling, Sightings};
 use texts::Document;
 
 /// Longest streamed answer that is collected to be judged as a whole.
@@ -58,6 +58,14 @@ impl From<Success> for Outgoing {
     fn from(success: Success) -> Self {
         Self::Success { success: Box::new(success), guarded: None }
     }
+}
+
+/// What the rules for `call` say of it, and how they refuse it, if they do. No service is asked.
+pub(crate) fn ruled(call: &Call<'_>) -> Result<(Vec<GuardVerdict>, Option<ServeError>), ApiError> {
+    let Some(guard) = &call.endpoint.guardrails.input else { return Ok((Vec::new(), None)) };
+    let mut texts = Document::of_request(&call.body)?.texts();
+    let ruling = Sightings::of(&guard.rules, &mut texts).ruling(&guard.rules, GuardPhase::Input);
+    Ok((ruling.verdicts, ruling.blocked.map(|blocked| ServeError::Blocked(Box::new(blocked)))))
 }
 
 impl Guards<'_> {
