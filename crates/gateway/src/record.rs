@@ -191,7 +191,7 @@ impl Open {
         self.response = Some(Box::new(response));
     }
 
-    /// There was nothing to try: no upstream was called.
+    /// There was nothing to try: no upstream was called. Which one it would have been stays known.
     pub(crate) fn not_tried(&mut self) {
         self.trying = None;
     }
@@ -247,11 +247,11 @@ impl Open {
 
     /// The call ends with an error, told in `shape`, before anything went out.
     pub(crate) fn refuse(&mut self, error: &ServeError, shape: Shape) {
-        let is_upstreams = error.upstream_status().is_some() || error.allows_fallback();
         if let Some(capture) = &mut self.capture {
             capture.whole(&shape.body(error).to_string().into());
         }
-        self.settle(if is_upstreams { Outcome::Failed } else { Outcome::Refused }, error.status());
+        let outcome = if error.was_asked() { Outcome::Failed } else { Outcome::Refused };
+        self.settle(outcome, error.status());
     }
 
     fn cost(&self) -> Option<Cost> {
