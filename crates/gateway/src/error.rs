@@ -63,7 +63,7 @@ impl ServeError {
             Self::Refused(_) | Self::Blocked(_) | Self::NoSecret { .. } => 400,
             Self::Upstream { error, .. } => error.status,
             Self::NoCredential { .. } | Self::Broken { .. } => 502,
-            // Never 503: databricks-sdk would repeat that for five minutes.
+            // Not 503: databricks-sdk would repeat that for five minutes.
             Self::TimedOut { .. } => 504,
         }
     }

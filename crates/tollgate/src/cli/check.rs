@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::output::print_table;
 use super::{ConfigFile, Output, print_json};
-use crate::config::{Config, Environment, Resolved};
+use crate::config::{Config, Environment, OtlpHeaders, Resolved};
 use crate::server;
 
 pub(super) fn check(file: &ConfigFile, output: Output) -> anyhow::Result<()> {
@@ -14,6 +14,8 @@ pub(super) fn check(file: &ConfigFile, output: Output) -> anyhow::Result<()> {
     if let Some(files) = &config.server.tls {
         server::check_tls(files)?;
     }
+    config.accounting.all_options()?;
+    OtlpHeaders::of_process(&config.telemetry)?;
     let rows = resolved.rows();
     match output {
         Output::Json => {

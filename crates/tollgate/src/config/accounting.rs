@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use journal::{Fsync, JournalConfig, OnFull};
 use tables::{Lake, Retention};
 
+use super::keys::TABLES_OPTIONS;
 use super::{ConfigProblem, Resolved};
 
 /// Where records of calls are kept, and where their tables lie.
@@ -29,9 +29,9 @@ impl AccountingConfig {
         let location = values
             .optional("tables.location")
             .map_or_else(|| data.join("tables").display().to_string(), str::to_owned);
-        let options: Option<Vec<_>> = values.list("tables.options").iter().map(|line| option(line)).collect();
+        let options: Option<Vec<_>> = values.list(TABLES_OPTIONS).iter().map(|line| option(line)).collect();
         let options = options.ok_or_else(|| {
-            values.problem("tables.options", "must be name=value, such as aws_region=eu-west-1")
+            values.secret_problem(TABLES_OPTIONS, "must be name=value, such as aws_region=eu-west-1")
         })?;
         Ok(Self {
             journal: journal(values, data),
@@ -56,17 +56,24 @@ impl AccountingConfig {
 
     /// The place of the tables. Errors where the options cannot be read, or name no store.
     pub(crate) fn lake(&self) -> anyhow::Result<Lake> {
+        Ok(Lake::open(&self.location, &self.all_options()?)?)
+    }
+
+    /// Those of the file too. Errors where it cannot be read.
+    pub(crate) fn all_options(&self) -> Result<Vec<(String, String)>, ConfigProblem> {
         let mut options = self.options.clone();
         if let Some(path) = &self.options_file {
             let text = std::fs::read_to_string(path);
-            let text = text.with_context(|| format!("cannot read tables.options_file {path}"))?;
+            let text =
+                text.map_err(|e| ConfigProblem(format!("cannot read tables.options_file {path}: {e}")))?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             for (line, number) in lines.zip(1..) {
                 let read = option(line);
-                options.push(read.with_context(|| format!("{path}: option {number} is not name=value"))?);
+                let wrong = || ConfigProblem(format!("{path}: option {number} is not name=value"));
+                options.push(read.ok_or_else(wrong)?);
             }
         }
-        Ok(Lake::open(&self.location, &options)?)
+        Ok(options)
     }
 }
 

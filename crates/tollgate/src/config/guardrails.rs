@@ -14,6 +14,10 @@ pub(super) fn settings(values: &Resolved) -> Result<Settings, ConfigProblem> {
     let judge = values.optional("guardrails.judge.endpoint");
     let uri = |key: &str| match values.optional(key) {
         None => Ok(None),
+        // What stands before the @ may be a password: it must not come back in the message.
+        Some(url) if url.contains('@') => {
+            Err(values.secret_problem(key, "must be a URL without credentials in it"))
+        }
         Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
             url.parse().map(Some).map_err(|_| values.problem(key, "is no URL"))
         }

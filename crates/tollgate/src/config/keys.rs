@@ -25,6 +25,9 @@ pub(super) struct Key {
     pub(super) foreign: &'static [&'static str],
 }
 
+/// What it holds may be secret.
+pub(super) const TABLES_OPTIONS: &str = "tables.options";
+
 const HOUR_MS: u64 = 3_600_000;
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
@@ -199,7 +202,7 @@ const KEYS: &[Row] = &[
         "",
         "folder or URL (`s3://`, `abfss://`, `gs://`) of the tables; else `tables` in server.data",
     ),
-    ("tables.options", Kind::List, "", "name=value of that URL's store, such as aws_region=eu-west-1"),
+    (TABLES_OPTIONS, Kind::List, "", "name=value of that URL's store, such as aws_region=eu-west-1"),
     ("tables.options_file", Kind::Text, "", "file of more of them, one a line: for those that are secret"),
     ("tables.flush_seconds", Kind::Integer(1, 3600), "10", "between two commits to the tables"),
     ("tables.flush_bytes", Kind::Integer(1 << 16, 1 << 30), "67108864", "records that are committed earlier"),

@@ -99,6 +99,7 @@ impl Config {
     }
 
     pub(crate) fn from_resolved(values: &Resolved) -> Result<Self, ConfigProblem> {
+        values.check_foreign(|path| !telemetry::is_key(path))?;
         let server = server(values)?;
         let allow = values.list("egress.allow");
         let egress =

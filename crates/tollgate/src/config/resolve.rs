@@ -62,6 +62,8 @@ impl MasterKeyTexts {
 #[derive(Debug)]
 pub(crate) struct Resolved {
     entries: BTreeMap<String, Entry>,
+    /// What is wrong with other programs' variables, by the keys that would have their values.
+    misread: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,12 @@ struct Entry {
     /// A list is kept as its items.
     value: Vec<String>,
     origin: String,
+}
+
+impl Entry {
+    fn default_of(key: &Key) -> Self {
+        Self { value: vec![key.default.to_owned()], origin: "default".to_owned() }
+    }
 }
 
 impl Resolved {
@@ -85,8 +93,7 @@ impl Resolved {
         environment: &Environment,
     ) -> Result<Self, ConfigProblem> {
         let keys = keys::all();
-        let initial = |key: &Key| Ok((key.path.clone(), initial(key, environment)?));
-        let mut entries: BTreeMap<String, Entry> = keys.iter().map(initial).collect::<Result<_, _>>()?;
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
         if let Some((name, text)) = file {
             let table: Table =
                 text.parse().map_err(|e: toml::de::Error| ConfigProblem(format!("{name}: {e}")))?;
@@ -107,7 +114,18 @@ impl Resolved {
             let value = of_text(key, text).map_err(|e| ConfigProblem(format!("{variable} {e}")))?;
             entries.insert(key.path.clone(), Entry { value, origin: variable.clone() });
         }
-        Ok(Self { entries })
+        let mut misread = BTreeMap::new();
+        for key in &keys {
+            if entries.contains_key(&key.path) {
+                continue;
+            }
+            let entry = initial(key, environment).unwrap_or_else(|problem| {
+                misread.insert(key.path.clone(), problem.0);
+                Entry::default_of(key)
+            });
+            entries.insert(key.path.clone(), entry);
+        }
+        Ok(Self { entries, misread })
     }
 
     fn entry(&self, path: &str) -> &[String] {
@@ -142,10 +160,31 @@ impl Resolved {
         ConfigProblem(format!("{path} = {value:?} ({origin}): {reason}"))
     }
 
-    /// Key, value, origin.
+    /// Errors when another program's variable, which counts for a key that `concerns` us, cannot be read. One
+    /// that concerns nobody may be as it likes: it was not set for us.
+    pub(super) fn check_foreign(&self, concerns: impl Fn(&str) -> bool) -> Result<(), ConfigProblem> {
+        match self.misread.iter().find(|(path, _)| concerns(path)) {
+            Some((_, problem)) => Err(ConfigProblem(problem.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The same without the value, which may hold a secret.
+    pub(super) fn secret_problem(&self, path: &str, reason: &str) -> ConfigProblem {
+        let origin = self.entries.get(path).map_or("", |e| e.origin.as_str());
+        ConfigProblem(format!("{path} ({origin}): {reason}"))
+    }
+
+    /// Key, value, origin. Of options of a store the names alone: who runs it may have put a secret there.
     pub(crate) fn rows(&self) -> Vec<[String; 3]> {
-        let row =
-            |(path, entry): (&String, &Entry)| [path.clone(), entry.value.join(", "), entry.origin.clone()];
+        let shown = |path: &str, item: &String| match (path, item.split_once('=')) {
+            (keys::TABLES_OPTIONS, Some((name, _))) => format!("{name}=…"),
+            _ => item.clone(),
+        };
+        let row = |(path, entry): (&String, &Entry)| {
+            let value: Vec<String> = entry.value.iter().map(|item| shown(path, item)).collect();
+            [path.clone(), value.join(", "), entry.origin.clone()]
+        };
         self.entries.iter().map(row).collect()
     }
 }
@@ -154,7 +193,7 @@ impl Resolved {
 fn initial(key: &Key, environment: &Environment) -> Result<Entry, ConfigProblem> {
     let set = |name: &&&str| environment.0.get(**name).filter(|value| !value.trim().is_empty());
     let Some((name, text)) = key.foreign.iter().find_map(|name| Some((*name, set(&name)?))) else {
-        return Ok(Entry { value: vec![key.default.to_owned()], origin: "default".to_owned() });
+        return Ok(Entry::default_of(key));
     };
     let value = of_text(key, text).map_err(|e| ConfigProblem(format!("{name} {e}")))?;
     Ok(Entry { value, origin: name.to_owned() })

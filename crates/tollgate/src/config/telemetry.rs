@@ -143,6 +143,10 @@ const KEYS: &[Row] = &[
     ),
 ];
 
+pub(super) fn is_key(path: &str) -> bool {
+    path.starts_with("telemetry.")
+}
+
 pub(super) fn keys() -> impl Iterator<Item = Key> {
     KEYS.iter().map(|(path, kind, default, doc, foreign)| Key {
         path: (*path).to_owned(),
@@ -184,6 +188,9 @@ impl TelemetryConfig {
     pub(super) fn from_resolved(values: &Resolved) -> Result<Self, ConfigProblem> {
         let (traces, metrics) = (endpoint(values, "traces")?, endpoint(values, "metrics")?);
         let exporting = traces.is_some() || metrics.is_some();
+        if exporting {
+            values.check_foreign(is_key)?;
+        }
         if exporting && values.text(PROTOCOL) != "http/protobuf" {
             let reason =
                 "is not spoken: send OTLP to the collector's HTTP port, usually 4318, as http/protobuf";
@@ -200,8 +207,8 @@ impl TelemetryConfig {
             metrics,
             gzip: values.text("telemetry.otlp.compression") == "gzip",
             timeout: millis("telemetry.otlp.timeout_ms"),
-            resource: resource(values)?,
-            sampler: sampler(values)?,
+            resource: if exporting { resource(values)? } else { Vec::new() },
+            sampler: if exporting { sampler(values)? } else { Sampler { parent_based: true, ratio: 1.0 } },
             queue: usize::try_from(values.integer("telemetry.traces.queue")).unwrap_or(usize::MAX),
             delay: millis("telemetry.traces.delay_ms"),
             interval: millis("telemetry.metrics.interval_ms"),
@@ -221,11 +228,11 @@ fn endpoint(values: &Resolved, signal: &str) -> Result<Option<Uri>, ConfigProble
     }
     let own = format!("telemetry.otlp.{signal}_endpoint");
     if let Some(url) = values.optional(&own) {
-        return address(url).map(Some).map_err(|reason| values.problem(&own, reason));
+        return address(url).map(Some).map_err(|reason| values.secret_problem(&own, reason));
     }
     let Some(base) = values.optional(ENDPOINT) else { return Ok(None) };
     let url = format!("{}/v1/{signal}", base.trim_end_matches('/'));
-    address(&url).map(Some).map_err(|reason| values.problem(ENDPOINT, reason))
+    address(&url).map(Some).map_err(|reason| values.secret_problem(ENDPOINT, reason))
 }
 
 fn address(url: &str) -> Result<Uri, &'static str> {
@@ -284,7 +291,10 @@ pub(crate) struct OtlpHeaders {
 
 impl OtlpHeaders {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads these variables")]
-    pub(crate) fn of_process() -> Result<Self, ConfigProblem> {
+    pub(crate) fn of_process(config: &TelemetryConfig) -> Result<Self, ConfigProblem> {
+        if config.traces.is_none() && config.metrics.is_none() {
+            return Ok(Self { traces: HeaderMap::new(), metrics: HeaderMap::new() });
+        }
         Self::read(|name| std::env::var(name).ok().map(Zeroizing::new))
     }
 
@@ -361,7 +371,7 @@ mod tests {
         assert_eq!(config.sampler, Sampler { parent_based: true, ratio: 0.25 });
         assert_eq!(config.delay, Duration::from_millis(7));
         assert!(config.propagate && config.latest_names);
-        let named = load(&[("OTEL_SERVICE_NAME", "b"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a")]);
+        let named = load(&[BASE, ("OTEL_SERVICE_NAME", "b"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a")]);
         assert_eq!(named.unwrap().resource, [pair("service.name", "b")]);
     }
 
@@ -376,9 +386,13 @@ mod tests {
             ("OTEL_RESOURCE_ATTRIBUTES", "oops", "name=value"),
         ] {
             let problem = load(&[BASE, (variable, value)]).unwrap_err();
-            assert!(problem.contains(says), "{problem}");
+            assert!(problem.contains(says) && !problem.contains("u:p"), "{problem}");
+            // Where nothing is sent they are other programs' affair.
+            if variable != BASE.0 {
+                assert!(load(&[(variable, value)]).is_ok(), "{variable}");
+            }
         }
-        let ratio = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
+        let ratio = [BASE, ("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
         assert!(load(&ratio).unwrap_err().contains("0 to 1"));
     }
 

@@ -77,7 +77,7 @@ impl Server {
         let metrics = metrics::init()?;
         let accounting = Accounting::open(&config.accounting).await?;
         let client = client(&config)?;
-        let headers = OtlpHeaders::of_process()?;
+        let headers = OtlpHeaders::of_process(&config.telemetry)?;
         let (otlp, exporter) = otlp::new(&config.telemetry, headers, &client)?.unzip();
         let metrics_sink = MetricsSink::new(Arc::clone(&runtime));
         let records = Records { journal: accounting.journal.clone(), metrics: metrics_sink };

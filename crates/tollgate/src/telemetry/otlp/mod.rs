@@ -104,6 +104,19 @@ fn resource(configured: &[(String, String)]) -> Resource {
     Resource { attributes: attributes.0 }
 }
 
+/// What spans tell of an admission. What callers attach to a call is not told, and has no place in the queue.
+fn told_of(admission: &Admission) -> Admission {
+    Admission {
+        request_id: admission.request_id.clone(),
+        received_at: admission.received_at,
+        endpoint: Arc::clone(&admission.endpoint),
+        stream: admission.stream,
+        trace: admission.trace.clone(),
+        inference: admission.inference.clone(),
+        ..Admission::default()
+    }
+}
+
 impl RecordSink for OtlpSink {
     fn admit(&self, _admission: &Admission) -> Result<(), Full> {
         Ok(())
@@ -114,10 +127,12 @@ impl RecordSink for OtlpSink {
             metrics.settle(admission, settlement);
         }
         let sampled = admission.trace.as_ref().is_some_and(|trace| trace.sampled);
-        let Some(queue) = self.queue.as_ref().filter(|_| sampled) else { return };
+        // What was refused before it was read has no span.
+        let has_spans = sampled && admission.inference.is_some();
+        let Some(queue) = self.queue.as_ref().filter(|_| has_spans) else { return };
         match queue.try_reserve() {
             Ok(place) => place.send(Settled {
-                admission: admission.clone(),
+                admission: told_of(admission),
                 // Bodies are not told, and a queue of them would be large.
                 settlement: Settlement { payload: None, ..settlement.clone() },
                 ended_ns: clock::now_ns(),
