@@ -72,10 +72,8 @@ impl Accounting {
         let mut flusher = Flusher::new(journal.clone(), lake, workspace, config.retention);
         flusher.left = left;
         flusher.every = config.flush_every;
-        flusher.observer = Some(Arc::new(Sums {
-            rollups: store.clone(),
-            kept_days: config.retention.usage_days,
-        }));
+        flusher.observer =
+            Some(Arc::new(Sums { rollups: store.clone(), kept_days: config.retention.usage_days }));
         flusher.served = Some(Arc::new(StoredEntities(store)));
         tasks.spawn(tell(journal.clone(), flusher.status(), stop.clone()));
         tasks.spawn(journal.sync(stop.clone()));
