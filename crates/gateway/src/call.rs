@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
         tags::check("usage_context", &field(&body, "usage_context")?.unwrap_or_default())?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        tags::check("Databricks-Ai-Gateway-Request-Tags", &tags::request_tags(headers)?)?;
+        tags::check_request_tags(headers)?;
         let characters = match characters {
             Some(characters) => characters,
             None if dialect.is_free() => 0,

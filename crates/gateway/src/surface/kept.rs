@@ -83,8 +83,9 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         counts: true,
     };
     let open = admit(gateway, &known, &Bytes::new(), started)?;
-    let permitted = permit_query(&principal, &endpoint).and_then(|()| tags::request_tags(&parts.headers));
-    let call = permitted.and_then(|_| query(given, &item)).map(|query| Call {
+    let permitted =
+        permit_query(&principal, &endpoint).and_then(|()| tags::check_request_tags(&parts.headers));
+    let call = permitted.and_then(|()| query(given, &item)).map(|query| Call {
         request_id,
         endpoint: endpoint.clone(),
         principal: principal.clone(),

@@ -363,6 +363,25 @@ async fn a_wrong_item_is_refused_on_record_and_after_the_permission() {
     .await;
 }
 
+#[tokio::test]
+async fn tags_are_bounded_where_a_kept_response_is_asked_for_too() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "gpt-x")]);
+        let (id, _) = ids(&world.post(PATH, &said("hi")).await.json());
+        for (length, status) in [(1_024, 200), (1_025, 400)] {
+            let request = Request::get(format!("{PATH}/{id}"))
+                .header("host", "g")
+                .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
+                .header("databricks-ai-gateway-request-tags", json!({"team": "a".repeat(length)}).to_string())
+                .body(Full::default())
+                .unwrap();
+            let got = world.send(request).await.read().await;
+            assert_eq!(got.status, status, "{got:?}");
+        }
+    })
+    .await;
+}
+
 /// There is no word for it in the conventions, and it is no chat.
 #[tokio::test]
 async fn telemetry_is_told_of_no_inference_where_a_kept_response_is_read() {
