@@ -13,6 +13,7 @@ import deltalake
 import duckdb
 
 from harness import ENDPOINTS, PREFIX, UPSTREAM, call, check, endpoint_body, finish, report
+from mounts import tmpfs
 from processes import Program, Server, free_port, scratch_folder
 
 NAME = f"{PREFIX}-chat"
@@ -145,28 +146,26 @@ def object_store(folder, way):
 
 
 def read_only(folder):
-    mount = Path(folder, "mounted")
-    mount.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mount], capture_output=True).returncode != 0:
-        return report("SKIP", "a read-only folder", "no tmpfs can be mounted here")
-    try:
-        (Path(folder) / "three").mkdir()
-        with Server(Path(folder) / "three", UPSTREAM, {"TOLLGATE_TABLES__LOCATION": str(mount), "TOLLGATE_TABLES__FLUSH_SECONDS": "1"}) as server:
-            @check("on a read-only folder rows wait, which a metric and the log say; they come when it can be written")
-            def waits():
-                make_endpoint(server)
-                ask(server, 3)
-                count = lambda: duckdb.connect().read_parquet(f"{mount}/{PAYLOAD}/*/*.parquet", hive_partitioning=True).count("*").fetchone()[0]
-                until("three rows", lambda: list(mount.glob(f"{PAYLOAD}/*/*.parquet")))
-                subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
-                ask(server, 4)
-                until("the metric", lambda: metric(server, "tollgate_tables_failing") > 0)
-                assert "rows stay in the journal" in server.log()
-                subprocess.run(["mount", "-o", "remount,rw", mount], check=True)
-                until("the rows that waited", lambda: len(deltalake.DeltaTable(str(mount / PAYLOAD)).to_pyarrow_table()) == 7, 90)
-                assert count() >= 7
-    finally:
-        subprocess.run(["umount", "-l", mount], check=True)
+    @check("on a read-only folder rows wait, which a metric and the log say; they come when it can be written")
+    def waits():
+        with tmpfs(folder, "mounted") as mount:
+            written_again(Path(folder), Path(mount))
+
+
+def written_again(folder, mount):
+    (folder / "three").mkdir()
+    with Server(folder / "three", UPSTREAM, {"TOLLGATE_TABLES__LOCATION": str(mount), "TOLLGATE_TABLES__FLUSH_SECONDS": "1"}) as server:
+        make_endpoint(server)
+        ask(server, 3)
+        count = lambda: duckdb.connect().read_parquet(f"{mount}/{PAYLOAD}/*/*.parquet", hive_partitioning=True).count("*").fetchone()[0]
+        until("three rows", lambda: list(mount.glob(f"{PAYLOAD}/*/*.parquet")))
+        subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
+        ask(server, 4)
+        until("the metric", lambda: metric(server, "tollgate_tables_failing") > 0)
+        assert "rows stay in the journal" in server.log()
+        subprocess.run(["mount", "-o", "remount,rw", mount], check=True)
+        until("the rows that waited", lambda: len(deltalake.DeltaTable(str(mount / PAYLOAD)).to_pyarrow_table()) == 7, 90)
+        assert count() >= 7
 
 
 with scratch_folder("stores") as folder:

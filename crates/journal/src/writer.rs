@@ -100,6 +100,8 @@ pub(crate) struct State {
     pub(crate) unsynced: Vec<Arc<File>>,
     /// Whether something was written that is not on the disk.
     pub(crate) is_dirty: bool,
+    /// The disk did not take the last record that was to be written.
+    is_refused: bool,
     /// The place of the last record that was taken, and of the last that was written.
     pub(crate) taken: u64,
     pub(crate) written: u64,
@@ -133,6 +135,7 @@ impl Journal {
             rolled: VecDeque::new(),
             unsynced: Vec::new(),
             is_dirty: false,
+            is_refused: false,
             taken: 0,
             written: 0,
             waiting: opened.waiting,
@@ -207,7 +210,20 @@ impl Inner {
     pub(crate) fn retry_queue(&self) {
         let mut state = self.state.lock();
         state.drain(self.config.max_bytes);
-        state.status.is_full = !state.queue.is_empty() || self.is_over(&state);
+        self.note_full(&mut state);
+    }
+
+    /// Told when it begins and when it ends, not for each call.
+    fn note_full(&self, state: &mut State) {
+        let is_full = state.is_refused || !state.queue.is_empty() || self.is_over(state);
+        let was_full = std::mem::replace(&mut state.status.is_full, is_full);
+        let folder = self.config.folder.display();
+        match (was_full, is_full) {
+            (false, true) => tracing::error!(%folder,
+                "the usage journal is full: make room on its disk, or see why the tables are not written"),
+            (true, false) => tracing::info!(%folder, "the usage journal has room again"),
+            _ => {}
+        }
     }
 
     fn is_over(&self, state: &State) -> bool {
@@ -224,12 +240,7 @@ impl Inner {
                 Err(error) => tracing::error!(%error, "cannot begin a segment of the journal"),
             }
         }
-        let full = !state.queue.is_empty() || self.is_over(state);
-        if full && !std::mem::replace(&mut state.status.is_full, full) {
-            tracing::error!(folder = %self.config.folder.display(),
-                "the usage journal is full: make room on its disk, or see why the tables are not written");
-        }
-        state.status.is_full = full;
+        self.note_full(state);
         self.dirty.notify_one();
     }
 
@@ -251,8 +262,7 @@ impl State {
             self.queue.push_back(record);
             return;
         }
-        if let Err(error) = self.write(&record) {
-            tracing::error!(%error, "the journal takes no record: it is kept in memory");
+        if self.write(&record).is_err() {
             self.queue.push_back(record);
         }
     }
@@ -270,7 +280,14 @@ impl State {
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        self.segment.append(&record.bytes)?;
+        let appended = self.segment.append(&record.bytes);
+        let was_refused = std::mem::replace(&mut self.is_refused, appended.is_err());
+        if let Err(error) = appended {
+            if !was_refused {
+                tracing::error!(%error, "the journal's disk takes no record");
+            }
+            return Err(error);
+        }
         self.segment.news += u64::from(record.is_news);
         self.written = self.written.max(record.place);
         self.is_dirty = true;
@@ -295,12 +312,12 @@ impl RecordSink for Journal {
             if !serves {
                 state.taken -= 1;
                 state.status.refused += 1;
-                state.status.is_full = true;
+                inner.note_full(&mut state);
                 return Err(Full);
             }
             state.queue.push_back(record);
-            state.status.is_full = true;
         }
+        inner.note_full(&mut state);
         state.admitted.insert(Arc::clone(&admission.request_id.0), bytes);
         inner.dirty.notify_one();
         Ok(())
@@ -362,5 +379,35 @@ impl AuditSink for Journal {
             return;
         }
         self.inner.put(&mut state, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_journal_that_its_disk_refuses_is_full_until_the_disk_takes_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(JournalConfig {
+            folder: folder.path().to_owned(),
+            fsync: Fsync::Strict,
+            segment_bytes: 1 << 20,
+            max_bytes: 1 << 30,
+            on_full: OnFull::Refuse,
+            queue_bytes: 1 << 20,
+        })
+        .unwrap();
+        // Nothing can be written to it.
+        let refusing = File::open("/dev/null").unwrap().into();
+        let writable = std::mem::replace(&mut journal.inner.state.lock().segment.file, refusing);
+        assert!(journal.admit(&Admission::default()).is_err());
+        journal.inner.retry_queue();
+        assert!(journal.status().is_full);
+        journal.inner.state.lock().segment.file = writable;
+        assert!(journal.admit(&Admission::default()).is_ok());
+        assert!(!journal.status().is_full);
     }
 }
