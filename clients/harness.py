@@ -11,6 +11,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from processes import exit_on_signals
+
+# Whoever ends a suite ends what it started too.
+exit_on_signals()
+
 HOST = os.environ["HOST"].rstrip("/")
 TOKEN = os.environ["TOKEN"]
 UPSTREAM = os.environ["UPSTREAM"].rstrip("/")

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 START_SECONDS = 30
-STOP_SECONDS = 20
+STOP_SECONDS = 20  # for one program
 
 
 def free_port():

@@ -64,6 +64,7 @@ with scratch_folder("tables") as folder:
         @check("an endpoint with usage tracking and an inference table answers on both families of paths")
         def asked():
             body = endpoint_body(NAME, entity("main", "echo"))
+            body["tags"] = [{"key": "cost_centre", "value": "42"}]
             body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, "inference_table_config": TABLE}
             caller.call("POST", ENDPOINTS, body).ok()
             for n in range(40):
@@ -129,6 +130,10 @@ with scratch_folder("tables") as folder:
             assert blue == [(20,)], blue
             attempts = lake.rows(tables, "system/ai_gateway/usage", "distinct routing_information.attempts[1].action, api_type, requester_type")
             assert attempts == [("INITIAL_ATTEMPT", "mlflow/v1/chat/completions", "USER")], attempts
+            described = lake.rows(tables, "system/ai_gateway/usage", "distinct endpoint_tags['cost_centre'], endpoint_metadata.creator, "
+                                  "endpoint_metadata.inference_table, endpoint_metadata.destinations, endpoint_metadata.fallbacks")
+            destination = {"name": "main", "traffic_percent": 100.0, "type": "EXTERNAL_FOUNDATION_MODEL"}
+            assert described == [("42", "admin", "main.logs.chat_payload", [destination], [])], described
 
         @check("Unity Catalog's paths list catalogs, schemas and tables with their columns")
         def listed():

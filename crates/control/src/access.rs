@@ -176,13 +176,10 @@ fn authenticate(
     let credential = Credential::find(headers, &[]);
     match identity::authenticate(&snapshot, credential.as_ref(), clock::now_ms()) {
         Ok(principal) => Ok(Some(principal)),
-        Err(Unknown::NoCredential) => Err(ApiError::new(
-            ErrorCode::Unauthenticated,
-            "no credential: send a token as `Authorization: Bearer <token>`",
-        )),
-        Err(Unknown::BadToken) => {
-            Err(ApiError::denied("invalid access token: it is unknown, revoked or expired"))
+        Err(unknown @ Unknown::NoCredential) => {
+            Err(ApiError::new(ErrorCode::Unauthenticated, unknown.message()))
         }
+        Err(unknown @ Unknown::BadToken) => Err(ApiError::denied(unknown.message())),
     }
 }
 

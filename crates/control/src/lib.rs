@@ -41,7 +41,7 @@ pub use bootstrap::{ADMIN_USER, create_admin_token, ensure_admin};
 pub use catalog::{ListedColumn, ListedTable, TableListing};
 pub use oauth::federation::{OidcConfig, watch_issuer};
 pub use openapi::document as openapi_document;
-pub use publish::{PublishError, refresh, watch};
+pub use publish::{PublishError, inference_table, refresh, watch};
 
 #[derive(Clone, Debug, Default)]
 pub struct ControlConfig {

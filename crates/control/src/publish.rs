@@ -125,18 +125,26 @@ fn accounting(record: &EndpointRecord) -> Accounting {
     let gateway = record.document.ai_gateway.as_ref();
     let is_enabled = |config: &&Value| config.get("enabled") == Some(&Value::Bool(true));
     let tracked = gateway.and_then(|g| g.usage_tracking_config.as_ref()).filter(is_enabled);
-    let table = gateway.and_then(|g| g.inference_table_config.as_ref()).filter(is_enabled);
-    let payload_table = table.and_then(|config| match payload_table(&record.name, config) {
-        Ok(name) => Some(name.to_string().into()),
-        Err(error) => {
+    let payload_table = inference_table(record).and_then(|name| {
+        name.inspect_err(|error| {
             tracing::error!(endpoint = record.name, %error, "the inference table has no name that can be: no bodies are kept");
-            None
-        }
+        })
+        .ok()
     });
-    Accounting { usage_tracking: tracked.is_some(), payload_table }
+    Accounting {
+        usage_tracking: tracked.is_some(),
+        payload_table: payload_table.map(|name| name.to_string().into()),
+    }
 }
 
-/// Where the bodies of an endpoint's calls go.
+/// Where the bodies of an endpoint's calls go, if they are kept; an error where it has no name that can be.
+pub fn inference_table(record: &EndpointRecord) -> Option<Result<TableName, BadName>> {
+    let config = record.document.ai_gateway.as_ref()?.inference_table_config.as_ref()?;
+    let is_enabled = config.get("enabled") == Some(&Value::Bool(true));
+    is_enabled.then(|| payload_table(&record.name, config))
+}
+
+/// The name that a configuration gives the table.
 pub(crate) fn payload_table(endpoint: &str, config: &Value) -> Result<TableName, BadName> {
     let part = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
     let prefix = Some(part("table_name_prefix")).filter(|prefix| !prefix.is_empty()).unwrap_or(endpoint);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use policy::circuit::Gate;
+use policy::circuit::{Gate, State};
 use policy::routing;
 use wire::error::ApiError;
 
@@ -45,14 +45,14 @@ impl Retries {
 }
 
 /// Tries the planned entities until one answers or the fault is not theirs. The last failure is what
-/// counts; that an entity cannot say what was asked counts where no other failed.
+/// counts; that an entity cannot say what was asked, or has no secret, counts where no other failed.
 pub(crate) async fn run(gateway: &Gateway, call: &Call<'_>, open: &mut Open) -> Result<Success, ServeError> {
     let (mut failed, mut refused) = (None, None);
-    let mut turns = Turns::new(plan(call).into_iter());
-    while let Some(at) = turns.next(gateway, call) {
-        match ask(gateway, call, open, at).await {
+    let mut turns = Turns::new(call);
+    while let Some(turn) = turns.next(gateway, call) {
+        match ask(gateway, call, open, turn).await {
             Ok(success) => return Ok(success),
-            Err(error @ ServeError::Refused(_)) => {
+            Err(error @ (ServeError::Refused(_) | ServeError::NoSecret { .. })) => {
                 refused.get_or_insert(error);
             }
             Err(error) if error.allows_fallback() => failed = Some(error),
@@ -73,34 +73,68 @@ fn plan(call: &Call<'_>) -> Vec<usize> {
 
 /// Whose turn it is: the order of the plan, but those whose circuit is open after all others. So nobody is
 /// turned away who might have been served.
-struct Turns {
+pub(crate) struct Turns {
     planned: VecDeque<usize>,
     avoided: VecDeque<usize>,
 }
 
+/// An entity whose turn it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// Which one of the endpoint.
+    pub(crate) at: usize,
+    /// Whether the call finds out if it is well again.
+    is_probe: bool,
+}
+
 impl Turns {
-    fn new(plan: impl Iterator<Item = usize>) -> Self {
-        Self { planned: plan.collect(), avoided: VecDeque::new() }
+    pub(crate) fn new(call: &Call<'_>) -> Self {
+        Self { planned: plan(call).into(), avoided: VecDeque::new() }
     }
 
-    fn next(&mut self, gateway: &Gateway, call: &Call<'_>) -> Option<usize> {
+    pub(crate) fn next(&mut self, gateway: &Gateway, call: &Call<'_>) -> Option<Turn> {
         while let Some(at) = self.planned.pop_front() {
-            if gateway.inner.circuits.gate(&call.endpoint, at) != Gate::Avoid {
-                return Some(at);
+            match gate(gateway, call, at) {
+                Gate::Avoid => self.avoided.push_back(at),
+                gate => return Some(Turn { at, is_probe: gate == Gate::Probe }),
             }
-            self.avoided.push_back(at);
         }
-        self.avoided.pop_front()
+        Some(Turn { at: self.avoided.pop_front()?, is_probe: false })
     }
 }
 
-/// Asks one entity, and again where that is configured.
-async fn ask(gateway: &Gateway, call: &Call<'_>, open: &mut Open, at: usize) -> Result<Success, ServeError> {
+/// A call that uses nothing finds nothing out: how it ends says nothing of the model.
+fn gate(gateway: &Gateway, call: &Call<'_>, at: usize) -> Gate {
+    let circuits = &gateway.inner.circuits;
+    if !call.dialect.is_free() {
+        return circuits.gate(&call.endpoint, at);
+    }
+    match circuits.look(&call.endpoint, at).0.state() {
+        State::Closed => Gate::Ask,
+        State::Open | State::HalfOpen => Gate::Avoid,
+    }
+}
+
+/// Tells the circuit of an entity what came of its turn.
+pub(crate) fn report(gateway: &Gateway, call: &Call<'_>, turn: Turn, tried: &Result<Success, ServeError>) {
+    let (circuits, endpoint) = (&gateway.inner.circuits, &call.endpoint);
+    match tried {
+        _ if call.dialect.is_free() => {}
+        Ok(_) => circuits.succeeded(endpoint, turn.at),
+        Err(error) if error.blame().is_some() => circuits.failed(endpoint, turn.at, error),
+        Err(error) if turn.is_probe && !error.was_asked() => circuits.not_probed(endpoint, turn.at),
+        Err(_) => {}
+    }
+}
+
+/// Asks one entity, and again where that is configured. A probe is one call.
+async fn ask(gateway: &Gateway, call: &Call<'_>, open: &mut Open, turn: Turn) -> Result<Success, ServeError> {
     let retries = gateway.inner.config.retries;
     let mut done = 0;
     loop {
-        let error = match once(gateway, call, open, at).await {
+        let error = match once(gateway, call, open, turn).await {
             Ok(success) => return Ok(success),
+            Err(error) if turn.is_probe || !error.was_asked() => return Err(error),
             Err(error) => error,
         };
         let Some(wait) = retries.wait(done, &error, fastrand::f64()) else { return Err(error) };
@@ -109,26 +143,29 @@ async fn ask(gateway: &Gateway, call: &Call<'_>, open: &mut Open, at: usize) -> 
     }
 }
 
-async fn once(gateway: &Gateway, call: &Call<'_>, open: &mut Open, at: usize) -> Result<Success, ServeError> {
-    let (entity, circuits) = (&call.endpoint.entities[at], &gateway.inner.circuits);
+async fn once(
+    gateway: &Gateway,
+    call: &Call<'_>,
+    open: &mut Open,
+    turn: Turn,
+) -> Result<Success, ServeError> {
+    let entity = &call.endpoint.entities[turn.at];
     let span = call.trace.as_ref().map(|_| inference::span_id());
     let described = span.filter(|_| open.is_described());
     open.trying(entity, described.map(|span| Box::new(inference::upstream(call, entity, span))));
-    let tried = upstream::attempt(gateway, call, at, span).await;
+    let tried = upstream::attempt(gateway, call, turn.at, span).await;
     match &tried {
-        Ok(success) => {
-            open.tried(Some(success.status), None);
-            circuits.succeeded(&call.endpoint, at);
-        }
-        Err(error) if !error.was_asked() => open.not_tried(),
-        Err(error) => {
-            open.tried(error.upstream_status(), error.fault());
-            circuits.failed(&call.endpoint, at, error);
-            if error.allows_fallback() {
-                tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, requester = %call.principal.name, request_id = %call.request_id.0,
-                    error = error.sentence(), "attempt failed");
-            }
-        }
+        Ok(Success { status: None, .. }) => open.not_tried(),
+        Ok(success) => open.tried(success.status, None),
+        Err(error) if error.was_asked() => open.tried(error.upstream_status(), error.fault()),
+        Err(_) => open.not_tried(),
+    }
+    report(gateway, call, turn, &tried);
+    if let Err(error) = &tried
+        && error.allows_fallback()
+    {
+        tracing::warn!(endpoint = %call.endpoint.name, entity = %entity.name, requester = %call.principal.name, request_id = %call.request_id.0,
+            error = error.sentence(), "attempt failed");
     }
     tried
 }

@@ -15,6 +15,7 @@ use wire::error::ApiError;
 use wire::raw::RawObject;
 
 use crate::dialect::Dialect;
+use crate::estimate::Lengths;
 use crate::{stored, tags};
 
 /// What moves through the pipeline.
@@ -36,6 +37,8 @@ pub(crate) struct Call<'a> {
     /// What is asked of something that is kept, where it is not a model that is asked.
     pub(crate) kept: Option<Kept>,
     pub(crate) id_key: Option<IdKey>,
+    /// Of what is asked; 0 where that is free.
+    pub(crate) characters: u64,
 }
 
 /// A call about something that an entity keeps.
@@ -58,6 +61,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) body: RawObject<'a>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) id_key: Option<IdKey>,
+    /// Of what is asked, where somebody counted them: a long prompt is read for that once.
+    pub(crate) characters: Option<u64>,
 }
 
 /// Fields that no upstream may see.
@@ -73,7 +78,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body, trace, id_key } = asked;
+        let Asked { dialect, streams, headers, query, mut body, trace, id_key, characters } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -98,7 +103,12 @@ impl<'a> Call<'a> {
         tags::check("usage_context", &field(&body, "usage_context")?.unwrap_or_default())?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        tags::check("Databricks-Ai-Gateway-Request-Tags", &tags::request_tags(headers)?)?;
+        tags::check_request_tags(headers)?;
+        let characters = match characters {
+            Some(characters) => characters,
+            None if dialect.is_free() => 0,
+            None => Lengths::of_request(&body).prompt,
+        };
         let pinned = stored::pinned(id_key.as_ref(), &endpoint, dialect, &body)?;
         Ok(Self {
             request_id,
@@ -113,11 +123,17 @@ impl<'a> Call<'a> {
             pinned,
             kept: None,
             id_key,
+            characters,
         })
     }
 }
 
 impl Call<'_> {
+    /// Of the request, before there is an answer.
+    pub(crate) fn lengths(&self) -> Lengths {
+        Lengths { prompt: self.characters, answer: 0 }
+    }
+
     /// How many inputs a request for embeddings has; `None` when it is one text, or cannot be read.
     pub(crate) fn inputs(&self) -> Option<usize> {
         let inputs: Vec<&RawValue> = self.body.get("input").ok().flatten()?;

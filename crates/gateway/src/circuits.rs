@@ -43,6 +43,14 @@ impl Circuits {
         self.failing.write().get_mut(&key).map_or(Gate::Ask, |circuit| circuit.gate(now))
     }
 
+    /// The call that was to be the probe did not ask: the next one is.
+    pub(crate) fn not_probed(&self, endpoint: &Endpoint, at: usize) {
+        let now = (self.now)();
+        if let Some(circuit) = self.failing.write().get_mut(&key(endpoint, at)) {
+            circuit.not_probed(now);
+        }
+    }
+
     pub(crate) fn succeeded(&self, endpoint: &Endpoint, at: usize) {
         let key = key(endpoint, at);
         if !self.failing.read().contains_key(&key) {

@@ -22,6 +22,8 @@ pub(crate) enum ServeError {
     Upstream { at: At, error: Box<UpstreamError>, retry_after: Option<u32> },
     /// The upstream's credential was not to be had: what is configured is at fault, or who gives tokens.
     NoCredential { at: At, reason: String },
+    /// The secret of the entity is gone; the upstream was not called.
+    NoSecret { entity: Arc<str>, secret: String },
     /// The upstream was not reached, or broke off, or sent what its format does not allow.
     Broken { at: At, reason: String },
     /// The upstream took too long.
@@ -48,14 +50,17 @@ impl ServeError {
         match self {
             Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_) => false,
             Self::Upstream { error, .. } => error.allows_fallback(),
-            Self::NoCredential { .. } | Self::Broken { .. } | Self::TimedOut { .. } => true,
+            Self::NoSecret { .. }
+            | Self::NoCredential { .. }
+            | Self::Broken { .. }
+            | Self::TimedOut { .. } => true,
         }
     }
 
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Api(error) | Self::Limited { error, .. } => error.status,
-            Self::Refused(_) | Self::Blocked(_) => 400,
+            Self::Refused(_) | Self::Blocked(_) | Self::NoSecret { .. } => 400,
             Self::Upstream { error, .. } => error.status,
             Self::NoCredential { .. } | Self::Broken { .. } => 502,
             // Not 503: databricks-sdk would repeat that for five minutes.
@@ -74,7 +79,11 @@ impl ServeError {
     /// What was wrong where there is no status of the upstream that says so.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         match self {
-            Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_) => Some("refused"),
+            Self::Api(_)
+            | Self::Limited { .. }
+            | Self::Refused(_)
+            | Self::Blocked(_)
+            | Self::NoSecret { .. } => Some("refused"),
             Self::Upstream { .. } => None,
             Self::NoCredential { .. } | Self::Broken { .. } => Some("connection"),
             Self::TimedOut { .. } => Some("timeout"),
@@ -86,14 +95,24 @@ impl ServeError {
         match self {
             Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_) => None,
             Self::Upstream { error, .. } => Blame::of_status(error.status),
-            Self::NoCredential { .. } => Some(Blame::Key),
+            Self::NoSecret { .. } | Self::NoCredential { .. } => Some(Blame::Key),
             Self::Broken { .. } | Self::TimedOut { .. } => Some(Blame::Provider),
         }
     }
 
-    /// Whether an upstream was called.
+    /// Whether an upstream was called, or who gives the tokens for it.
     pub(crate) fn was_asked(&self) -> bool {
-        !matches!(self, Self::Api(_) | Self::Limited { .. } | Self::Refused(_) | Self::Blocked(_))
+        match self {
+            Self::Api(_)
+            | Self::Limited { .. }
+            | Self::Refused(_)
+            | Self::Blocked(_)
+            | Self::NoSecret { .. } => false,
+            Self::Upstream { .. }
+            | Self::NoCredential { .. }
+            | Self::Broken { .. }
+            | Self::TimedOut { .. } => true,
+        }
     }
 
     /// What the upstream said, if it answered with an error.
@@ -118,6 +137,7 @@ impl ServeError {
         match self {
             Self::Api(error) | Self::Limited { error, .. } => error.clone(),
             Self::Refused(refused) => ApiError::invalid(refused.to_string()),
+            Self::NoSecret { .. } => ApiError::invalid(self.sentence()),
             Self::Blocked(blocked) => ApiError::bad_request(blocked.message()),
             Self::Upstream { at, error, .. } => {
                 let inner =
@@ -144,6 +164,9 @@ impl ServeError {
             }
             Self::Api(error) | Self::Limited { error, .. } => error.message.clone(),
             Self::Refused(refused) => refused.to_string(),
+            Self::NoSecret { entity, secret } => format!(
+                "the secret {secret} of served entity {entity} does not exist: put it, or update the endpoint"
+            ),
             Self::Blocked(blocked) => blocked.sentence(),
         }
     }

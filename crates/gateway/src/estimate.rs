@@ -24,7 +24,11 @@ pub(crate) const PROMPTS: [&str; 10] = [
     "generate_content_request",
 ];
 
-/// Characters of what was asked and of what was answered.
+/// Which of these may be tokens already, as lists of numbers.
+const IN_TOKENS: [&str; 2] = ["prompt", "input"];
+
+/// Characters of what was asked and of what was answered. A token that is a number counts as many as it is
+/// taken for in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lengths {
     pub(crate) prompt: u64,
@@ -34,7 +38,11 @@ pub(crate) struct Lengths {
 impl Lengths {
     /// Of a request whose answer is still to come.
     pub(crate) fn of_request(body: &RawObject<'_>) -> Self {
-        Self { prompt: PROMPTS.iter().filter_map(|name| body.raw(name)).map(characters).sum(), answer: 0 }
+        let of = |name: &&str| {
+            let count = if IN_TOKENS.contains(name) { Count::Tokens } else { Count::Texts };
+            body.raw(name).map_or(0, |raw| tally(raw, count).unwrap_or(0))
+        };
+        Self { prompt: PROMPTS.iter().map(of).sum(), answer: 0 }
     }
 
     pub(crate) fn usage(self) -> Usage {
@@ -98,9 +106,11 @@ const TEXT_KEYS: [&str; 24] = [
 const FREE_KEYS: [&str; 4] = ["arguments", "args", "input", "response"];
 
 /// What of a value is counted.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Count {
     Texts,
+    /// The same, and numbers that stand for tokens.
+    Tokens,
     /// Every string, and every key.
     All,
 }
@@ -110,11 +120,15 @@ impl Tally for Count {
         text.chars().count() as u64
     }
 
+    fn number(self) -> u64 {
+        if self == Self::Tokens { estimate::CHARACTERS } else { 0 }
+    }
+
     fn key(self, key: &str) -> (u64, Option<Self>) {
         match self {
             Self::All => (self.text(key), Some(Self::All)),
-            Self::Texts if FREE_KEYS.contains(&key) => (0, Some(Self::All)),
-            Self::Texts => (0, TEXT_KEYS.contains(&key).then_some(Self::Texts)),
+            Self::Texts | Self::Tokens if FREE_KEYS.contains(&key) => (0, Some(Self::All)),
+            Self::Texts | Self::Tokens => (0, TEXT_KEYS.contains(&key).then_some(Self::Texts)),
         }
     }
 }
@@ -134,7 +148,15 @@ mod tests {
             {"role":"assistant","content":null,"tool_calls":[{"id":"x","function":{"name":"f","arguments":"{}"}}],"n":1.5}]}"#;
         assert_eq!(prompt(body), 4 + 3 + 2);
         assert_eq!(prompt(r#"{"prompt":["ab","c"]}"#), 3);
-        assert_eq!(prompt(r#"{"input":[[1,2,-3],"abcd"]}"#), 4);
+    }
+
+    #[test]
+    fn a_token_that_is_a_number_counts_as_one() {
+        let tokens = |body: &str| estimate::tokens(prompt(body));
+        assert_eq!(tokens(r#"{"input":[[1,2,-3],"abcd"]}"#), 4);
+        assert_eq!(tokens(r#"{"prompt":[1,2,3,4,5]}"#), 5);
+        assert_eq!(tokens(r#"{"input":[{"type":"message","content":"abcd","n":7}],"max_tokens":9}"#), 1);
+        assert_eq!(tokens(r#"{"messages":[{"content":5}]}"#), 0);
     }
 
     #[test]

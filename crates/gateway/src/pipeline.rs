@@ -84,7 +84,10 @@ async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Res
     let open = admit(gateway, &known, &bytes, started)?;
     let call = match unreadable {
         Some(error) => Err(error),
-        None => read(ask, request_id, (endpoint, principal), &parts, (body, snapshot.id_key.clone())),
+        None => {
+            let given = Given { body, id_key: snapshot.id_key.clone(), characters: open.characters() };
+            read(ask, request_id, (endpoint, principal), &parts, given)
+        }
     };
     let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
     Ok(recorded(&guards, ask.surface, call, open).await)
@@ -106,20 +109,29 @@ pub(crate) fn admit(
     })
 }
 
+/// What a call is made of beside who makes it.
+struct Given<'a> {
+    body: RawObject<'a>,
+    id_key: Option<IdKey>,
+    /// Of what is asked, where they are counted.
+    characters: Option<u64>,
+}
+
 /// The call, where its caller may make it.
 fn read<'a>(
     ask: &Ask,
     request_id: RequestId,
     (endpoint, principal): (Arc<Endpoint>, Arc<Principal>),
     parts: &'a Parts,
-    (body, id_key): (RawObject<'a>, Option<IdKey>),
+    given: Given<'a>,
 ) -> Result<Call<'a>, ApiError> {
     permit_query(&principal, &endpoint)?;
     check_task(ask.task, &endpoint)?;
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key };
+    let Given { body, id_key, characters } = given;
+    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key, characters };
     Call::read(request_id, endpoint, principal, asked)
 }
 
@@ -159,7 +171,8 @@ async fn wait(durable: Option<Durable>) {
 /// What a call meets until there is an answer for the client.
 async fn answered(guards: &Guards<'_>, mut call: Call<'_>, open: &mut Open) -> Result<Outgoing, ServeError> {
     let gateway = guards.gateway;
-    if gateway.inner.config.describe {
+    // No word of the conventions fits a response that is only read again.
+    if gateway.inner.config.describe && call.kept.is_none() {
         open.describe(Box::new(inference::request(&call)));
     }
     limits::take(gateway, &call, open).await?;
@@ -190,13 +203,10 @@ pub(crate) fn authenticate(
     });
     match identity::authenticate(snapshot, credential.as_ref(), clock::now_ms()) {
         Ok(principal) => Ok(principal),
-        Err(Unknown::NoCredential) => Err(ApiError::new(
-            ErrorCode::Unauthenticated,
-            "no credential: send a token as `Authorization: Bearer <token>`",
-        )),
-        Err(Unknown::BadToken) => {
-            Err(ApiError::denied("invalid access token: it is unknown, revoked or expired"))
+        Err(unknown @ Unknown::NoCredential) => {
+            Err(ApiError::new(ErrorCode::Unauthenticated, unknown.message()))
         }
+        Err(unknown @ Unknown::BadToken) => Err(ApiError::denied(unknown.message())),
     }
 }
 

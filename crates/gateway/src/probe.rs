@@ -39,6 +39,7 @@ async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Opti
         body: object,
         trace: None,
         id_key: None,
+        characters: None,
     };
     let call = match Call::read(id, Arc::clone(endpoint), nobody(), asked) {
         Ok(call) => call,

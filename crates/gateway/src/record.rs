@@ -150,6 +150,11 @@ impl Open {
         self.admission.inference = Some(request);
     }
 
+    /// Characters of what is asked, where they are counted.
+    pub(crate) fn characters(&self) -> Option<u64> {
+        self.admission.input_characters
+    }
+
     /// What is to be waited for before the client gets its last byte.
     pub(crate) fn durable(&self) -> Option<Durable> {
         self.sink.durable()
@@ -189,7 +194,7 @@ impl Open {
         self.response = Some(Box::new(response));
     }
 
-    /// There was nothing to try: no upstream was called.
+    /// There was nothing to try: no upstream was called. Which one it would have been stays known.
     pub(crate) fn not_tried(&mut self) {
         self.trying = None;
     }
@@ -245,11 +250,11 @@ impl Open {
 
     /// The call ends with an error, told in `shape`, before anything went out.
     pub(crate) fn refuse(&mut self, error: &ServeError, shape: Shape) {
-        let is_upstreams = error.upstream_status().is_some() || error.allows_fallback();
         if let Some(capture) = &mut self.capture {
             capture.whole(&shape.body(error).to_string().into());
         }
-        self.settle(if is_upstreams { Outcome::Failed } else { Outcome::Refused }, error.status());
+        let outcome = if error.was_asked() { Outcome::Failed } else { Outcome::Refused };
+        self.settle(outcome, error.status());
     }
 
     fn cost(&self) -> Option<Cost> {
@@ -286,7 +291,7 @@ impl Open {
 }
 
 /// The time in which an attempt may be under way. A client that leaves in it has had its prompt sent, and
-/// no provider will tell what that cost: it is estimated then, and only then. Counting costs nothing.
+/// no provider will tell what that cost: it is estimated then, and only then. Counting tokens costs nothing.
 pub(crate) struct Waiting<'a, 'b> {
     open: &'a mut Open,
     call: &'a Call<'b>,
@@ -309,8 +314,9 @@ impl<'a, 'b> Waiting<'a, 'b> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if !self.over && !self.call.dialect.is_free() {
-            self.open.count(Lengths::of_request(&self.call.body).counted());
+        // Between two attempts nobody has the prompt.
+        if !self.over && self.open.trying.is_some() && !self.call.dialect.is_free() {
+            self.open.count(self.call.lengths().counted());
         }
     }
 }

@@ -56,6 +56,11 @@ fn is_within(text: &str, most: usize) -> bool {
     text.chars().nth(most).is_none()
 }
 
+/// Errors where the tags of a request cannot be read or are more than is put on record.
+pub(crate) fn check_request_tags(headers: &HeaderMap) -> Result<(), ApiError> {
+    check("Databricks-Ai-Gateway-Request-Tags", &request_tags(headers)?)
+}
+
 /// The tags of a request; of several headers all count, and of one name the last.
 pub(crate) fn request_tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, ApiError> {
     let mut tags = BTreeMap::new();

@@ -10,6 +10,11 @@ pub(crate) trait Tally: Copy {
     /// What a string that is a value counts.
     fn text(self, text: &str) -> u64;
 
+    /// What a number counts.
+    fn number(self) -> u64 {
+        0
+    }
+
     /// What a key counts, and how its value is counted; `None` where that counts nothing.
     fn key(self, key: &str) -> (u64, Option<Self>);
 }
@@ -50,15 +55,15 @@ impl<'de, T: Tally> Visitor<'de> for Sum<T> {
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<u64, E> {
-        Ok(0)
+        Ok(self.0.number())
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<u64, E> {
-        Ok(0)
+        Ok(self.0.number())
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<u64, E> {
-        Ok(0)
+        Ok(self.0.number())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u64, A::Error> {

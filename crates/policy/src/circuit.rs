@@ -105,6 +105,15 @@ impl Circuit {
         }
     }
 
+    /// The call that [`Gate::Probe`] was given to asked nobody: the next one may.
+    pub fn not_probed(&mut self, now: u64) {
+        if let Some(open) = &mut self.open
+            && std::mem::replace(&mut open.probing, false)
+        {
+            open.next_probe = open.next_probe.min(now);
+        }
+    }
+
     pub fn succeeded(&mut self) {
         *self = Self::default();
     }
@@ -227,6 +236,19 @@ mod tests {
         let mut circuit = opened(Blame::Provider);
         assert_eq!(circuit.gate(1_000), Gate::Probe);
         assert_eq!((circuit.gate(1_999), circuit.gate(2_000)), (Gate::Avoid, Gate::Probe));
+    }
+
+    #[test]
+    fn a_probe_that_asked_nobody_is_given_back() {
+        let mut circuit = opened(Blame::Provider);
+        assert_eq!(circuit.gate(1_000), Gate::Probe);
+        circuit.not_probed(1_001);
+        assert_eq!((circuit.state(), circuit.probe_in(1_001)), (State::Open, Some(0)));
+        assert_eq!((circuit.gate(1_001), circuit.gate(1_002)), (Gate::Probe, Gate::Avoid));
+        // Of one that failed meanwhile there is nothing to give back.
+        circuit.failed(1_003, Blame::Provider, None);
+        circuit.not_probed(1_004);
+        assert_eq!(circuit.probe_in(1_004), Some(1_999));
     }
 
     proptest! {

@@ -1,8 +1,11 @@
 //! Token counts where the provider gave none.
 
+/// Characters that a token is taken for.
+pub const CHARACTERS: u64 = 4;
+
 /// Databricks' documented stand-in for a missing count: `(text length + 1) / 4`, in characters.
 pub const fn tokens(characters: u64) -> u64 {
-    characters.div_ceil(4)
+    characters.div_ceil(CHARACTERS)
 }
 
 #[cfg(test)]

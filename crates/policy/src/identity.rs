@@ -143,6 +143,16 @@ pub enum Unknown {
     BadToken,
 }
 
+impl Unknown {
+    /// What the caller is told.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NoCredential => "no credential: send a token as `Authorization: Bearer <token>`",
+            Self::BadToken => "invalid access token: it is unknown, revoked or expired",
+        }
+    }
+}
+
 /// The principal behind `credential` at `now` (milliseconds since the epoch). A token that is unknown,
 /// revoked or expired gives the same answer.
 pub fn authenticate(

@@ -83,6 +83,19 @@ pub struct Explanation {
     pub tokens: Tokens,
     /// The entities that may be asked. The first is drawn by traffic percentage.
     pub route: Vec<Stop>,
+    /// What the guardrails that need no model do with the request; empty where none was given.
+    pub guards: Vec<Ruled>,
+}
+
+/// What a rule of the guardrails does with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    /// As in `ai_gateway.guardrails`.
+    pub guard: &'static str,
+    /// As on record of a call.
+    pub outcome: &'static str,
+    /// Kinds of personal data.
+    pub details: Vec<String>,
 }
 
 /// An entity on the way of a call.

@@ -18,7 +18,7 @@ use wire::table::TableName;
 use crate::append::{self, Batch, Numbered};
 use crate::keep::{Retention, keep_all};
 use crate::lake::{Lake, TableError};
-use crate::rows::{self, Workspace};
+use crate::rows::{self, Endpoints, Workspace};
 use crate::served::{Served, ServedEntities};
 
 /// How often the tables are looked after.
@@ -99,6 +99,8 @@ struct State {
     tables: HashMap<TableName, DeltaTable>,
     failing: HashMap<TableName, Failing>,
     served: Served,
+    /// As they were at the last flush.
+    endpoints: Arc<Endpoints>,
     /// The last segment of each journal that the observer was given.
     observed: HashMap<String, u64>,
     /// What segments that were looked at before still wait for, by journal and number.
@@ -303,10 +305,13 @@ impl Flusher {
         });
         let wanted: Vec<_> = wanted.collect();
         let (contents, workspace) = (Arc::clone(contents), self.workspace.clone());
+        let endpoints = Arc::clone(&self.state.endpoints);
         let convert = move || {
             let mut tables: BTreeMap<TableName, Vec<Numbered>> = BTreeMap::new();
             for ((number, wanted), contents) in wanted.into_iter().zip(contents.iter()) {
-                for (name, rows) in rows::of_segment(&contents.entries, &workspace, wanted.as_ref()) {
+                for (name, rows) in
+                    rows::of_segment(&contents.entries, &workspace, &endpoints, wanted.as_ref())
+                {
                     tables.entry(name).or_default().push(Numbered { number, rows });
                 }
             }
@@ -425,6 +430,7 @@ impl Flusher {
         let update = async {
             match served.current().await {
                 Ok(current) => {
+                    self.state.endpoints = Arc::new(rows::described(&current));
                     self.state.served.update(&self.lake, &current, &self.workspace).await.map(drop)
                 }
                 Err(reason) => Err(io::Error::other(reason).into()),

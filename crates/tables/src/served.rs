@@ -1,7 +1,7 @@
 //! `system.serving.served_entities`: a row for each served entity of each version of an endpoint's
 //! configuration, and one more when the endpoint is deleted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch, StringArray, cast::AsArray};
@@ -22,20 +22,35 @@ use crate::rows::{Rows, Workspace, micros, served_entity_id};
 /// All who write this table write it under one name, so that two who see the same change write it once.
 const APPLICATION: &str = "tollgate-served-entities";
 
-/// An entity that is served now.
-#[derive(Clone, Debug)]
-pub struct ServedEntity {
-    pub endpoint: String,
-    pub endpoint_id: String,
+/// An endpoint as it is now. Times are milliseconds since the epoch.
+#[derive(Clone, Debug, Default)]
+pub struct ServedEndpoint {
+    pub id: String,
+    pub name: String,
+    pub tags: BTreeMap<String, String>,
+    pub creator: String,
+    pub created_at: i64,
+    pub updated_at: i64,
     pub config_version: i64,
+    /// Who made this version of its configuration.
+    pub config_author: String,
+    pub config_created_at: i64,
+    /// Its table of bodies.
+    pub inference_table: Option<String>,
+    /// Whether entities without traffic are asked when others fail.
+    pub has_fallbacks: bool,
+}
+
+/// An entity that is served now.
+#[derive(Clone, Debug, Default)]
+pub struct ServedEntity {
+    pub endpoint: Arc<ServedEndpoint>,
     pub name: String,
     pub provider: String,
     /// The provider's id of the model.
     pub model: String,
     pub task: String,
-    pub created_by: String,
-    /// Milliseconds since the epoch.
-    pub changed_at: i64,
+    pub traffic_percentage: i64,
 }
 
 /// Tells what is served.
@@ -75,17 +90,17 @@ impl ServedRow {
             served_entity_id: id.to_owned(),
             account_id: workspace.account_id.clone(),
             workspace_id: workspace.workspace_id.clone(),
-            created_by: Some(entity.created_by.clone()),
-            endpoint_name: Some(entity.endpoint.clone()),
-            endpoint_id: entity.endpoint_id.clone(),
+            created_by: Some(entity.endpoint.config_author.clone()),
+            endpoint_name: Some(entity.endpoint.name.clone()),
+            endpoint_id: entity.endpoint.id.clone(),
             served_entity_name: Some(entity.name.clone()),
             entity_type: "EXTERNAL_MODEL",
             entity_name: Some(entity.model.clone()),
             entity_version: None,
-            endpoint_config_version: Some(entity.config_version),
+            endpoint_config_version: Some(entity.endpoint.config_version),
             task: Some(entity.task.clone()),
             external_model_config: Some(External { provider: entity.provider.clone() }),
-            change_time: micros(entity.changed_at),
+            change_time: micros(entity.endpoint.config_created_at),
             endpoint_delete_time: None,
         }
     }
@@ -166,11 +181,12 @@ fn changes(
     workspace: &Workspace,
     now: i64,
 ) -> Vec<ServedRow> {
-    let id =
-        |entity: &ServedEntity| served_entity_id(&entity.endpoint_id, entity.config_version, &entity.name);
+    let id = |entity: &ServedEntity| {
+        served_entity_id(&entity.endpoint.id, entity.endpoint.config_version, &entity.name)
+    };
     let new = current.iter().map(|entity| (id(entity), entity)).filter(|(id, _)| !known.contains_key(id));
     let mut rows: Vec<ServedRow> = new.map(|(id, entity)| ServedRow::new(entity, &id, workspace)).collect();
-    let endpoints: HashSet<&str> = current.iter().map(|entity| entity.endpoint_id.as_str()).collect();
+    let endpoints: HashSet<&str> = current.iter().map(|entity| entity.endpoint.id.as_str()).collect();
     let gone = known.iter().filter(|(_, k)| !k.is_deleted && !endpoints.contains(k.endpoint_id.as_str()));
     rows.extend(gone.map(|(id, known)| ServedRow::deleted(id, known, now, workspace)));
     rows

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use policy::identity::Unknown;
 use policy::limits::Standing;
-use policy::runtime::{CircuitView, Explanation, Question, Stop};
+use policy::runtime::{CircuitView, Explanation, Question, Ruled, Stop};
 use policy::{Endpoint, Level, Principal, PrincipalKind, permit};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -33,12 +34,15 @@ pub(super) async fn explain(call: Call) -> Result<Reply, Failure> {
         return Err(ApiError::invalid("endpoint: is required, the name of a serving endpoint").into());
     }
     let caller = call.caller()?;
-    let principal = named(&call, caller, principal.as_deref()).await?;
+    let Named { principal, is_active } = named(&call, caller, principal.as_deref()).await?;
     let found = find(&call, &endpoint)?;
     let request = request.map_or_else(Vec::new, |request| Value::Object(request).to_string().into_bytes());
     let question = Question { principal: Arc::clone(&principal), endpoint: Arc::clone(&found), request };
     let explanation = call.control.inner.explain.explain(question).await;
-    let (status, message) = outcome(&found, &principal, &explanation);
+    let (status, message) = match is_active {
+        true => outcome(&found, &principal, &explanation),
+        false => (403, Unknown::BadToken.message().to_owned()),
+    };
     let level = permit::level(&principal, &found);
     let mut out = json!({
         "endpoint": found.name,
@@ -56,6 +60,7 @@ pub(super) async fn explain(call: Call) -> Result<Reply, Failure> {
         out["fallback"] = found.fallback.into();
         out["route"] = explanation.route.iter().map(stop).collect();
         out["guardrails"] = guardrails.unwrap_or_default();
+        out["guardrail_verdicts"] = explanation.guards.iter().map(ruled).collect();
     }
     Reply::json(&out)
 }
@@ -76,9 +81,18 @@ fn find(call: &Call, name: &str) -> Result<Arc<Endpoint>, ApiError> {
     snapshot.endpoints.get(name).cloned().ok_or_else(|| no_such_endpoint(name))
 }
 
+/// Whose call is asked about.
+struct Named {
+    principal: Arc<Principal>,
+    /// The tokens of others are as good as unknown.
+    is_active: bool,
+}
+
 /// Administrators ask for anybody, others for themselves.
-async fn named(call: &Call, caller: &Arc<Principal>, name: Option<&str>) -> Result<Arc<Principal>, Failure> {
-    let Some(name) = name.filter(|name| *name != caller.name.as_ref()) else { return Ok(Arc::clone(caller)) };
+async fn named(call: &Call, caller: &Arc<Principal>, name: Option<&str>) -> Result<Named, Failure> {
+    let Some(name) = name.filter(|name| *name != caller.name.as_ref()) else {
+        return Ok(Named { principal: Arc::clone(caller), is_active: true });
+    };
     let shown: String = name.chars().take(100).collect();
     if !caller.is_admin() {
         let message = format!("{} is not a member of admins and cannot ask for {shown:?}", caller.name);
@@ -87,7 +101,7 @@ async fn named(call: &Call, caller: &Arc<Principal>, name: Option<&str>) -> Resu
     let people = People::load(call.control.store()).await?;
     let found = people.principals.iter().find(|principal| principal.name == name);
     let found = found.ok_or_else(|| ApiError::not_found(format!("principal: {shown:?} does not exist")))?;
-    Ok(people.effective(found))
+    Ok(Named { principal: people.effective(found), is_active: found.active })
 }
 
 /// Status and sentence of the answer that a call would get.
@@ -141,6 +155,10 @@ fn stop(stop: &Stop) -> Value {
         "circuit": circuit(&stop.circuit),
         "cannot_serve": stop.cannot,
     })
+}
+
+fn ruled(ruled: &Ruled) -> Value {
+    json!({"guardrail": ruled.guard, "outcome": ruled.outcome, "details": ruled.details})
 }
 
 fn circuit(view: &CircuitView) -> Value {

@@ -62,6 +62,8 @@ pub(super) async fn rollback(call: Call) -> Result<Reply, Failure> {
     update::refuse_second(&record)?;
     let target = find(&call, &record, revision).await?.document;
     if let Some(block) = &target.ai_gateway {
+        // Who judged then may be gone.
+        ai_gateway::check_guardrails(control, block)?;
         ai_gateway::check_table_stays(record.document.ai_gateway.as_ref(), block)?;
         ai_gateway::check_judges(control, caller, &record.name, block)?;
     }

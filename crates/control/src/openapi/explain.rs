@@ -81,6 +81,14 @@ fn explanation() -> Value {
             ("cannot_serve", nothing_or("string")),
         ],
     );
+    let ruled = object(
+        &["guardrail", "outcome", "details"],
+        [
+            ("guardrail", one_of(&["invalid_keywords", "pii"], "one that needs no model")),
+            ("outcome", one_of(&["passed", "detected", "masked", "blocked", "failed_closed"], "")),
+            ("details", list(text("kinds of personal data"))),
+        ],
+    );
     object(
         &["endpoint", "principal", "permission", "would"],
         [
@@ -102,6 +110,7 @@ fn explanation() -> Value {
             ("fallback", boolean("")),
             ("route", list(stop)),
             ("guardrails", json!({"description": "as configured"})),
+            ("guardrail_verdicts", list(ruled)),
         ],
     )
 }

@@ -102,3 +102,21 @@ async fn nobody_judges_with_an_endpoint_that_they_may_not_query() {
     world.call(&token, "POST", rollback, json!({"revision": 2})).await.is(403);
     world.act("POST", rollback, json!({"revision": 2})).await.is(200);
 }
+
+/// The server is started with another configuration than the revision was made with.
+#[tokio::test]
+async fn a_revision_whose_guardrails_nobody_can_judge_does_not_come_back() {
+    let world = World::new().await;
+    world.endpoint("e", json!([])).await;
+    let path = "/api/2.0/serving-endpoints/e/ai-gateway";
+    world.act("PUT", path, json!({"guardrails": {"input": {"pii": {"behavior": "BLOCK"}}}})).await.is(200);
+    world.act("PUT", path, json!({})).await.is(200);
+    let judged = r#"UPDATE endpoint_revisions SET document = replace(document, '"pii":{"behavior":"BLOCK"}', '"safety":true')"#;
+    world.execute(judged).await;
+    let rollback = "/api/tollgate/v1/endpoints/e/rollback";
+    let refused = world.act("POST", rollback, json!({"revision": 2})).await.is(400);
+    assert!(text(&refused, "message").starts_with("ai_gateway.guardrails.input.safety"), "{refused}");
+    let now = world.act("GET", "/api/2.0/serving-endpoints/e", Value::Null).await.is(200);
+    assert!(now["ai_gateway"]["guardrails"].is_null(), "{now}");
+    world.act("POST", rollback, json!({"revision": 1})).await.is(200);
+}

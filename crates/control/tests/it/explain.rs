@@ -64,3 +64,17 @@ async fn limits_are_kept_as_they_were_sent_and_reach_the_data_plane() {
     let refused = world.act("PUT", path, wrong).await.is(400);
     assert!(text(&refused, "message").starts_with("ai_gateway.rate_limits[1].concurrent_calls"), "{refused}");
 }
+
+#[tokio::test]
+async fn who_was_deactivated_is_told_what_a_call_of_theirs_would_be() {
+    let world = World::new().await;
+    let id = world.user("ann@example.com").await;
+    world.endpoint("e", json!([{"user_name": "ann@example.com", "permission_level": "CAN_QUERY"}])).await;
+    let ask = json!({"endpoint": "e", "principal": "ann@example.com"});
+    assert_ne!(world.act("POST", EXPLAIN, ask.clone()).await.is(200)["would"]["status"], 403);
+    let path = format!("/Users/{id}");
+    world.patch(&path, json!([{"op": "replace", "path": "active", "value": false}])).await.is(200);
+    let told = world.act("POST", EXPLAIN, ask).await.is(200);
+    assert_eq!(told["would"]["status"], 403);
+    assert!(text(&told["would"], "message").starts_with("invalid access token"), "{told}");
+}

@@ -1,6 +1,7 @@
 //! Everything that guards a set of texts, in order: the rules, a remote analyser, the judges.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use journal::{GuardKind, GuardOutcome, GuardPhase, GuardVerdict};
@@ -39,6 +40,25 @@ pub(super) struct Sightings {
 }
 
 impl Sightings {
+    /// What `rules` find in `texts`, in which they mask what is to be masked.
+    pub(super) fn of(rules: &Arc<Rules>, texts: &mut [Text]) -> Self {
+        let mut seen = Self::default();
+        for text in texts {
+            let released = whole(rules, text.writing, &text.text);
+            seen.add(&released.found);
+            if rules.pii() == Some(Behavior::Mask) {
+                text.text = released.text;
+            }
+        }
+        seen
+    }
+
+    /// What `rules` do about it.
+    pub(super) fn ruling(&self, rules: &Rules, phase: GuardPhase) -> Ruling {
+        let blocked = self.blocks(rules).map(|guard| Blocked::new(guard, phase));
+        Ruling { verdicts: self.verdicts(rules, phase), blocked }
+    }
+
     pub(super) fn add(&mut self, found: &[What]) {
         for what in found {
             match what {
@@ -98,14 +118,8 @@ impl Examiner<'_> {
         if rules.are_none() {
             return Ruling::default();
         }
-        let (mut seen, originals) = (Sightings::default(), texts.to_vec());
-        for text in texts.iter_mut() {
-            let released = whole(rules, text.writing, &text.text);
-            seen.add(&released.found);
-            if rules.pii() == Some(Behavior::Mask) {
-                text.text = released.text;
-            }
-        }
+        let originals = texts.to_vec();
+        let mut seen = Sightings::of(rules, texts);
         let mut failure = None;
         if let Some(analyser) = self.settings.presidio.as_ref().filter(|_| rules.pii().is_some()) {
             let (limit, masks) = (self.settings.timeout, rules.pii() == Some(Behavior::Mask));
@@ -117,14 +131,13 @@ impl Examiner<'_> {
                 }
             }
         }
-        let mut ruling = Ruling { verdicts: seen.verdicts(rules, self.phase), blocked: None };
-        if let Some(guard) = seen.blocks(rules) {
-            let mut blocked = Blocked::new(guard, self.phase);
-            // What is answered is not handed out, masked or not.
-            if guard == GuardKind::Pii && self.phase == GuardPhase::Input {
-                blocked.anonymized = Some(anonymized(rules, originals));
-            }
-            ruling.blocked = Some(blocked);
+        let mut ruling = seen.ruling(rules, self.phase);
+        // What is answered is not handed out, masked or not.
+        if let Some(blocked) = &mut ruling.blocked
+            && seen.blocks(rules) == Some(GuardKind::Pii)
+            && self.phase == GuardPhase::Input
+        {
+            blocked.anonymized = Some(anonymized(rules, originals));
         }
         if let Some((verdict, blocked)) = failure {
             ruling.verdicts.push(verdict);

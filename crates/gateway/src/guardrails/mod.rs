@@ -15,7 +15,7 @@ mod visit;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use journal::{GuardPhase, Outcome};
+use journal::{GuardPhase, GuardVerdict, Outcome};
 use policy::Snapshot;
 use policy::guardrails::Guard;
 use providers::Task;
@@ -27,12 +27,12 @@ pub(crate) use stream::Guarded;
 use crate::Gateway;
 use crate::answer::stream_type;
 use crate::call::Call;
-use crate::dialect::{ClientFraming, Format};
+use crate::dialect::{ClientFraming, Dialect, Format};
 use crate::error::{At, ServeError};
 use crate::record::Open;
 use crate::stream::{Step, Upstream, as_array};
 use crate::upstream::{Success, SuccessBody};
-use examine::{Examiner, Ruling};
+use examine::{Examiner, Ruling, Sightings};
 use texts::Document;
 
 /// Longest streamed answer that is collected to be judged as a whole.
@@ -58,6 +58,18 @@ impl From<Success> for Outgoing {
     fn from(success: Success) -> Self {
         Self::Success { success: Box::new(success), guarded: None }
     }
+}
+
+/// What the rules for `call` say of it, and how they refuse it, if they do. No service is asked.
+pub(crate) fn ruled(call: &Call<'_>) -> Result<(Vec<GuardVerdict>, Option<ServeError>), ApiError> {
+    let Some(guard) = &call.endpoint.guardrails.input else { return Ok((Vec::new(), None)) };
+    let mut texts = match Document::of_request(&call.body) {
+        Ok(mut document) => document.texts(),
+        Err(error) if guard.acts() => return Err(error),
+        Err(_) => return Ok((Vec::new(), None)),
+    };
+    let ruling = Sightings::of(&guard.rules, &mut texts).ruling(&guard.rules, GuardPhase::Input);
+    Ok((ruling.verdicts, ruling.blocked.map(|blocked| ServeError::Blocked(Box::new(blocked)))))
 }
 
 impl Guards<'_> {
@@ -198,10 +210,7 @@ impl Guards<'_> {
         let SuccessBody::Stream { mut upstream, ready: mut out } = success.body else {
             return Ok(success.into());
         };
-        let ended = collect(&mut upstream, &mut out, open).await;
-        if open.is_described() {
-            open.answered(upstream.response());
-        }
+        let ended = Collecting { upstream: &mut upstream, dialect: call.dialect, open }.into(&mut out).await;
         let mut guarded = Guarded::keeping(format, &guard.rules, self.is_serving());
         let goes_on = guarded.take(&mut out, true, || upstream.usage());
         open.guarded(guarded.verdicts());
@@ -259,19 +268,33 @@ impl Guards<'_> {
     }
 }
 
-/// The whole stream into `out`: whether it is complete, or told its own failure.
-async fn collect(upstream: &mut Upstream, out: &mut BytesMut, open: &mut Open) -> Result<bool, ServeError> {
-    loop {
-        // Of a client that leaves, what has come by now is counted.
-        open.count(upstream.usage());
-        match std::future::poll_fn(|cx| upstream.poll_step(cx, out)).await? {
-            Step::Read if out.len() > MAX_COLLECTED => {
-                let message = format!("the answer is longer than {MAX_COLLECTED} bytes and cannot be judged");
-                return Err(ApiError::internal(message).with_status(502).into());
+/// A stream that is read to its end, unless the client leaves. Whatever ends it, what has come is on record.
+struct Collecting<'a> {
+    upstream: &'a mut Upstream,
+    dialect: &'static dyn Dialect,
+    open: &'a mut Open,
+}
+
+impl Collecting<'_> {
+    /// Whether it is complete, or told its own failure.
+    async fn into(self, out: &mut BytesMut) -> Result<bool, ServeError> {
+        loop {
+            match std::future::poll_fn(|cx| self.upstream.poll_step(cx, out)).await? {
+                Step::Read if out.len() > MAX_COLLECTED => {
+                    let message =
+                        format!("the answer is longer than {MAX_COLLECTED} bytes and cannot be judged");
+                    return Err(ApiError::internal(message).with_status(502).into());
+                }
+                Step::Read => {}
+                Step::Complete => return Ok(true),
+                Step::Failed => return Ok(false),
             }
-            Step::Read => {}
-            Step::Complete => return Ok(true),
-            Step::Failed => return Ok(false),
         }
+    }
+}
+
+impl Drop for Collecting<'_> {
+    fn drop(&mut self) {
+        self.upstream.record(self.dialect, self.open);
     }
 }

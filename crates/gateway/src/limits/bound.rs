@@ -6,7 +6,6 @@ use serde_json::Value;
 use wire::raw::RawObject;
 
 use crate::call::Call;
-use crate::estimate::Lengths;
 
 /// Where the formats of clients say how long one answer may be, and how many there shall be.
 const LENGTHS: [&str; 3] = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
@@ -21,7 +20,7 @@ pub(super) fn tokens(call: &Call<'_>, usual: u64) -> Tokens {
     if call.dialect.is_free() {
         return Tokens::default();
     }
-    let input = Lengths::of_request(&call.body).usage().prompt_tokens;
+    let input = call.lengths().usage().prompt_tokens;
     if call.endpoint.task == Task::Embeddings {
         return with_answer(input, 0, Some(0));
     }
@@ -31,7 +30,8 @@ pub(super) fn tokens(call: &Call<'_>, usual: u64) -> Tokens {
 /// `longest` is what the request allows; without it, what is usual stands in.
 fn with_answer(input: u64, usual: u64, longest: Option<u64>) -> Tokens {
     let longest = longest.unwrap_or(usual);
-    let plus = |output: u64| input.saturating_add(output);
+    // What is not free takes something: nothing would fit where there is no room.
+    let plus = |output: u64| input.saturating_add(output).max(1);
     Tokens { least: plus(longest.min(1)), expected: plus(usual.min(longest)), most: plus(longest) }
 }
 
@@ -74,5 +74,6 @@ mod tests {
         assert_eq!(with_answer(100, 50, None), of(101, 150, 150));
         assert_eq!(with_answer(100, 0, Some(0)), of(100, 100, 100));
         assert_eq!(with_answer(1, 5, Some(u64::MAX)).most, u64::MAX);
+        assert_eq!(with_answer(0, 0, Some(0)), of(1, 1, 1));
     }
 }

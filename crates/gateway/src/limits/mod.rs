@@ -9,7 +9,7 @@ mod refusal;
 use std::sync::Arc;
 
 use journal::{CountedUsage, LimitHit, Outcome};
-use policy::limits::{Applied, Asked, Hold, Limiter, Measure, Standing, Tokens, Verdict};
+use policy::limits::{Applied, Asked, Hold, Limit, Limiter, Measure, Standing, Tokens, Verdict};
 
 use crate::Gateway;
 use crate::call::Call;
@@ -29,19 +29,21 @@ pub(crate) async fn take(gateway: &Gateway, call: &Call<'_>, open: &mut Open) ->
         return Ok(());
     }
     if let Some(off) = applied.iter().find(|applied| applied.limit.is_off_switch()) {
+        let measure = if off.limit.calls == Some(0) { Measure::Calls } else { Measure::Tokens };
+        open.limited(&hit(&off.limit, measure));
         return Err(switched_off(&off.limit).into());
     }
     let inner = &gateway.inner;
     match inner.limiter.admit(&asked(gateway, call, applied)).await {
         Verdict::Admitted { hold, standings, reported } => {
-            reported.iter().for_each(|standing| open.limited(&hit(standing)));
+            reported.iter().for_each(|standing| open.limited(&hit(&standing.limit, standing.measure)));
             let learned = Arc::clone(&inner.learned);
             open.reserve(Reserved { limiter: Arc::clone(&inner.limiter), hold, learned });
             open.stand(RateLimitHeaders::of(&standings));
             Ok(())
         }
         Verdict::Refused { by, standings } => {
-            open.limited(&hit(&by));
+            open.limited(&hit(&by.limit, by.measure));
             open.stand(RateLimitHeaders::of(&standings));
             Err(refusal(&call.endpoint.name, &by))
         }
@@ -51,7 +53,6 @@ pub(crate) async fn take(gateway: &Gateway, call: &Call<'_>, open: &mut Open) ->
 /// What `call` asks of the limiter.
 pub(crate) fn asked(gateway: &Gateway, call: &Call<'_>, applied: Vec<Applied>) -> Asked {
     let endpoint_id = Arc::clone(&call.endpoint.id);
-    // Counting the characters of a long prompt costs something: not where nobody wants to know.
     let tokens = match applied.iter().any(|applied| applied.limit.tokens.is_some()) {
         true => bound::tokens(call, gateway.inner.learned.expected(&endpoint_id)),
         false => Tokens::default(),
@@ -59,12 +60,12 @@ pub(crate) fn asked(gateway: &Gateway, call: &Call<'_>, applied: Vec<Applied>) -
     Asked { endpoint_id, applied, tokens }
 }
 
-fn hit(standing: &Standing) -> LimitHit {
+fn hit(limit: &Limit, measure: Measure) -> LimitHit {
     LimitHit {
-        key: standing.limit.whose.key(),
-        principal: standing.limit.whose.principal().map(Into::into),
-        measure: standing.measure.as_str(),
-        refused: !standing.limit.report_only,
+        key: limit.whose.key(),
+        principal: limit.whose.principal().map(Into::into),
+        measure: measure.as_str(),
+        refused: !limit.report_only,
     }
 }
 

@@ -105,14 +105,9 @@ impl Pull {
     }
 
     fn count(&mut self) {
-        if !self.dialect.is_free() {
-            self.open.count(self.upstream.usage());
-        }
+        self.upstream.record(self.dialect, &mut self.open);
         if let Some(guarded) = &mut self.guarded {
             self.open.guarded(guarded.verdicts());
-        }
-        if self.open.is_described() {
-            self.open.answered(self.upstream.response());
         }
     }
 

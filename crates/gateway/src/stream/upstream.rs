@@ -16,7 +16,9 @@ use wire::sse::Event;
 use super::frames::Frames;
 use super::{Progress, Relay};
 use crate::decoded::Decoded;
+use crate::dialect::Dialect;
 use crate::error::{At, ServeError};
+use crate::record::Open;
 
 /// How long the upstream may take to close after its terminator, so that the connection can be kept.
 const CLOSE_WITHIN: Duration = Duration::from_millis(50);
@@ -180,8 +182,18 @@ impl Upstream {
         self.relay.usage()
     }
 
-    pub(crate) fn response(&self) -> Response {
+    fn response(&self) -> Response {
         Response { gaps: self.gaps.clone(), ..self.relay.response() }
+    }
+
+    /// Puts on record what was used by now, and what the answer says of itself.
+    pub(crate) fn record(&self, dialect: &dyn Dialect, open: &mut Open) {
+        if !dialect.is_free() {
+            open.count(self.usage());
+        }
+        if open.is_described() {
+            open.answered(self.response());
+        }
     }
 
     /// Puts `error` into the stream in place of the rest.

@@ -7,7 +7,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
-use journal::trace::TraceContext;
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
@@ -68,8 +67,9 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         Some(item) if item.entity == held.entity => Ok(item.id),
         _ => Err(ApiError::bad_request(format!("{id:?} is no item of this response"))),
     };
-    let query = query(parts.uri.query().unwrap_or_default(), &item)?;
-    let stream = parts.method == Method::GET && query.split('&').any(|pair| pair == "stream=true");
+    let given = parts.uri.query().unwrap_or_default();
+    let stream = parts.method == Method::GET
+        && form_urlencoded::parse(given.as_bytes()).any(|(name, value)| name == "stream" && value == "true");
     let path = format!("/{}{}", held.id, part.path());
     let request_id = request_id(&parts.extensions);
     let nothing = RawObject::default();
@@ -83,7 +83,9 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         counts: true,
     };
     let open = admit(gateway, &known, &Bytes::new(), started)?;
-    let call = Call {
+    let permitted =
+        permit_query(&principal, &endpoint).and_then(|()| tags::check_request_tags(&parts.headers));
+    let call = permitted.and_then(|()| query(given, &item)).map(|query| Call {
         request_id,
         endpoint: endpoint.clone(),
         principal: principal.clone(),
@@ -92,14 +94,15 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         dialect: &StoredResponses,
         headers: &parts.headers,
         query: None,
-        trace: parts.extensions.get::<TraceContext>().cloned(),
+        // It has no span that could be a parent.
+        trace: None,
         pinned: Some(held.entity),
         kept: Some(Kept { method: parts.method.clone(), path, query }),
         id_key: snapshot.id_key.clone(),
-    };
-    let permitted = permit_query(&principal, &endpoint).and_then(|()| tags::request_tags(&parts.headers));
+        characters: 0,
+    });
     let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
-    Ok(recorded(&guards, &RESPONSES, permitted.map(|_| call), open).await)
+    Ok(recorded(&guards, &RESPONSES, call, open).await)
 }
 
 /// What of the query goes on, with the entity's own ids.

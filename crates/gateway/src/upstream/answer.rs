@@ -147,7 +147,7 @@ fn is_error(answer: &RawObject<'_>) -> bool {
 }
 
 fn estimated(call: &Call<'_>, answer: u64) -> Box<CountedUsage> {
-    Box::new(Lengths { answer, ..Lengths::of_request(&call.body) }.counted())
+    Box::new(Lengths { answer, ..call.lengths() }.counted())
 }
 
 fn content_type_is_json(response: &Response<Decoded>) -> bool {

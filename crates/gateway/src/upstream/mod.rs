@@ -55,7 +55,8 @@ const COMPRESSED_ERROR: &[u8] = b"(the body of the error is compressed)";
 
 /// An answer that may go to the client.
 pub(crate) struct Success {
-    pub(crate) status: u16,
+    /// What the upstream said of the last that it was asked; `None` where it was not asked.
+    pub(crate) status: Option<u16>,
     pub(crate) endpoint: Arc<Endpoint>,
     /// Which entity of the endpoint.
     pub(crate) entity: usize,
@@ -84,19 +85,19 @@ pub(crate) async fn attempt(
     let only_counts = call.dialect.counts();
     let speaks =
         || call.dialect.passage().is_some_and(|passage| entity.native(passage.call, false).is_some());
-    let body = if only_counts && !speaks() {
-        counted(call)?
+    let (status, body) = if only_counts && !speaks() {
+        (None, counted(call)?)
     } else {
         match ask(gateway, call, at, span).await {
             // It speaks the format and has no such route.
             Err(error) if only_counts && matches!(error.upstream_status(), Some(404 | 405 | 501)) => {
-                counted(call)?
+                (error.upstream_status(), counted(call)?)
             }
-            asked => asked?,
+            asked => (Some(200), asked?),
         }
     };
     let endpoint = Arc::clone(&call.endpoint);
-    Ok(Success { status: 200, endpoint, entity: at, dialect: call.dialect, body })
+    Ok(Success { status, endpoint, entity: at, dialect: call.dialect, body })
 }
 
 /// Errors when the entity cannot be asked for `call`, without asking it.
@@ -296,7 +297,7 @@ impl Asking<'_> {
 
     fn relay(&self, id: Option<String>) -> Relay {
         let at = self.entity_at;
-        let lengths = Lengths::of_request(&self.call.body);
+        let lengths = self.call.lengths();
         match &self.prepared.format {
             Format::Chat { codec, names } => Relay::translated(Translated::new(
                 codec.stream(),

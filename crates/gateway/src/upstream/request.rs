@@ -85,12 +85,9 @@ pub(super) fn prepare<'a>(call: &'a Call<'_>, at: usize) -> Result<Prepared<'a>,
 }
 
 fn headers<'a>(destination: &'a Destination, entity: &Entity) -> Result<&'a HeaderMap, ServeError> {
-    destination.headers.as_ref().map_err(|missing| {
-        let (secret, name) = (&missing.0, &entity.name);
-        ApiError::invalid(format!(
-            "the secret {secret} of served entity {name} does not exist: put it, or update the endpoint"
-        ))
-        .into()
+    destination.headers.as_ref().map_err(|missing| ServeError::NoSecret {
+        entity: entity.name.clone(),
+        secret: missing.0.to_string(),
     })
 }
 

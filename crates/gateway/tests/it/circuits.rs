@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use http::Method;
 use policy::circuit::{Blame, State};
 use policy::runtime::{CircuitView, Explain};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::client::Got;
 use crate::raw::{Play, Raw};
-use crate::world::{CHAT, Entity, World, eventually, world};
+use crate::retries::{ask_for_two, attempts, retrying};
+use crate::world::{CHAT, Entity, TOKEN, World, eventually, world, world_with};
 
 fn served(got: &Got) -> &str {
     got.headers.get("served-model-name").map_or("", |name| name.to_str().unwrap())
@@ -16,6 +19,15 @@ fn served(got: &Got) -> &str {
 
 fn circuit(world: &World, at: usize) -> CircuitView {
     world.plane.circuits(&world.published("e"))[at].clone()
+}
+
+/// Waits until the circuit of an entity lets a probe through.
+pub(crate) async fn ready(world: &World, endpoint: &str, at: usize) {
+    let ready = async || {
+        let circuit = world.plane.circuits(&world.published(endpoint))[at].clone();
+        (circuit.probe_in == Some(Duration::ZERO)).then_some(())
+    };
+    eventually(Duration::from_secs(5), ready).await.unwrap();
 }
 
 fn asked(world: &World, model: &str) -> usize {
@@ -175,6 +187,114 @@ async fn another_key_begins_with_a_closed_circuit() {
         assert_eq!(circuit(world, 0).state, State::Open);
         world.endpoint("e", CHAT, true, &entities("wrong"));
         assert_eq!(circuit(world, 0), CircuitView::CLOSED);
+    })
+    .await;
+}
+
+const COUNT: &str = "/anthropic/v1/messages/count_tokens";
+
+async fn count(world: &World) -> Got {
+    world.post(COUNT, &json!({"model": "e", "messages": [{"role": "user", "content": "hi"}]})).await
+}
+
+#[tokio::test]
+async fn what_is_counted_here_is_no_attempt_and_closes_nothing() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m;status=500")]);
+        for _ in 0..5 {
+            assert_eq!(world.ask("e", false).await.status, 500);
+        }
+        let before = circuit(world, 0);
+        assert_eq!(count(world).await.status, 200);
+        let settled = world.records.last();
+        assert_eq!((settled.attempts.len(), settled.entity.as_deref()), (0, Some("one")));
+        assert!(settled.model.is_some());
+        assert_eq!((circuit(world, 0).state, circuit(world, 0).failures), (before.state, 5));
+        ready(world, "e", 0).await;
+        assert_eq!(count(world).await.status, 200);
+        assert_eq!(circuit(world, 0).state, State::Open, "it takes no probe");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_uses_nothing_says_nothing_of_an_upstream() {
+    world(async |world| {
+        for (status, told, recorded) in [("500 No", 500, 500), ("404 No", 200, 404)] {
+            let raw = Raw::start(world, Play::whole(status, "", r#"{"error":{"message":"m"}}"#)).await;
+            world.chat("e", &[Entity::new("anthropic", "m").at(&raw.url)]);
+            for _ in 0..6 {
+                assert_eq!(count(world).await.status, told);
+                let attempts = attempts(world);
+                assert_eq!(
+                    attempts,
+                    [("one".to_owned(), Some(recorded))],
+                    "a call of an upstream is on record"
+                );
+            }
+            assert_eq!(circuit(world, 0), CircuitView::CLOSED, "{status}");
+        }
+        world.chat("e", &[Entity::new("openai", "gpt-x")]);
+        let path = "/openai/v1/responses";
+        let made = world.post(path, &json!({"model": "e", "input": "hi"})).await.json();
+        let kept = format!("{path}/{}", made["id"].as_str().unwrap());
+        assert_eq!(crate::stored::call(world, Method::DELETE, &kept, TOKEN).await.status, 200);
+        for _ in 0..6 {
+            assert_eq!(crate::stored::get(world, &kept).await.status, 404);
+            assert_eq!(attempts(world), [("one".to_owned(), Some(404))]);
+        }
+        assert_eq!(circuit(world, 0), CircuitView::CLOSED);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_entity_whose_secret_is_gone_is_passed_over_and_its_key_blamed() {
+    world(async |world| {
+        let gone = Entity::new("openai", "m").secret("gone").named("a", 100);
+        world.endpoint("e", CHAT, true, &[gone, Entity::new("openai", "m").named("b", 0)]);
+        for _ in 0..5 {
+            let got = world.ask("e", false).await;
+            assert_eq!((got.status, served(&got)), (200, "b"), "{got:?}");
+            assert_eq!(attempts(world), [("b".to_owned(), Some(200))], "nobody was called for it");
+        }
+        assert_eq!((circuit(world, 0).state, circuit(world, 0).blame), (State::Open, Some(Blame::Key)));
+        let both = |second: Entity| [Entity::new("openai", "m").secret("gone").named("a", 100), second];
+        world.endpoint("e", CHAT, true, &both(Entity::new("openai", "m;status=503").named("b", 0)));
+        assert_eq!(world.ask("e", false).await.status, 503);
+        world.endpoint("e", CHAT, true, &both(Entity::new("openai", "m").secret("gone").named("b", 0)));
+        let got = world.ask("e", false).await;
+        assert_eq!((got.status, got.error().0.as_str()), (400, "INVALID_PARAMETER_VALUE"), "{got:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_probe_is_one_call_whatever_retries_are_configured() {
+    world_with(retrying(3, Duration::from_millis(10)), async |world| {
+        pair(world, "status=429");
+        assert_eq!(served(&world.ask("e", false).await), "b");
+        ready(world, "e", 0).await;
+        let before = asked(world, "first");
+        assert_eq!(served(&world.ask("e", false).await), "b");
+        assert_eq!(asked(world, "first") - before, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_said_takes_no_probe() {
+    world(async |world| {
+        let first = Entity::new("anthropic", "m;status=429").named("a", 100);
+        world.endpoint("e", CHAT, true, &[first, Entity::new("openai", "m").named("b", 0)]);
+        assert_eq!(served(&world.ask("e", false).await), "b");
+        ready(world, "e", 0).await;
+        assert_eq!(served(&ask_for_two(world, "e").await), "b");
+        let view = circuit(world, 0);
+        assert_eq!((view.state, view.probe_in), (State::Open, Some(Duration::ZERO)));
+        // So that the next call is the probe.
+        assert_eq!(world.ask("e", false).await.status, 200);
+        assert_eq!(attempts(world), [("a".to_owned(), Some(429)), ("b".to_owned(), Some(200))]);
     })
     .await;
 }

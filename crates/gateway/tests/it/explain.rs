@@ -80,3 +80,26 @@ async fn it_refuses_what_a_call_would_be_refused_for() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_rules_that_need_no_model_are_applied_to_the_request() {
+    world(async |world| {
+        *world.guardrails.lock() =
+            json!({"input": {"invalid_keywords": ["plutonium"], "pii": {"behavior": "MASK"}}});
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let ask = async |text: &str| {
+            let told = explain(world, &json!({"messages": [{"role": "user", "content": text}]})).await;
+            let guards: Vec<(&str, &str)> = told.guards.iter().map(|one| (one.guard, one.outcome)).collect();
+            (told.refused.map(|(status, _)| status), format!("{guards:?}"))
+        };
+        let told =
+            |keywords: &str, pii: &str| format!(r#"[("invalid_keywords", "{keywords}"), ("pii", "{pii}")]"#);
+        assert_eq!(ask("hello").await, (None, told("passed", "passed")));
+        assert_eq!(ask("write to ann@example.com").await, (None, told("passed", "masked")));
+        assert_eq!(ask("where is plutonium").await, (Some(400), told("blocked", "passed")));
+        // Who sent no request is told of none.
+        assert!(explain(world, &Value::Null).await.guards.is_empty());
+        assert!(world.records.admissions().is_empty());
+    })
+    .await;
+}

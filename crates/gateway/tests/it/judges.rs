@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{GuardKind, GuardOutcome, GuardPhase};
+use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome, Provenance};
 use policy::guardrails::{JudgeSettings, Moderation, Presidio, Protocol, Settings};
 use serde_json::{Value, json};
 
+use crate::circuits::ready;
 use crate::client::invocations;
 use crate::raw::{Play, Raw};
-use crate::world::{Entity, World, world};
+use crate::world::{CHAT, Entity, World, world};
 
 fn judge(world: &World, protocol: Protocol) -> Settings {
     // The judge itself has no guardrails; those that judge come with the next endpoint.
@@ -288,6 +289,85 @@ async fn a_presidio_analyser_finds_more() {
         assert_eq!(sent, "I am <PERSON>.");
         let guards = world.records.last().guards;
         assert_eq!((guards[0].phase, guards[0].outcome, guards[0].details.as_slice()), (GuardPhase::Input, GuardOutcome::Masked, &["PERSON".to_owned()][..]));
+    })
+    .await;
+}
+
+const SAID: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+const COUNTED: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":31,\"completion_tokens\":7,\"total_tokens\":38}}\n\n";
+
+/// Guarded by a judge that finds everything safe, of an upstream that plays `pieces`.
+async fn judged_stream(world: &World, pieces: &[&str], answer: &str) -> (Outcome, Provenance, u64) {
+    let settings = judge(world, Protocol::LlamaGuard);
+    world.chat("judge", &[says(answer)]);
+    set(world, settings, json!({"output": {"safety": true}}));
+    let raw = Raw::start(world, Play::stream(pieces).pause(Duration::from_millis(20))).await;
+    world.chat("e", &[Entity::new("custom", "m").at(&raw.url)]);
+    let got = world.post(&invocations("e"), &asked("hello", true)).await;
+    assert_eq!(got.status, 200, "{got:?}");
+    let settled = world.records.last();
+    let counted = settled.usage.unwrap();
+    (settled.outcome, counted.provenance, counted.usage.total_tokens)
+}
+
+#[tokio::test]
+async fn a_judged_stream_is_charged_what_its_last_read_says() {
+    world(async |world| {
+        let end = format!("{COUNTED}data: [DONE]\n\n");
+        let whole = [SAID, &end];
+        let safe = judged_stream(world, &whole, "safe").await;
+        assert_eq!(safe, (Outcome::Completed, Provenance::Provider, 38));
+        let blocked = judged_stream(world, &whole, "unsafe").await;
+        assert_eq!(blocked, (Outcome::Refused, Provenance::Provider, 38));
+        // What came in the read that ended it badly was used as well.
+        let broken = format!("{SAID}{SAID}data: {{\n\n");
+        let (outcome, provenance, tokens) = judged_stream(world, &[SAID, &broken], "safe").await;
+        assert_eq!((outcome, provenance), (Outcome::Failed, Provenance::Estimated));
+        // Five characters of the prompt and six of the answer are two tokens each.
+        assert_eq!(tokens, 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kept_response_that_is_judged_again_uses_nothing_again() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "gpt-x")]);
+        let body = json!({"model": "e", "input": "hi", "background": true});
+        let made = world.post("/openai/v1/responses", &body).await.json();
+        let settings = judge(world, Protocol::LlamaGuard);
+        world.chat("judge", &[says("safe")]);
+        set(world, settings, json!({"output": {"safety": true}}));
+        world.chat("e", &[Entity::new("openai", "gpt-x")]);
+        let path = format!("/openai/v1/responses/{}?stream=true", made["id"].as_str().unwrap());
+        let got = crate::stored::get(world, &path).await;
+        assert!(got.status == 200 && got.text.contains("response.completed"), "{got:?}");
+        let settled = world.records.last();
+        assert_eq!((settled.outcome, settled.usage), (Outcome::Completed, None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_entity_that_fails_is_left_alone_by_who_judges_too() {
+    world(async |world| {
+        let settings = judge(world, Protocol::LlamaGuard);
+        let busy = Entity::new("openai", "busy;status=429").named("a", 100);
+        world.endpoint("judge", CHAT, true, &[busy, says("safe").named("b", 0)]);
+        set(world, settings, json!({"input": {"safety": true}}));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let first = async |model: &str| {
+            assert_eq!(world.post(&invocations("e"), &asked("hello", false)).await.status, 200);
+            let asked = world.ledger.requests();
+            asked
+                .iter()
+                .filter(|one| one.model.as_deref().is_some_and(|name| name.starts_with(model)))
+                .count()
+        };
+        assert_eq!([first("busy").await, first("busy").await], [1, 1]);
+        ready(world, "judge", 0).await;
+        assert_eq!(first("busy").await, 2, "it is probed");
     })
     .await;
 }

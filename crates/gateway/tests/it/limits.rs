@@ -158,6 +158,8 @@ async fn a_limit_of_0_switches_the_endpoint_off() {
         }
         assert!(world.ledger.requests().is_empty());
         assert_eq!(world.records.settlements().len(), 2);
+        let hit = |measure| LimitHit { key: "endpoint", principal: None, measure, refused: true };
+        assert_eq!(world.records.hits(), [hit("calls"), hit("tokens")]);
     })
     .await;
 }
@@ -366,6 +368,33 @@ async fn tokens_can_be_counted_after_the_answer_as_databricks_does() {
         let got = world.ask("e", false).await;
         assert_eq!((got.status, header(&got, "x-ratelimit-remaining-tokens")), (200, "100"));
         assert_eq!(world.ask("e", false).await.status, 429);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_token_of_an_input_that_is_tokens_counts() {
+    world(async |world| {
+        let limits = limit(json!({"tokens": 40}));
+        world.limited("e", EMBEDDINGS, false, &limits, &[Entity::new("openai", "m")]);
+        let numbers: Vec<u32> = (0..50).collect();
+        let got = world.post(&invocations("e"), &json!({"input": [numbers]})).await;
+        assert_eq!(got.status, 400, "{got:?}");
+        assert!(got.error().1.contains("an estimated 50 tokens"), "{got:?}");
+        let got = world.post(&invocations("e"), &json!({"input": &numbers[..30]})).await;
+        assert_eq!((got.status, header(&got, "x-ratelimit-remaining-tokens")), (200, "10"), "{got:?}");
+    })
+    .await;
+}
+
+/// What is estimated as nothing is not let in for ever.
+#[tokio::test]
+async fn a_full_window_has_no_room_for_an_empty_input() {
+    world(async |world| {
+        let limits = limit(json!({"tokens": 5}));
+        world.limited("e", EMBEDDINGS, false, &limits, &[Entity::new("openai", "m")]);
+        assert_eq!(world.post(&invocations("e"), &json!({"input": "x".repeat(20)})).await.status, 200);
+        assert_eq!(world.post(&invocations("e"), &json!({"input": ""})).await.status, 429);
     })
     .await;
 }

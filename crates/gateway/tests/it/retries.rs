@@ -12,13 +12,13 @@ use crate::world::{CHAT, Entity, Setup, World, world, world_with};
 
 const GOOD: &str = r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
 
-fn attempts(world: &World) -> Vec<(String, Option<u16>)> {
+pub(crate) fn attempts(world: &World) -> Vec<(String, Option<u16>)> {
     let attempts = world.records.last().attempts;
     attempts.iter().map(|attempt| (attempt.entity.to_string(), attempt.status)).collect()
 }
 
 /// Asks for two answers at once, which not every format can say.
-async fn ask_for_two(world: &World, endpoint: &str) -> crate::client::Got {
+pub(crate) async fn ask_for_two(world: &World, endpoint: &str) -> crate::client::Got {
     let mut body = chat(false);
     body["n"] = 2.into();
     world.post(&invocations(endpoint), &body).await
@@ -49,7 +49,7 @@ async fn an_entity_that_cannot_say_what_is_asked_is_passed_over() {
     .await;
 }
 
-fn retrying(most: u32, longest_wait: Duration) -> Setup {
+pub(crate) fn retrying(most: u32, longest_wait: Duration) -> Setup {
     let config = GatewayConfig { retries: Retries { most, longest_wait }, ..GatewayConfig::default() };
     Setup { config, ..Setup::default() }
 }
@@ -109,6 +109,7 @@ async fn a_client_that_leaves_while_a_retry_waits_ends_it() {
         let settled = world.settled(Duration::from_secs(1)).await;
         assert_eq!((settled.outcome, settled.attempts.len()), (Outcome::Cancelled, 1));
         assert_eq!(json!(settled.attempts[0].status), json!(429));
+        assert_eq!(settled.usage, None, "nobody has its prompt");
     })
     .await;
 }

@@ -5,10 +5,11 @@ use http::{Method, Request};
 use http_body_util::Full;
 use journal::Outcome;
 use serde_json::{Value, json};
+use tollgate_gateway::GatewayConfig;
 
 use crate::client::{Got, post};
 use crate::raw::{Play, Raw};
-use crate::world::{CHAT, Entity, TOKEN, VIEWER, World, world};
+use crate::world::{CHAT, Entity, Setup, TOKEN, VIEWER, World, world, world_with};
 
 const PATH: &str = "/ai-gateway/openai/v1/responses";
 const BASES: [&str; 7] = [
@@ -29,7 +30,7 @@ fn going_on(id: &Value) -> Value {
     json!({"model": "e", "input": "and?", "previous_response_id": id})
 }
 
-async fn call(world: &World, method: Method, path: &str, token: &str) -> Got {
+pub(crate) async fn call(world: &World, method: Method, path: &str, token: &str) -> Got {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -40,7 +41,7 @@ async fn call(world: &World, method: Method, path: &str, token: &str) -> Got {
     world.send(request).await.read().await
 }
 
-async fn get(world: &World, path: &str) -> Got {
+pub(crate) async fn get(world: &World, path: &str) -> Got {
     call(world, Method::GET, path, TOKEN).await
 }
 
@@ -341,6 +342,57 @@ async fn nobody_asks_without_a_token() {
         assert_eq!(world.send(request).await.read().await.status, 401);
         let got = world.send(post(&format!("{PATH}/resp_1/cancel"), TOKEN, "")).await.read().await;
         assert_eq!(got.status, 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wrong_item_is_refused_on_record_and_after_the_permission() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "gpt-x")]);
+        let (id, _) = ids(&world.post(PATH, &said("hi")).await.json());
+        let path = format!("{PATH}/{id}/input_items?after=msg_bogus");
+        for (token, status) in [(TOKEN, 400), (VIEWER, 403)] {
+            let got = call(world, Method::GET, &path, token).await;
+            assert_eq!(got.status, status, "{got:?}");
+            let settled = world.records.last();
+            assert_eq!((settled.outcome, settled.status), (Outcome::Refused, status));
+        }
+        assert_eq!(world.records.admissions().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags_are_bounded_where_a_kept_response_is_asked_for_too() {
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "gpt-x")]);
+        let (id, _) = ids(&world.post(PATH, &said("hi")).await.json());
+        for (length, status) in [(1_024, 200), (1_025, 400)] {
+            let request = Request::get(format!("{PATH}/{id}"))
+                .header("host", "g")
+                .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
+                .header("databricks-ai-gateway-request-tags", json!({"team": "a".repeat(length)}).to_string())
+                .body(Full::default())
+                .unwrap();
+            let got = world.send(request).await.read().await;
+            assert_eq!(got.status, status, "{got:?}");
+        }
+    })
+    .await;
+}
+
+/// There is no word for it in the conventions, and it is no chat.
+#[tokio::test]
+async fn telemetry_is_told_of_no_inference_where_a_kept_response_is_read() {
+    let config = GatewayConfig { describe: true, ..GatewayConfig::default() };
+    world_with(Setup { config, ..Setup::default() }, async |world| {
+        world.chat("e", &[Entity::new("openai", "gpt-x")]);
+        let (id, _) = ids(&world.post(PATH, &said("hi")).await.json());
+        assert_eq!(get(world, &format!("{PATH}/{id}")).await.status, 200);
+        let described: Vec<bool> =
+            world.records.settled().iter().map(|(admission, _)| admission.inference.is_some()).collect();
+        assert_eq!(described, [true, false]);
     })
     .await;
 }

@@ -142,6 +142,11 @@ impl Recorder {
         self.settled.lock().iter().map(|(_, settlement)| settlement.clone()).collect()
     }
 
+    /// What was settled, with what is known of the request by then.
+    pub(crate) fn settled(&self) -> Vec<(Admission, Settlement)> {
+        self.settled.lock().clone()
+    }
+
     pub(crate) fn hits(&self) -> Vec<LimitHit> {
         self.hits.lock().clone()
     }

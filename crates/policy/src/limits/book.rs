@@ -43,10 +43,8 @@ impl Book {
             return Verdict::Refused { by: by.clone(), standings };
         }
         let reported = standings.iter().filter(|standing| !standing.has_room()).cloned().collect();
-        let tokens = standings.iter().filter(|s| s.measure == Measure::Tokens && !s.limit.report_only);
-        let room = tokens.map(Standing::remaining).min().unwrap_or(u64::MAX);
         let reserved = match counting {
-            Counting::Reserved => asked.tokens.reserve(room).unwrap_or(room),
+            Counting::Reserved => reserve(asked, &standings),
             Counting::After => 0,
         };
         let mut counters = held(now, asked);
@@ -82,7 +80,7 @@ impl Book {
             let window = tally.windows[limit.period as usize].at(limit.period.window(now));
             let measures = [
                 (Measure::Calls, limit.calls, window.calls, 1),
-                (Measure::Tokens, limit.tokens, window.tokens + window.reserved, needed_tokens),
+                (Measure::Tokens, limit.tokens, window.tokens.saturating_add(window.reserved), needed_tokens),
                 (Measure::ConcurrentCalls, limit.concurrent_calls, tally.in_flight, 1),
             ];
             for (measure, cap, used, needs) in measures {
@@ -124,7 +122,7 @@ impl Tally {
             *window = window.at(*number);
             *number = window.number;
             window.calls += 1;
-            window.reserved += reserved;
+            window.reserved = window.reserved.saturating_add(reserved);
         }
     }
 
@@ -133,7 +131,7 @@ impl Tally {
         for (window, number) in self.windows.iter_mut().zip(held.windows) {
             if number == Some(window.number) {
                 window.reserved = window.reserved.saturating_sub(reserved);
-                window.tokens += tokens;
+                window.tokens = window.tokens.saturating_add(tokens);
             }
         }
     }
@@ -144,10 +142,21 @@ impl Tally {
         {
             if number.is_some() {
                 *window = window.at(period.window(now));
-                window.tokens += tokens;
+                window.tokens = window.tokens.saturating_add(tokens);
             }
         }
     }
+}
+
+/// What a call that no limit refuses reserves. Limits that only report have their say, so that they report what
+/// they would refuse; where they have no room, the call takes what it usually takes.
+fn reserve(asked: &Asked, standings: &[Standing]) -> u64 {
+    let room = |all: bool| {
+        let tokens = standings.iter().filter(|s| s.measure == Measure::Tokens);
+        let counted = tokens.filter(|s| all || !s.limit.report_only);
+        counted.map(Standing::remaining).min().unwrap_or(u64::MAX)
+    };
+    asked.tokens.reserve(room(true)).unwrap_or_else(|| asked.tokens.expected.min(room(false)))
 }
 
 /// Each subject once, however many limits look at it.

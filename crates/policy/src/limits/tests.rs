@@ -123,6 +123,40 @@ fn a_limit_that_only_reports_refuses_nothing_and_replaces_nothing() {
 }
 
 #[test]
+fn a_limit_that_only_reports_reports_what_it_would_refuse() {
+    let ann = user("ann", &[]);
+    // What is asked for is far more than what is taken, as of agents.
+    let agent = tokens(11, 100, u64::MAX);
+    let run = |report_only: bool| {
+        let limits = Limits::new([Limit { report_only, ..limit(Whose::EachUser, None, Some(1_000)) }]);
+        let mut book = Book::default();
+        let refused = (0..15).map(|_| match book.take(0, &asked(&limits, &ann, agent), Counting::Reserved) {
+            Verdict::Admitted { reported, hold, .. } => {
+                assert!(hold.reserved <= 1_000, "{}", hold.reserved);
+                !reported.is_empty()
+            }
+            Verdict::Refused { .. } => true,
+        });
+        refused.collect::<Vec<_>>()
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn beside_a_limit_that_refuses_one_that_only_reports_takes_nothing_from_its_room() {
+    let ann = user("ann", &[]);
+    let reports = Limit { report_only: true, ..limit(Whose::EachUser, None, Some(50)) };
+    let limits = Limits::new([limit(Whose::Endpoint, None, Some(1_000)), reports]);
+    let mut book = Book::default();
+    let mut reserved = || match book.take(0, &asked(&limits, &ann, tokens(60, 100, 400)), Counting::Reserved)
+    {
+        Verdict::Admitted { hold, reported, .. } => (hold.reserved, reported.len()),
+        Verdict::Refused { .. } => (0, 0),
+    };
+    assert_eq!([reserved(), reserved()], [(100, 1), (100, 1)]);
+}
+
+#[test]
 fn a_window_ends_and_another_cap_counts_on() {
     let ann = user("ann", &[]);
     let of = |n| Limits::new([calls(Whose::EachUser, n)]);

@@ -1,19 +1,20 @@
 //! Rows of `system.ai_gateway.usage`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use journal::{Attempt, Call, CountedUsage, Outcome, RequesterKind};
 use serde::Serialize;
 use wire::counts::TokenKind;
 
+use super::endpoints::{Endpoints, Metadata};
 use super::guards::{Verdict, verdicts};
-use super::{Workspace, count, day, entity_id_of, micros, overhead, served_entity_id, status, whole};
+use super::{
+    DESTINATION_TYPE, Workspace, count, day, entity_id_of, micros, overhead, served_entity_id, status, whole,
+};
 
 /// Of Databricks' table, whose columns these are.
 const SCHEMA_VERSION: i32 = 1;
-
-/// All endpoints are of models elsewhere.
-const DESTINATION_TYPE: &str = "EXTERNAL_FOUNDATION_MODEL";
 
 /// A call by a path of the AI Gateway.
 #[derive(Debug, Serialize)]
@@ -24,6 +25,8 @@ pub(crate) struct GatewayRow {
     schema_version: i32,
     endpoint_id: String,
     endpoint_name: String,
+    endpoint_tags: BTreeMap<String, String>,
+    endpoint_metadata: Option<Arc<Metadata>>,
     event_time: i64,
     latency_ms: Option<i64>,
     time_to_first_byte_ms: Option<i64>,
@@ -81,7 +84,8 @@ struct AttemptRow {
 }
 
 impl GatewayRow {
-    pub(super) fn new(call: &Call, workspace: &Workspace) -> Self {
+    pub(super) fn new(call: &Call, workspace: &Workspace, endpoints: &Endpoints) -> Self {
+        let endpoint = endpoints.get(&*call.admission.endpoint_id);
         let (admission, settlement) = (&call.admission, &call.settlement);
         let counted = settlement.usage.as_ref();
         let tokens = counted.map(CountedUsage::tokens);
@@ -94,6 +98,8 @@ impl GatewayRow {
             schema_version: SCHEMA_VERSION,
             endpoint_id: admission.endpoint_id.to_string(),
             endpoint_name: admission.endpoint.to_string(),
+            endpoint_tags: endpoint.map(|endpoint| endpoint.tags.clone()).unwrap_or_default(),
+            endpoint_metadata: endpoint.map(|endpoint| Arc::clone(&endpoint.metadata)),
             event_time: micros(admission.received_at),
             latency_ms: (settlement.outcome != Outcome::Aborted).then(|| whole(settlement.duration_ms)),
             time_to_first_byte_ms: settlement.first_byte_ms.map(whole),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod calls;
+mod endpoints;
 mod gateway;
 mod guards;
 
@@ -20,6 +21,7 @@ use crate::columns::Kind;
 use crate::served::ServedRow;
 use audit::AuditRow;
 use calls::{PayloadRow, UsageRow};
+pub(crate) use endpoints::{Endpoints, described};
 use gateway::GatewayRow;
 
 /// Whose tables they are: in the columns that Databricks tells its accounts and workspaces apart by.
@@ -38,6 +40,9 @@ pub(crate) enum Rows {
     Audit(Vec<AuditRow>),
     ServedEntities(Vec<ServedRow>),
 }
+
+/// All endpoints are of models elsewhere.
+const DESTINATION_TYPE: &str = "EXTERNAL_FOUNDATION_MODEL";
 
 /// Rows that are made into one batch: enough to be quick, and few enough to be small with the longest bodies.
 const BATCH: usize = 64;
@@ -70,6 +75,7 @@ fn batches<R: Serialize>(rows: &[R], schema: &SchemaRef) -> Result<Vec<RecordBat
 pub(crate) fn of_segment(
     entries: &[Entry],
     workspace: &Workspace,
+    endpoints: &Endpoints,
     wanted: Option<&BTreeSet<TableName>>,
 ) -> BTreeMap<TableName, Rows> {
     let wants = |table: &TableName| wanted.is_none_or(|wanted| wanted.contains(table));
@@ -87,7 +93,7 @@ pub(crate) fn of_segment(
             }
             Entry::Settled(call) => {
                 if !of_serving_endpoints(call) {
-                    gateway.extend(wants_gateway.then(|| GatewayRow::new(call, workspace)));
+                    gateway.extend(wants_gateway.then(|| GatewayRow::new(call, workspace, endpoints)));
                 } else if call.admission.usage_tracking {
                     usage.extend(wants_usage.then(|| UsageRow::new(call, workspace)));
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tollgate_tables::{Retention, ServedEntities, ServedEntity, TableName};
+use tollgate_tables::{Retention, ServedEndpoint, ServedEntities, ServedEntity, TableName};
 
 use crate::world::{RETENTION, World, calls};
 
@@ -56,17 +56,15 @@ impl ServedEntities for Endpoints {
 }
 
 fn entity(endpoint: &str, config_version: i64, name: &str) -> ServedEntity {
-    ServedEntity {
-        endpoint: endpoint.to_owned(),
-        endpoint_id: format!("id-{endpoint}"),
+    let endpoint = ServedEndpoint {
+        id: format!("id-{endpoint}"),
+        name: endpoint.to_owned(),
         config_version,
-        name: name.to_owned(),
-        provider: "p".to_owned(),
-        model: "m".to_owned(),
-        task: "llm/v1/chat".to_owned(),
-        created_by: "a".to_owned(),
-        changed_at: 1_764_200_000_000,
-    }
+        config_author: "a".to_owned(),
+        config_created_at: 1_764_200_000_000,
+        ..ServedEndpoint::default()
+    };
+    ServedEntity { endpoint: Arc::new(endpoint), name: name.to_owned(), ..ServedEntity::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

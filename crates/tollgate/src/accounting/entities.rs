@@ -1,11 +1,12 @@
-//! What is served, for the table that says what its ids mean.
+//! What is served, for the tables that say what ids mean.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use control::inference_table;
 use store::Store;
 use store::model::EndpointRecord;
-use tables::{ServedEntities, ServedEntity};
+use tables::{ServedEndpoint, ServedEntities, ServedEntity};
 
 pub(super) struct StoredEntities(pub(super) Arc<dyn Store>);
 
@@ -18,18 +19,39 @@ impl ServedEntities for StoredEntities {
 }
 
 fn of(endpoint: &EndpointRecord) -> impl Iterator<Item = ServedEntity> {
-    endpoint.document.config.served_entities.iter().filter_map(|entity| {
-        let model = entity.external_model.as_ref()?;
+    let served = Arc::new(served_endpoint(endpoint));
+    let config = &endpoint.document.config;
+    config.served_entities.iter().filter_map(move |entity| {
+        let (model, name) = (entity.external_model.as_ref()?, entity.name.as_deref()?);
+        let mut routes = config.traffic_config.iter().flat_map(|traffic| &traffic.routes);
         Some(ServedEntity {
-            endpoint: endpoint.name.clone(),
-            endpoint_id: endpoint.id.clone(),
-            config_version: endpoint.config_version,
-            name: entity.name.clone()?,
+            endpoint: Arc::clone(&served),
+            name: name.to_owned(),
             provider: model.provider.clone(),
             model: model.name.clone(),
             task: model.task.clone(),
-            created_by: endpoint.document.config_author.clone(),
-            changed_at: endpoint.document.config_created_at,
+            traffic_percentage: routes
+                .find(|route| route.entity() == name)
+                .map_or(0, |route| route.traffic_percentage),
         })
     })
+}
+
+fn served_endpoint(endpoint: &EndpointRecord) -> ServedEndpoint {
+    let document = &endpoint.document;
+    let fallbacks = document.ai_gateway.as_ref().and_then(|block| block.fallback_config);
+    ServedEndpoint {
+        id: endpoint.id.clone(),
+        name: endpoint.name.clone(),
+        tags: document.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
+        creator: endpoint.creator.clone(),
+        created_at: endpoint.created_at,
+        updated_at: endpoint.updated_at,
+        config_version: endpoint.config_version,
+        config_author: document.config_author.clone(),
+        config_created_at: document.config_created_at,
+        // What has no name that can be is told when the endpoint is published.
+        inference_table: inference_table(endpoint).and_then(Result::ok).map(|name| name.to_string()),
+        has_fallbacks: fallbacks.is_some_and(|fallbacks| fallbacks.enabled),
+    }
 }

@@ -219,6 +219,24 @@ async fn the_caller_s_decision_not_to_record_is_kept_and_told() {
     assert!(spans.iter().all(|span| hex(&span.trace_id) != TRACE));
 }
 
+/// There is no word for it in the conventions, and it is no chat.
+#[tokio::test]
+async fn a_kept_response_that_is_read_has_no_span_and_takes_no_context_along() {
+    let world = World::shared().await;
+    let collector = Collector::start().await;
+    let server = serve(&world, &collector, &[]).await;
+    server.client.create("e", &world.chat_config("gpt")).await;
+    let path = "/ai-gateway/openai/v1/responses";
+    let made = server.client.post(path, &json!({"model": "e", "input": "hi"})).await.json();
+    let kept = format!("{path}/{}", made["id"].as_str().unwrap());
+    assert_eq!(server.client.get(&kept).await.status, 200);
+    let sent: Vec<bool> =
+        world.ledger.requests().iter().map(|record| record.headers.contains_key("traceparent")).collect();
+    assert_eq!(sent, [true, false]);
+    server.process.stop().await;
+    assert_eq!(collector.spans().len(), 2);
+}
+
 #[tokio::test]
 async fn without_a_collector_nothing_goes_out_and_the_log_has_the_trace() {
     let world = World::shared().await;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use journal::RequestId;
-use policy::{Snapshot, routing};
+use policy::Snapshot;
 use providers::Task;
 use serde_json::{Value, json};
 use wire::chat::ChatResponse;
 use wire::raw::RawObject;
 use wire::usage::Usage;
 
+use crate::attempts::{self, Turns};
 use crate::call::{Asked, Call};
 use crate::probe::nobody;
 use crate::upstream::{self, SuccessBody};
@@ -43,12 +44,16 @@ pub(super) async fn ask(
         body,
         trace: None,
         id_key: None,
+        characters: None,
     };
     let id = RequestId(uuid::Uuid::now_v7().to_string().into());
     let call = Call::read(id, Arc::clone(&endpoint), nobody(), asked).map_err(|error| error.message)?;
     let mut why = format!("the endpoint {name:?} that judges has no served entity");
-    for at in routing::plan(&endpoint, fastrand::u32(0..100)) {
-        match Box::pin(upstream::attempt(gateway, &call, at, None)).await {
+    let mut turns = Turns::new(&call);
+    while let Some(turn) = turns.next(gateway, &call) {
+        let tried = Box::pin(upstream::attempt(gateway, &call, turn.at, None)).await;
+        attempts::report(gateway, &call, turn, &tried);
+        match tried {
             Ok(success) => return said(success.body),
             Err(error) => {
                 why = format!("the endpoint {name:?} that judges failed: {}", error.sentence());
