@@ -45,6 +45,14 @@ impl Lengths {
         CountedUsage { usage: self.usage(), provenance: Provenance::Estimated }
     }
 
+    /// What is used of an answer that is made on without us: `expected` tokens of output, or what has come if
+    /// that is more.
+    pub(crate) fn going_on(self, expected: u64) -> CountedUsage {
+        let usage = self.usage();
+        let usage = Usage::new(usage.prompt_tokens, usage.completion_tokens.max(expected));
+        CountedUsage { usage, provenance: Provenance::Estimated }
+    }
+
     /// What was used of an answer that broke off, of which the upstream had counted `told`: that count may
     /// be older than what came last.
     pub(crate) fn cut(self, told: Option<&Usage>) -> CountedUsage {

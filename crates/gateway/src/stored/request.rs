@@ -45,6 +45,11 @@ pub(crate) fn keeps(dialect: &dyn Dialect, body: &RawObject<'_>) -> bool {
     is_responses(dialect) && body.raw("store").is_none_or(|raw| raw.get() != "false")
 }
 
+/// Whether the upstream makes the answer whoever listens.
+pub(crate) fn is_made_alone(dialect: &dyn Dialect, body: &RawObject<'_>) -> bool {
+    is_responses(dialect) && body.raw("background").is_some_and(|raw| raw.get() == "true")
+}
+
 /// The only entity that can take the request, because it keeps what the request goes on from.
 pub(crate) fn pinned(
     key: Option<&IdKey>,

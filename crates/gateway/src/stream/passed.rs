@@ -22,6 +22,9 @@ pub(crate) struct Passed {
     response: Response,
     /// Where the ids in it become others.
     carried: Option<Carried>,
+    /// Where the upstream makes the answer whoever listens: tokens of output that are counted of one that is
+    /// not seen to its end.
+    goes_on: Option<u64>,
     /// Whether the client takes binary frames, as the upstream sends them.
     binary: bool,
     /// Where an event comes in something else.
@@ -34,7 +37,8 @@ pub(crate) type Unwrap = Box<dyn Fn(Event) -> Result<Event, StreamFault> + Send>
 impl Passed {
     pub(crate) fn new(watch: Box<dyn Watch>, lengths: Lengths, read_error: ReadError) -> Self {
         let response = Response::default();
-        Self { watch, read_error, lengths, response, carried: None, binary: false, unwrap: None }
+        let (carried, goes_on, unwrap) = (None, None, None);
+        Self { watch, read_error, lengths, response, carried, goes_on, binary: false, unwrap }
     }
 
     pub(crate) fn unwrapping(self, unwrap: Option<Unwrap>) -> Self {
@@ -47,6 +51,10 @@ impl Passed {
 
     pub(crate) fn carrying(self, carried: Option<Carried>) -> Self {
         Self { carried, ..self }
+    }
+
+    pub(crate) fn going_on(self, goes_on: Option<u64>) -> Self {
+        Self { goes_on, ..self }
     }
 
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
@@ -99,11 +107,12 @@ impl Passed {
     }
 
     pub(super) fn usage(&self) -> CountedUsage {
-        match self.watch.usage() {
-            Some(usage) if self.watch.is_complete() => {
+        match (self.watch.usage(), self.goes_on) {
+            (Some(usage), _) if self.watch.is_complete() => {
                 CountedUsage { usage, provenance: Provenance::Provider }
             }
-            told => self.lengths.cut(told.as_ref()),
+            (_, Some(expected)) if !self.watch.is_complete() => self.lengths.going_on(expected),
+            (told, _) => self.lengths.cut(told.as_ref()),
         }
     }
 

@@ -1,13 +1,16 @@
 //! Responses that upstreams keep: their ids go to whom they belong and say nothing to anybody else.
 
+use std::time::Duration;
+
 use http::header::AUTHORIZATION;
 use http::{Method, Request};
 use http_body_util::Full;
-use journal::Outcome;
+use journal::{Outcome, Provenance};
+use policy::limits::Outputs;
 use serde_json::{Value, json};
 
 use crate::client::{Got, post};
-use crate::raw::{Play, Raw};
+use crate::raw::{End, Play, Raw};
 use crate::world::{CHAT, Entity, TOKEN, VIEWER, World, world};
 
 const PATH: &str = "/ai-gateway/openai/v1/responses";
@@ -125,6 +128,54 @@ async fn what_is_asked_of_a_kept_response_is_recorded_and_uses_nothing() {
         assert_eq!(world.records.last().outcome, Outcome::Refused);
     })
     .await;
+}
+
+/// What is counted of an answer that is not there yet: a bound that the request gives, and what is usual.
+fn bounds() -> [(Value, u64); 2] {
+    [(json!(700), 700), (Value::Null, Outputs::default().expected())]
+}
+
+#[tokio::test]
+async fn an_answer_that_is_still_to_be_made_is_counted_at_its_bound() {
+    for status in ["queued", "in_progress"] {
+        for (bound, output) in bounds() {
+            world(async |world| {
+                let whole = json!({"id": "resp_1f", "object": "response", "status": status, "background": true,
+                    "output": [], "usage": null});
+                let raw = Raw::start(world, Play::whole("200 OK", "", &whole.to_string())).await;
+                world.chat("e", &[Entity::new("openai", "m").at(raw.url.clone())]);
+                let body = json!({"model": "e", "input": "hi", "background": true, "max_output_tokens": bound});
+                assert_eq!(world.post(PATH, &body).await.status, 200);
+                let usage = world.records.only().usage.unwrap();
+                assert_eq!((usage.tokens().output(), usage.provenance), (output, Provenance::Estimated));
+                assert_eq!(usage.tokens().input(), 1);
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_without_its_client_is_counted_at_its_bound() {
+    let created = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1f\",\"status\":\"queued\"}}\n\n";
+    for (bound, output) in bounds() {
+        for background in [true, false] {
+            world(async |world| {
+                let raw = Raw::start(world, Play::open_stream(&[created]).end(End::Hang)).await;
+                world.chat("e", &[Entity::new("openai", "m").at(raw.url.clone())]);
+                let body = json!({"model": "e", "input": "hi", "stream": true, "background": background,
+                    "max_output_tokens": bound});
+                let mut running = world.open(PATH, &body).await;
+                running.until("response.created").await;
+                drop(running);
+                let settled = world.settled(Duration::from_secs(5)).await;
+                let usage = settled.usage.unwrap();
+                assert_eq!((settled.outcome, usage.provenance), (Outcome::Cancelled, Provenance::Estimated));
+                assert_eq!(usage.tokens().output(), if background { output } else { 0 });
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test]
