@@ -103,7 +103,7 @@ const TEXT_KEYS: [&str; 24] = [
 ];
 
 /// What a tool is given and what it answers: its keys are the tool's own, and the model reads them too.
-const FREE_KEYS: [&str; 4] = ["arguments", "args", "input", "response"];
+const FREE_KEYS: [&str; 5] = ["arguments", "args", "input", "response", "json"];
 
 /// What of a value is counted.
 #[derive(Clone, Copy)]
@@ -187,5 +187,8 @@ mod tests {
         let messages = r#"{"messages":[{"content":[{"type":"tool_use","id":"i","name":"f","input":{"path":"/etc"}}]},
             {"content":[{"type":"tool_result","content":"ok"}]}]}"#;
         assert_eq!(prompt(messages), 4 + 4 + 2);
+        let turn = r#"{"messages":[{"content":[{"toolUse":{"toolUseId":"i","name":"f","input":{"path":"/etc"}}}]},
+            {"content":[{"toolResult":{"toolUseId":"i","content":[{"text":"ok"},{"json":{"sky":"blue"}}]}}]}]}"#;
+        assert_eq!(prompt(turn), 4 + 4 + 2 + 3 + 4);
     }
 }
