@@ -3,6 +3,7 @@
 use policy::{Endpoint, IdKey};
 use providers::NativeCall;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use wire::error::ApiError;
 use wire::raw::RawObject;
@@ -21,6 +22,10 @@ struct Item {
     id: Option<String>,
     #[serde(default)]
     encrypted_content: Option<Value>,
+    #[serde(default)]
+    role: Option<IgnoredAny>,
+    #[serde(default)]
+    content: Option<IgnoredAny>,
 }
 
 impl Item {
@@ -29,7 +34,9 @@ impl Item {
         let says_all = match self.kind.as_deref() {
             Some("item_reference") => false,
             Some("reasoning") => self.encrypted_content.as_ref().is_some_and(|sealed| !sealed.is_null()),
-            _ => true,
+            // The type of a reference may be left out, that of a message too.
+            None => self.role.is_some() || self.content.is_some(),
+            Some(_) => true,
         };
         self.id.as_deref().filter(|_| !says_all)
     }

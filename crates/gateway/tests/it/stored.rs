@@ -243,11 +243,23 @@ async fn a_conversation_goes_on_where_it_is_kept_and_nowhere_else() {
             assert_eq!(got.headers["served-model-name"], "two", "{got:?}");
             let again = if stream { completed(&got) } else { got.json() };
             assert_eq!(again["previous_response_id"], id);
-            let reference = json!({"model": "e", "input": [{"type": "item_reference", "id": item}, {"role": "user", "content": "go on"}]});
-            let got = world.post(PATH, &reference).await;
-            assert_eq!((got.status, &got.headers["served-model-name"]), (200, &"two".parse().unwrap()), "{got:?}");
-            let sent = world.ledger.requests().pop().unwrap().body;
-            assert!(sent["input"][0]["id"] != item && sent["model"] == "gpt-b", "{sent}");
+            // The type of a reference may be left out.
+            for reference in [
+                json!({"type": "item_reference", "id": item}),
+                json!({"type": null, "id": item}),
+                json!({"id": item}),
+            ] {
+                let body = json!({"model": "e", "input": [reference, {"role": "user", "content": "go on"}]});
+                let got = world.post(PATH, &body).await;
+                assert_eq!(
+                    (got.status, &got.headers["served-model-name"]),
+                    (200, &"two".parse().unwrap()),
+                    "{got:?}"
+                );
+                let sent = world.ledger.requests().pop().unwrap().body;
+                assert!(sent["input"][0]["id"].is_string() && sent["input"][0]["id"] != item, "{sent}");
+                assert_eq!(sent["model"], "gpt-b");
+            }
         })
         .await;
     }
