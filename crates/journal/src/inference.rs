@@ -41,6 +41,22 @@ pub struct Response {
     pub gaps: Option<Box<Gaps>>,
 }
 
+/// Longer ones, and more of them, are not told.
+const MAX_REASON: usize = 64;
+const MAX_REASONS: usize = 128;
+
+impl Response {
+    /// Notes why a choice ended: a word of the provider's own. What is no word may be anything that an upstream
+    /// sends there, text of the answer too, and is told as `other`.
+    pub fn ended(&mut self, reason: &str) {
+        let is_word = reason.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let told = if is_word && reason.len() <= MAX_REASON { reason } else { "other" };
+        if !reason.is_empty() && self.finish_reasons.len() < MAX_REASONS {
+            self.finish_reasons.push(told.to_owned());
+        }
+    }
+}
+
 /// Upper bounds in seconds of OpenTelemetry's histograms of how long calls of models take.
 pub const OPERATION_BOUNDS: [f64; 14] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
@@ -81,4 +97,20 @@ pub struct Upstream {
     pub model: Arc<str>,
     pub address: String,
     pub port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_an_answer_ended_is_told_in_a_word_and_a_bounded_number_of_times() {
+        let mut response = Response::default();
+        for reason in ["tool_calls", "MAX_TOKENS", "eos-token", "", "the answer is 42", &"x".repeat(65)] {
+            response.ended(reason);
+        }
+        assert_eq!(response.finish_reasons, ["tool_calls", "MAX_TOKENS", "eos-token", "other", "other"]);
+        (0..1000).for_each(|_| response.ended("stop"));
+        assert_eq!(response.finish_reasons.len(), MAX_REASONS);
+    }
 }

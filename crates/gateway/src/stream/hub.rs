@@ -28,7 +28,8 @@ pub(crate) struct Hub {
     tells_usage: bool,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Head>,
-    finish_reasons: Vec<String>,
+    /// Why the choices ended.
+    response: Response,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -158,7 +159,7 @@ impl Hub {
             ended: false,
             tells_usage,
             head: None,
-            finish_reasons: Vec::new(),
+            response: Response::default(),
         }
     }
 
@@ -195,7 +196,7 @@ impl Hub {
         for choice in &choices {
             let index = choice.index.unwrap_or_default();
             if let Some(reason) = choice.finish_reason {
-                self.finish_reasons.push(reason.get().trim_matches('"').to_owned());
+                self.response.ended(reason.get().trim_matches('"'));
                 self.finished = true;
                 self.open.remove(&index);
             } else {
@@ -245,8 +246,7 @@ impl Hub {
         Response {
             id: head.and_then(|head| told(&head.id)),
             model: head.and_then(|head| told(&head.model)),
-            finish_reasons: self.finish_reasons.clone(),
-            ..Response::default()
+            ..self.response.clone()
         }
     }
 }

@@ -19,7 +19,8 @@ pub(crate) struct Passed {
     watch: Box<dyn Watch>,
     read_error: ReadError,
     lengths: Lengths,
-    response: Response,
+    /// Where somebody wants to know what the answer says of itself.
+    response: Option<Response>,
     /// Where the ids in it become others.
     carried: Option<Carried>,
     /// Where the upstream makes the answer whoever listens: tokens of output that are counted of one that is
@@ -36,9 +37,12 @@ pub(crate) type Unwrap = Box<dyn Fn(Event) -> Result<Event, StreamFault> + Send>
 
 impl Passed {
     pub(crate) fn new(watch: Box<dyn Watch>, lengths: Lengths, read_error: ReadError) -> Self {
-        let response = Response::default();
-        let (carried, goes_on, unwrap) = (None, None, None);
+        let (response, carried, goes_on, unwrap) = (None, None, None, None);
         Self { watch, read_error, lengths, response, carried, goes_on, binary: false, unwrap }
+    }
+
+    pub(crate) fn described(self, is_described: bool) -> Self {
+        Self { response: is_described.then(Response::default), ..self }
     }
 
     pub(crate) fn unwrapping(self, unwrap: Option<Unwrap>) -> Self {
@@ -69,7 +73,7 @@ impl Passed {
             str::from_utf8(&event.data).map_err(|e| Malformed(format!("an event is not UTF-8: {e}")))?;
         // What is no JSON is none of the events that we know, and travels on.
         let seen = serde_json::from_str::<Value>(text).map(|data| {
-            inference::note(&mut self.response, &data);
+            self.response.iter_mut().for_each(|response| inference::note(response, &data));
             self.watch.see(&event.name, &data)
         });
         match seen {
@@ -117,7 +121,7 @@ impl Passed {
     }
 
     pub(super) fn response(&self) -> Response {
-        self.response.clone()
+        self.response.clone().unwrap_or_default()
     }
 }
 
@@ -174,6 +178,16 @@ mod tests {
             let counted = passed.usage();
             assert_eq!((counted.tokens().input(), counted.tokens().output()), (13, output), "{data}");
             assert_eq!(counted.provenance, provenance, "{data}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_says_of_itself_is_read_where_somebody_wants_to_know() {
+        let start = event("", r#"{"type":"message_start","message":{"id":"msg_1"}}"#);
+        for (is_described, id) in [(true, Some("msg_1")), (false, None)] {
+            let mut passed = passed().described(is_described);
+            passed.event(&start, &mut BytesMut::new()).unwrap();
+            assert_eq!(passed.response().id.as_deref(), id);
         }
     }
 

@@ -336,6 +336,7 @@ impl Asking<'_> {
         };
         let goes_on = stored::is_made_alone(self.call.dialect, &self.call.body);
         Passed::new((passage.watch)(), lengths, Box::new(read_error))
+            .described(self.gateway.inner.config.describe)
             .framed(self.call.dialect.framing())
             .unwrapping(self.unwrap(call))
             .carrying(self.carried())
