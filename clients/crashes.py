@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import lake
 from harness import ENDPOINTS, PREFIX, UPSTREAM, call, check, endpoint_body, finish, get
+from mounts import tmpfs
 from processes import Server, kill_group, scratch_folder
 
 NAME = f"{PREFIX}-chat"
@@ -23,7 +23,7 @@ SEED = int(os.environ.get("SEED") or random.randrange(10**6))
 TABLE = {"catalog_name": "main", "schema_name": "logs", "table_name_prefix": "chat", "enabled": True}
 SETTINGS = {"TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_LOG__LEVEL": "warn"}
 USAGE, PAYLOAD = "system/serving/endpoint_usage", "main/logs/chat_payload"
-READY_SECONDS = 2.0 * max(1.0, float(os.environ.get("SLOWNESS") or 1))
+READY_SECONDS = 2.0
 
 
 def entity():
@@ -211,12 +211,7 @@ with scratch_folder("crashes") as folder:
 
     @check("on a full disk calls are served as long as there is memory, where that is asked, and recorded once there is room")
     def full_memory():
-        mount = os.path.join(folder, "smaller")
-        os.mkdir(mount)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", mount], capture_output=True).returncode != 0:
-            print("SKIP no tmpfs can be mounted here", flush=True)
-            return
-        try:
+        with tmpfs(folder, "smaller", "size=6m") as mount:
             data, place = os.path.join(mount, "data"), os.path.join(folder, "beyond")
             shutil.copytree(server.data, data, ignore=lambda _, names: [name for name in names if name in ("journal", "tables")])
             settings = {**SETTINGS, "TOLLGATE_SERVER__DATA": data, "TOLLGATE_TABLES__LOCATION": place,
@@ -225,17 +220,10 @@ with scratch_folder("crashes") as folder:
                 served = served_full(small, mount)
             found = lake.rows(place, USAGE, "client_request_id", "status_code = 200")
             assert len(found) == len(set(found)) == served, (len(found), served)
-        finally:
-            subprocess.run(["umount", "-l", mount], check=True)
 
     @check("on a full disk calls are refused before the upstream, and all is recorded once there is room")
     def full_disk():
-        mount = os.path.join(folder, "small")
-        os.mkdir(mount)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", mount], capture_output=True).returncode != 0:
-            print("SKIP no tmpfs can be mounted here", flush=True)
-            return
-        try:
+        with tmpfs(folder, "small", "size=6m") as mount:
             data = os.path.join(mount, "data")
             shutil.copytree(server.data, data, ignore=lambda _, names: [name for name in names if name in ("journal", "tables")])
             settings = {**SETTINGS, "TOLLGATE_SERVER__DATA": data, "TOLLGATE_TABLES__LOCATION": os.path.join(folder, "elsewhere")}
@@ -243,7 +231,5 @@ with scratch_folder("crashes") as folder:
                 served = full(small, mount)
             found = Counter(row[0] for row in lake.rows(os.path.join(folder, "elsewhere"), USAGE, "client_request_id", "status_code = 200"))
             assert found == {"after": 1, "before": 1, "full": served}, found
-        finally:
-            subprocess.run(["umount", "-l", mount], check=True)
 
 finish()

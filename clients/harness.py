@@ -23,6 +23,10 @@ _counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
 _rule_breaks = []
 
 
+class Skip(Exception):
+    """Raised by a check that this machine cannot run, with why."""
+
+
 def report(verdict, name, why=""):
     _counts[verdict] += 1
     print(f"{verdict} {name}" + (f" -- {why}" if why else ""), flush=True)
@@ -33,6 +37,9 @@ def check(name):
     def run(function):
         try:
             result = function()
+        except Skip as why:
+            report("SKIP", name, str(why))
+            return None
         except Exception as error:
             report("FAIL", name, f"{type(error).__name__}: {error}".replace("\n", " ")[:600])
             if os.environ.get("VERBOSE"):

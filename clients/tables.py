@@ -67,8 +67,10 @@ with scratch_folder("tables") as folder:
             body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, "inference_table_config": TABLE}
             caller.call("POST", ENDPOINTS, body).ok()
             for n in range(40):
-                caller.ask(serving, f"marker-{n}", stream=n % 2 == 1, usage_context={"team": "blue"}, client_request_id=f"mine-{n}").ok if n % 2 else caller.ask(serving, f"marker-{n}", client_request_id=f"mine-{n}").ok()
-                caller.ask(gateway, f"gateway-{n}", model=NAME, stream=n % 3 == 1)
+                context = {"usage_context": {"team": "blue"}} if n % 2 else {}
+                for reply in (caller.ask(serving, f"marker-{n}", stream=n % 2 == 1, client_request_id=f"mine-{n}", **context),
+                              caller.ask(gateway, f"gateway-{n}", model=NAME, stream=n % 3 == 1)):
+                    assert reply.status == 200, reply
             too_long = caller.ask(serving, "x" * 30000)
             assert too_long.status == 200, too_long
             refused = caller.ask(serving, "refused", stream="maybe")
@@ -104,7 +106,9 @@ with scratch_folder("tables") as folder:
 
         @check("bodies are kept whole, streams as one answer, and what is too long is said")
         def bodies():
-            for request, response, context in lake.rows(tables, PAYLOAD, "request, response, client_request_id", "client_request_id is not null and status_code = 200"):
+            kept = lake.rows(tables, PAYLOAD, "request, response, client_request_id", "client_request_id is not null and status_code = 200")
+            assert len(kept) == 40, len(kept)
+            for request, response, context in kept:
                 number = context.removeprefix("mine-")
                 assert json.loads(request)["messages"][0]["content"] == f"marker-{number}", request
                 answer = json.loads(response)

@@ -61,6 +61,14 @@ async fn usage(call: Call) -> Result<Reply, Failure> {
     let truncated = groups.len() > most;
     groups.truncate(most);
     if asked.csv {
+        // A file has no place for a word that it is not whole.
+        if truncated {
+            return Err(ApiError::invalid(format!(
+                "format: there are more than {most} groups, and CSV cannot say so: ask for a shorter time, for less in \
+                 group_by, or for a limit of up to {MAX_LIMIT}"
+            ))
+            .into());
+        }
         return Ok(Reply::csv(csv(&asked, &groups)));
     }
     let rows: Vec<Value> = groups.iter().map(|group| row(&asked, group)).collect();

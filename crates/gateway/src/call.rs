@@ -1,6 +1,5 @@
 //! One request, read and taken apart.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -93,11 +92,13 @@ impl<'a> Call<'a> {
             return Err(ApiError::bad_request("stream: embeddings cannot be streamed"));
         }
         // They are on record already, as far as they can be read.
-        field::<String>(&body, "client_request_id")?;
-        field::<BTreeMap<String, String>>(&body, "usage_context")?;
+        if let Some(id) = field::<String>(&body, "client_request_id")? {
+            tags::check_id("client_request_id", &id)?;
+        }
+        tags::check("usage_context", &field(&body, "usage_context")?.unwrap_or_default())?;
         OURS.iter().for_each(|ours| drop(body.remove(ours)));
         merge_extra_params(&mut body)?;
-        tags::request_tags(headers)?;
+        tags::check("Databricks-Ai-Gateway-Request-Tags", &tags::request_tags(headers)?)?;
         let pinned = stored::pinned(id_key.as_ref(), &endpoint, dialect, &body)?;
         Ok(Self {
             request_id,

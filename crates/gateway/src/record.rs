@@ -29,6 +29,9 @@ use crate::{clock, tags};
 /// Characters that are kept of a user agent.
 const MAX_USER_AGENT: usize = 200;
 
+/// Characters that are kept of a path: longer than that of any route.
+const MAX_PATH: usize = 1024;
+
 /// A request on an endpoint that there is, of somebody who is known.
 pub(crate) struct Known<'a> {
     pub(crate) request_id: &'a RequestId,
@@ -62,10 +65,10 @@ impl Known<'_> {
                 PrincipalKind::ServicePrincipal => RequesterKind::ServicePrincipal,
             },
             stream: self.streams.or_else(streams).unwrap_or(false),
-            client_request_id: body.get("client_request_id").ok().flatten(),
-            usage_context: body.get("usage_context").ok().flatten().unwrap_or_default(),
-            request_tags: tags::request_tags(&parts.headers).unwrap_or_default(),
-            path: parts.uri.path().to_owned(),
+            client_request_id: body.get("client_request_id").ok().flatten().and_then(tags::kept_id),
+            usage_context: tags::kept(body.get("usage_context").ok().flatten().unwrap_or_default()),
+            request_tags: tags::kept(tags::request_tags(&parts.headers).unwrap_or_default()),
+            path: parts.uri.path().chars().take(MAX_PATH).collect(),
             ip: parts.extensions.get::<Peer>().map(|peer| peer.0),
             user_agent: agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
             usage_tracking: endpoint.accounting.usage_tracking,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditRecord;
-use crate::frame::frame;
+use crate::frame::{TooLong, frame};
 use crate::payload::{Captured, Payload};
 use crate::{Admission, Settlement};
 
@@ -64,7 +64,7 @@ enum Written<'a> {
     Audited(&'a Audited),
 }
 
-/// The same, read. An unknown variant is an error: it is from a later version, and is not passed over.
+/// The same, read. A later version has another number, so that an unknown variant is damage.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Read {
@@ -73,6 +73,9 @@ enum Read {
     Audited(Box<Audited>),
 }
 
+/// The version of [`Versioned`] that is written.
+const VERSION: &str = "1";
+
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "version", content = "entry")]
 enum Versioned<E> {
@@ -80,15 +83,15 @@ enum Versioned<E> {
     V1(E),
 }
 
-pub(crate) fn admitted(admission: &Admission) -> Vec<u8> {
+pub(crate) fn admitted(admission: &Admission) -> Result<Vec<u8>, TooLong> {
     encode(Written::Admitted(admission), [&[], &[]])
 }
 
-pub(crate) fn audited(audited: &Audited) -> Vec<u8> {
+pub(crate) fn audited(audited: &Audited) -> Result<Vec<u8>, TooLong> {
     encode(Written::Audited(audited), [&[], &[]])
 }
 
-pub(crate) fn settled(admission: &Admission, settlement: &Settlement) -> Vec<u8> {
+pub(crate) fn settled(admission: &Admission, settlement: &Settlement) -> Result<Vec<u8>, TooLong> {
     let Some(payload) = &settlement.payload else {
         return encode(Written::Settled { admission, settlement, bodies: None }, [&[], &[]]);
     };
@@ -106,22 +109,43 @@ fn place(body: &Captured) -> (Place, &[u8]) {
     }
 }
 
-fn encode(entry: Written<'_>, bodies: [&[u8]; 2]) -> Vec<u8> {
+fn encode(entry: Written<'_>, bodies: [&[u8]; 2]) -> Result<Vec<u8>, TooLong> {
     // Maps with text for keys, numbers and text: nothing that JSON cannot say.
     let json = serde_json::to_vec(&Versioned::V1(entry)).unwrap_or_default();
     let length = u32::try_from(json.len()).unwrap_or(u32::MAX).to_le_bytes();
     frame(&[&length, &json, bodies[0], bodies[1]])
 }
 
-/// Errors where the record is of another version, or is none.
-pub(crate) fn decode(body: &[u8]) -> Result<Entry, String> {
-    let cut = || "a record ends too early".to_owned();
+/// Why a record that is whole cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Another version wrote it, which can read it.
+    Version(String),
+    /// Nobody can.
+    Damaged(String),
+}
+
+/// What the record says of itself, whatever else is in it.
+#[derive(Deserialize)]
+struct Head {
+    version: String,
+}
+
+fn unread(json: &[u8], error: &serde_json::Error) -> Unread {
+    match serde_json::from_slice::<Head>(json) {
+        Ok(head) if head.version != VERSION => Unread::Version(head.version),
+        _ => Unread::Damaged(error.to_string()),
+    }
+}
+
+pub(crate) fn decode(body: &[u8]) -> Result<Entry, Unread> {
+    let cut = || Unread::Damaged("it ends too early".to_owned());
     let (length, rest) = body.split_first_chunk::<4>().ok_or_else(cut)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (json, mut behind) = rest.split_at_checked(length).ok_or_else(cut)?;
-    let Versioned::V1(read) = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    let Versioned::V1(read) = serde_json::from_slice(json).map_err(|e| unread(json, &e))?;
     let mut take = |place: Place| {
-        Ok::<_, String>(match place {
+        Ok::<_, Unread>(match place {
             Place::Absent => Captured::Absent,
             Place::TooLong => Captured::TooLong,
             Place::Dropped => Captured::Dropped,
@@ -192,11 +216,18 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let (admission, settlement) = call();
-        let data = settled(&admission, &settlement);
+        let data = settled(&admission, &settlement).unwrap();
         let Entry::Settled(read) = decode(bodies(&data).0[0]).unwrap() else { panic!("no settlement") };
-        assert_eq!(format!("{:?}", read.settlement), format!("{settlement:?}"));
+        // Of usage the totals and the kinds are kept.
+        let usage = |settlement: &Settlement| {
+            let usage = &settlement.usage.as_ref().unwrap().usage;
+            (usage.total_tokens, usage.counts())
+        };
+        assert_eq!(usage(&read.settlement), usage(&settlement));
+        let without = |settlement: Settlement| format!("{:?}", Settlement { usage: None, ..settlement });
+        assert_eq!(without(read.settlement), without(settlement));
         assert_eq!(format!("{:?}", read.admission), format!("{admission:?}"));
-        let data = admitted(&admission);
+        let data = admitted(&admission).unwrap();
         assert!(matches!(decode(bodies(&data).0[0]), Ok(Entry::Admitted(read)) if read.ip == admission.ip));
     }
 
@@ -213,7 +244,7 @@ mod tests {
             path: "/x/1".into(),
             request: String::new(),
         };
-        let data = audited(&Audited { at: 1, event_id: "e".into(), record });
+        let data = audited(&Audited { at: 1, event_id: "e".into(), record }).unwrap();
         let Entry::Audited(read) = decode(bodies(&data).0[0]).unwrap() else { panic!("no audit record") };
         assert_eq!((read.at, read.record.route.as_ref()), (1, "/x/{name}"));
     }
@@ -229,11 +260,20 @@ mod tests {
         assert_eq!(read.settlement.payload.unwrap().request, Captured::Whole(Bytes::from_static(b"{}")));
     }
 
-    #[test]
-    fn a_later_version_is_refused() {
-        let json = br#"{"version":"2","entry":{}}"#;
+    fn read(json: &[u8]) -> Unread {
         let length = u32::try_from(json.len()).unwrap().to_le_bytes();
-        assert!(decode(&[&length[..], json].concat()).is_err());
-        assert!(decode(b"\x09\0\0\0{}").is_err());
+        decode(&[&length[..], json].concat()).unwrap_err()
+    }
+
+    #[test]
+    fn a_later_version_is_told_from_damage() {
+        assert_eq!(read(br#"{"version":"2","entry":{}}"#), Unread::Version("2".to_owned()));
+        assert_eq!(read(br#"{"entry":{"x":[1]},"version":"2"}"#), Unread::Version("2".to_owned()));
+        for damaged in
+            [&br#"{"version":"1","entry":{}}"#[..], b"", b"{}", br#"{"version":"1","entry":{"admitted":[]}}"#]
+        {
+            assert!(matches!(read(damaged), Unread::Damaged(_)), "{damaged:?}");
+        }
+        assert!(matches!(decode(b"\x09\0\0\0{}"), Err(Unread::Damaged(_))));
     }
 }

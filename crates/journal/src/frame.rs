@@ -9,17 +9,22 @@ const HEAD: usize = 8;
 /// Longest body: two payloads, and what is around them. A longer length is damage, not a record.
 const MAX_BODY: usize = 256 << 20;
 
+/// A record that would not be read again.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record of {0} bytes is longer than the journal takes, {MAX_BODY}")]
+pub(crate) struct TooLong(usize);
+
 /// One record as bytes.
-pub(crate) fn frame(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn frame(parts: &[&[u8]]) -> Result<Vec<u8>, TooLong> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
+    let stated = u32::try_from(length).ok().filter(|_| length <= MAX_BODY).ok_or(TooLong(length))?;
     let mut out = Vec::with_capacity(HEAD + length);
     let mut checksum = crc32fast::Hasher::new();
     parts.iter().for_each(|part| checksum.update(part));
-    // Bodies are bounded far below 4 GiB by what a request may hold.
-    out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(&stated.to_le_bytes());
     out.extend_from_slice(&checksum.finalize().to_le_bytes());
     parts.iter().for_each(|part| out.extend_from_slice(part));
-    out
+    Ok(out)
 }
 
 /// The bodies of all whole records of `data`, and how many bytes of it they take.
@@ -46,7 +51,8 @@ mod tests {
 
     #[test]
     fn a_cut_at_any_byte_gives_the_whole_records_before_it() {
-        let records = [frame(&[b"one"]), frame(&[b"t", b"wo"]), frame(&[&[7; 300]])];
+        let records: [&[&[u8]]; 3] = [&[b"one"], &[b"t", b"wo"], &[&[7; 300]]];
+        let records = records.map(|parts| frame(parts).unwrap());
         let data: Vec<u8> = records.concat();
         for cut in 0..=data.len() {
             let (found, taken) = bodies(&data[..cut]);
@@ -62,8 +68,14 @@ mod tests {
     }
 
     #[test]
+    fn what_would_not_be_read_is_not_written() {
+        let part = vec![0; MAX_BODY / 2];
+        assert_eq!(frame(&[&part, &part, b"x"]), Err(TooLong(MAX_BODY + 1)));
+    }
+
+    #[test]
     fn any_flipped_bit_is_seen() {
-        let data = frame(&[b"a record"]);
+        let data = frame(&[b"a record"]).unwrap();
         for bit in 0..data.len() * 8 {
             let mut damaged = data.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);

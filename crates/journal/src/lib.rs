@@ -12,6 +12,8 @@ mod guard;
 pub mod inference;
 mod open;
 mod payload;
+mod queue;
+mod roll;
 pub mod rollup;
 mod segment;
 mod shared;

@@ -95,7 +95,8 @@ fn recover(folder: &Path, lock: File) -> io::Result<Opened> {
     let mut segment = OpenSegment::create(folder, next)?;
     let aborted = unsettled.remaining();
     for admission in &aborted {
-        segment.append(&entry::settled(admission, &aborted_settlement(admission)))?;
+        let settled = entry::settled(admission, &aborted_settlement(admission));
+        segment.append(&settled.map_err(io::Error::other)?)?;
         segment.news += 1;
     }
     segment.file.sync_all()?;

@@ -4,7 +4,7 @@
 //! doubles a request. Each request is in several breakdowns, each of which sums up to all requests but for that
 //! by group, where somebody may be in several or in none.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -32,6 +32,16 @@ pub trait Rollups: Send + Sync {
         segment: i64,
         rows: &[HourlyRow],
     ) -> Result<bool, Box<dyn Error + Send + Sync>>;
+
+    /// The tags that are kept apart in these hours already.
+    async fn tags(
+        &self,
+        hours: &BTreeSet<i64>,
+    ) -> Result<BTreeMap<i64, HourTags>, Box<dyn Error + Send + Sync>>;
+
+    /// Deletes the sums by the hour of what was before `hours`, and all sums of what was before `days`, both in
+    /// seconds since the epoch.
+    async fn expire(&self, hours: i64, days: i64) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
 /// What requests are told apart by, besides endpoint, entity and status.
@@ -106,9 +116,9 @@ impl HourlySums {
 
     pub fn add(&mut self, more: &Self) {
         let Self { requests, estimated, unpriced, tokens, nano_usd, duration_ms } = more;
-        self.requests += requests;
-        self.estimated += estimated;
-        self.unpriced += unpriced;
+        self.requests = self.requests.saturating_add(*requests);
+        self.estimated = self.estimated.saturating_add(*estimated);
+        self.unpriced = self.unpriced.saturating_add(*unpriced);
         self.tokens += *tokens;
         self.nano_usd = self.nano_usd.saturating_add(*nano_usd);
         self.duration_ms = self.duration_ms.saturating_add(*duration_ms);
@@ -123,8 +133,13 @@ pub struct Hourly {
 }
 
 impl Hourly {
+    /// With what is known of tags already.
+    pub fn knowing(tags: BTreeMap<i64, HourTags>) -> Self {
+        Self { rows: HashMap::new(), tags }
+    }
+
     pub fn add(&mut self, admission: &Admission, settlement: &Settlement) {
-        let hour = admission.received_at.div_euclid(HOUR_MS) * (HOUR_MS / 1000);
+        let hour = hour_of(admission);
         let sums = HourlySums::of(settlement);
         let entity = settlement.entity.clone().unwrap_or_else(|| "".into());
         let mut add = |breakdown| {
@@ -144,13 +159,16 @@ impl Hourly {
             add(Breakdown::Group(Arc::clone(group)));
         }
         let known = self.tags.entry(hour).or_default();
+        let mut tags = BTreeSet::new();
         // What is attached to the request counts before what stands in its body.
         let body = admission.usage_context.iter();
         let body = body.filter(|(key, _)| !admission.request_tags.contains_key(*key));
         for (key, value) in body.chain(&admission.request_tags) {
             let (key, value) = known.keep(&key.as_str().into(), &value.as_str().into());
-            add(Breakdown::Tag { key, value });
+            tags.insert(Breakdown::Tag { key, value });
         }
+        // Several that have no room are one.
+        tags.into_iter().for_each(add);
     }
 
     pub fn len(&self) -> usize {
@@ -194,11 +212,9 @@ impl HourTags {
     }
 }
 
-/// The rows of finished requests.
-pub fn hourly<'a>(finished: impl IntoIterator<Item = (&'a Admission, &'a Settlement)>) -> Vec<HourlyRow> {
-    let mut sums = Hourly::default();
-    finished.into_iter().for_each(|(admission, settlement)| sums.add(admission, settlement));
-    sums.rows()
+/// The begin of the hour that a request was received in, in seconds since the epoch.
+pub fn hour_of(admission: &Admission) -> i64 {
+    admission.received_at.div_euclid(HOUR_MS) * (HOUR_MS / 1000)
 }
 
 #[cfg(test)]
@@ -239,6 +255,12 @@ mod tests {
             payload: None,
             response: None,
         }
+    }
+
+    fn hourly<'a>(finished: impl IntoIterator<Item = (&'a Admission, &'a Settlement)>) -> Vec<HourlyRow> {
+        let mut sums = Hourly::default();
+        finished.into_iter().for_each(|(admission, settlement)| sums.add(admission, settlement));
+        sums.rows()
     }
 
     fn total<'a>(rows: impl Iterator<Item = &'a HourlyRow>) -> HourlySums {
@@ -286,6 +308,24 @@ mod tests {
             .collect();
         assert_eq!(values.len(), MAX_TAG_VALUES + 1);
         assert!(values.contains(OTHER) && values.contains("t0") && !values.contains("t1400"));
+    }
+
+    #[test]
+    fn a_request_of_many_tags_is_one_request_of_other() {
+        let tags = |from: usize| (from..from + 1500).map(|at| (format!("k{at}"), "v".to_owned())).collect();
+        let many = |from| Admission { usage_context: tags(from), ..admission(1) };
+        let other = |rows: &[HourlyRow]| {
+            let is_other = |key: &Breakdown| matches!(key, Breakdown::Tag { key, value } if &**key == OTHER && &**value == OTHER);
+            total(rows.iter().filter(|row| is_other(&row.key.breakdown))).requests
+        };
+        let rows = hourly([(&many(0), &settlement(1)), (&many(5000), &settlement(1))]);
+        assert_eq!(other(&rows), 2);
+        // Where the hour's tags are known from elsewhere there is no more room than that.
+        let mut known = HourTags::default();
+        (0..MAX_TAG_VALUES).for_each(|at| drop(known.keep(&format!("x{at}").into(), &"v".into())));
+        let mut sums = Hourly::knowing([(hour_of(&many(0)), known)].into());
+        sums.add(&many(0), &settlement(1));
+        assert_eq!(other(&sums.rows()), 1);
     }
 
     #[test]

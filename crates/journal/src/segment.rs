@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::entry::{Entry, decode};
+use crate::entry::{Entry, Unread, decode};
 use crate::frame::bodies;
 
 /// What every segment begins with.
@@ -29,8 +29,17 @@ pub struct Contents {
     pub entries: Vec<Entry>,
     /// Bytes behind the last whole record: of a record that was cut, or damage.
     pub unread: u64,
+    /// Records that are whole and cannot be read.
+    pub damaged: u64,
     /// Where the whole records end.
     pub(crate) end: u64,
+}
+
+impl Contents {
+    /// Whether something of it could not be read, nor ever can be.
+    pub fn is_damaged(&self) -> bool {
+        self.unread + self.damaged > 0
+    }
 }
 
 impl SealedSegment {
@@ -43,16 +52,30 @@ impl SealedSegment {
 pub(crate) fn read(path: &Path) -> io::Result<Contents> {
     let data = fs::read(path)?;
     if data.is_empty() || MAGIC.starts_with(&data) {
-        return Ok(Contents { entries: Vec::new(), unread: 0, end: 0 });
+        return Ok(Contents { entries: Vec::new(), unread: 0, damaged: 0, end: 0 });
     }
-    let broken = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-    let records = data.strip_prefix(MAGIC).ok_or_else(|| {
-        broken("it is no segment of this version; start the version that wrote it".to_owned())
-    })?;
+    let other_version = |what: &str| {
+        let reason = format!("{}: {what}; start the version that wrote it", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, reason)
+    };
+    let records =
+        data.strip_prefix(MAGIC).ok_or_else(|| other_version("it is no segment of this version"))?;
     let (found, taken) = bodies(records);
-    let entries = found.into_iter().map(decode).collect::<Result<_, _>>().map_err(broken)?;
+    let (mut entries, mut damaged) = (Vec::with_capacity(found.len()), 0);
+    for body in found {
+        match decode(body) {
+            Ok(entry) => entries.push(entry),
+            Err(Unread::Version(version)) => {
+                return Err(other_version(&format!("it has records of version {version:?}")));
+            }
+            Err(Unread::Damaged(reason)) => {
+                tracing::error!(segment = %path.display(), reason, "a record of the journal cannot be read");
+                damaged += 1;
+            }
+        }
+    }
     let end = (MAGIC.len() + taken) as u64;
-    Ok(Contents { entries, unread: data.len() as u64 - end, end })
+    Ok(Contents { entries, unread: data.len() as u64 - end, damaged, end })
 }
 
 /// Every segment of `folder`, the oldest first, and whether it is open.
@@ -75,7 +98,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<(SealedSegment, bool)>> {
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) number: u64,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     pub(crate) file: std::sync::Arc<File>,
     /// Bytes of whole records, and the beginning.
     pub(crate) length: u64,
@@ -110,23 +133,11 @@ impl OpenSegment {
         self.file.set_len(self.length)?;
         (&*self.file).seek(io::SeekFrom::Start(self.length)).map(drop)
     }
-
-    /// Takes no more records from here on.
-    pub(crate) fn seal(&self) -> io::Result<SealedSegment> {
-        let path = seal(&self.path)?;
-        Ok(SealedSegment { number: self.number, path, bytes: self.length })
-    }
-
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        fs::remove_file(&self.path)
-    }
 }
 
-/// The new path of the segment at `path`.
-pub(crate) fn seal(path: &Path) -> io::Result<PathBuf> {
-    let sealed = path.with_extension(SEALED);
-    fs::rename(path, &sealed)?;
-    Ok(sealed)
+/// The segment at `path` takes no more records from here on.
+pub(crate) fn seal(path: &Path) -> io::Result<()> {
+    fs::rename(path, path.with_extension(SEALED))
 }
 
 /// Makes names in `folder` outlive a power cut.

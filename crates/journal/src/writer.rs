@@ -13,9 +13,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::audit::{AuditRecord, AuditSink};
 use crate::entry::{self, Audited};
+use crate::frame::TooLong;
 use crate::open::{self, OpenError, Opened};
 use crate::payload::{Captured, Payload};
-use crate::segment::{self, OpenSegment, SealedSegment};
+use crate::queue::{Queue, Record};
+use crate::roll::Rolled;
+use crate::segment::{OpenSegment, SealedSegment};
 use crate::{Admission, Durable, Full, RecordSink, Settlement, clock};
 
 /// How a journal is kept.
@@ -47,7 +50,8 @@ pub enum Fsync {
 pub enum OnFull {
     /// They are refused before an upstream is called.
     Refuse,
-    /// They are served as long as their records have room in memory, then refused.
+    /// They are served as long as their records have room in memory, then refused. What is in memory is not
+    /// on the disk, [`Fsync::Strict`] or not.
     Serve,
 }
 
@@ -76,8 +80,11 @@ pub(crate) struct Inner {
     pub(crate) config: JournalConfig,
     id: String,
     aborted: usize,
+    first: u64,
     pub(crate) state: Mutex<State>,
-    /// How much of what was written is on the disk.
+    /// Whoever seals a segment; taken before `state`, never the other way.
+    pub(crate) sealing: Mutex<()>,
+    /// The place up to which records are on the disk.
     pub(crate) synced: watch::Sender<u64>,
     pub(crate) dirty: Notify,
     sealed: Notify,
@@ -87,24 +94,23 @@ pub(crate) struct Inner {
 
 pub(crate) struct State {
     pub(crate) segment: OpenSegment,
-    /// Sealed, and not yet on the disk.
+    /// To be sealed when the next one is on the disk, the oldest first.
+    pub(crate) rolled: VecDeque<Rolled>,
+    /// Earlier segments that are not yet on the disk.
     pub(crate) unsynced: Vec<Arc<File>>,
-    /// Counts all bytes that were ever written here.
+    /// Whether something was written that is not on the disk.
+    pub(crate) is_dirty: bool,
+    /// The disk did not take the last record that was to be written.
+    is_refused: bool,
+    /// The place of the last record that was taken, and of the last that was written.
+    pub(crate) taken: u64,
     pub(crate) written: u64,
-    /// Bytes of sealed segments.
-    waiting: u64,
+    /// Bytes of the segments before this one.
+    pub(crate) waiting: u64,
     /// The admission of every call under way, as it was written.
-    admitted: HashMap<Arc<str>, Bytes>,
-    /// What the disk did not take, in order.
-    queue: VecDeque<Record>,
-    status: Status,
-}
-
-/// A record as bytes.
-struct Record {
-    bytes: Bytes,
-    /// Whether the tables want it.
-    is_news: bool,
+    pub(crate) admitted: HashMap<Arc<str>, Bytes>,
+    pub(crate) queue: Queue,
+    pub(crate) status: Status,
 }
 
 impl Journal {
@@ -125,19 +131,25 @@ impl Journal {
     fn of(opened: Opened, config: JournalConfig) -> Self {
         let config = JournalConfig { folder: opened.folder, ..config };
         let state = State {
-            written: opened.segment.length,
             segment: opened.segment,
+            rolled: VecDeque::new(),
             unsynced: Vec::new(),
+            is_dirty: false,
+            is_refused: false,
+            taken: 0,
+            written: 0,
             waiting: opened.waiting,
             admitted: HashMap::new(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             status: Status::default(),
         };
         let inner = Inner {
             config,
             id: opened.id,
             aborted: opened.aborted,
-            synced: watch::Sender::new(state.written),
+            first: state.segment.number,
+            sealing: Mutex::new(()),
+            synced: watch::Sender::new(0),
             state: Mutex::new(state),
             dirty: Notify::new(),
             sealed: Notify::new(),
@@ -156,25 +168,18 @@ impl Journal {
         self.inner.aborted
     }
 
+    /// The number of the first segment that this process made: what has a lower one was there before it.
+    pub fn first_number(&self) -> u64 {
+        self.inner.first
+    }
+
     pub fn status(&self) -> Status {
         let state = self.inner.state.lock();
-        let queued = state.queue.iter().map(|record| record.bytes.len() as u64).sum();
-        Status { bytes: state.waiting + state.segment.length, queued_bytes: queued, ..state.status }
+        let queued_bytes = state.queue.bytes() as u64;
+        Status { bytes: state.waiting + state.segment.length, queued_bytes, ..state.status }
     }
 
-    /// Segments that wait for the tables, the oldest first.
-    pub fn sealed(&self) -> io::Result<Vec<SealedSegment>> {
-        let all = segment::list(&self.inner.config.folder)?;
-        Ok(all.into_iter().filter(|(_, open)| !open).map(|(segment, _)| segment).collect())
-    }
-
-    /// Seals the segment that is open, where it holds something for the tables.
-    pub fn seal(&self) -> io::Result<()> {
-        let mut state = self.inner.state.lock();
-        if state.segment.news == 0 { Ok(()) } else { self.inner.roll(&mut state) }
-    }
-
-    /// Resolves when a segment was sealed for its size.
+    /// Resolves when a segment is to be sealed for its size.
     pub async fn sealed_by_size(&self) {
         self.inner.sealed.notified().await;
     }
@@ -201,51 +206,33 @@ impl Journal {
 }
 
 impl Inner {
-    pub(crate) fn failed_syncs(&self) {
-        self.state.lock().status.failed_syncs += 1;
-    }
-
     /// Writes what waits in memory, as far as the disk takes it.
     pub(crate) fn retry_queue(&self) {
         let mut state = self.state.lock();
         state.drain(self.config.max_bytes);
-        state.status.is_full = !state.queue.is_empty() || self.is_over(&state);
+        self.note_full(&mut state);
+    }
+
+    /// Told when it begins and when it ends, not for each call.
+    fn note_full(&self, state: &mut State) {
+        let is_full = state.is_refused || !state.queue.is_empty() || self.is_over(state);
+        let was_full = std::mem::replace(&mut state.status.is_full, is_full);
+        let folder = self.config.folder.display();
+        match (was_full, is_full) {
+            (false, true) => tracing::error!(%folder,
+                "the usage journal is full: make room on its disk, or see why the tables are not written"),
+            (true, false) => tracing::info!(%folder, "the usage journal has room again"),
+            _ => {}
+        }
     }
 
     fn is_over(&self, state: &State) -> bool {
         state.waiting + state.segment.length >= self.config.max_bytes
     }
 
-    /// Begins the next segment with the calls under way, then seals this one: whoever dies between the two
-    /// leaves both open, and a call that is in both is counted once. Errors leave everything as it was.
-    fn roll(&self, state: &mut State) -> io::Result<()> {
-        let mut next = OpenSegment::create(&self.config.folder, state.segment.number + 1)?;
-        let mut repeated: VecDeque<Bytes> = state.admitted.values().cloned().collect();
-        while let Some(bytes) = repeated.pop_front() {
-            if next.append(&bytes).is_err() {
-                repeated.push_front(bytes);
-                break;
-            }
-        }
-        let sealed = match state.segment.seal() {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                next.remove()?;
-                return Err(error);
-            }
-        };
-        state.written += next.length;
-        state.waiting += sealed.bytes;
-        let old = std::mem::replace(&mut state.segment, next);
-        state.unsynced.push(old.file);
-        // Of calls under way, what a full disk did not take goes before all that is to follow.
-        let repeated = repeated.into_iter().rev().map(|bytes| Record { bytes, is_news: false });
-        repeated.for_each(|record| state.queue.push_front(record));
-        segment::sync_folder(&self.config.folder)
-    }
-
-    /// Writes a record, or keeps it in memory when the disk does not take it.
-    fn put(&self, state: &mut State, record: Record) {
+    /// Writes news, or keeps them in memory when the disk does not take them.
+    fn put(&self, state: &mut State, bytes: Vec<u8>) {
+        let record = state.record(bytes.into(), true);
         state.put(record, self.config.max_bytes);
         if state.segment.length >= self.config.segment_bytes {
             match self.roll(state) {
@@ -253,30 +240,29 @@ impl Inner {
                 Err(error) => tracing::error!(%error, "cannot begin a segment of the journal"),
             }
         }
-        let full = !state.queue.is_empty() || self.is_over(state);
-        if full && !std::mem::replace(&mut state.status.is_full, full) {
-            tracing::error!(folder = %self.config.folder.display(),
-                "the usage journal is full: make room on its disk, or see why the tables are not written");
-        }
-        state.status.is_full = full;
+        self.note_full(state);
         self.dirty.notify_one();
     }
 
     fn has_queue_room(&self, state: &State, more: usize) -> bool {
-        let queued: usize = state.queue.iter().map(|record| record.bytes.len()).sum();
-        queued + more <= self.config.queue_bytes
+        state.queue.bytes() + more <= self.config.queue_bytes
     }
 }
 
 impl State {
+    /// In its place behind all others.
+    fn record(&mut self, bytes: Bytes, is_news: bool) -> Record {
+        self.taken += 1;
+        Record { bytes, is_news, place: self.taken }
+    }
+
     fn put(&mut self, record: Record, max_bytes: u64) {
         self.drain(max_bytes);
         if !self.queue.is_empty() {
             self.queue.push_back(record);
             return;
         }
-        if let Err(error) = self.write(&record) {
-            tracing::error!(%error, "the journal takes no record: it is kept in memory");
+        if self.write(&record).is_err() {
             self.queue.push_back(record);
         }
     }
@@ -294,33 +280,44 @@ impl State {
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        let before = self.segment.length;
-        self.segment.append(&record.bytes)?;
+        let appended = self.segment.append(&record.bytes);
+        let was_refused = std::mem::replace(&mut self.is_refused, appended.is_err());
+        if let Err(error) = appended {
+            if !was_refused {
+                tracing::error!(%error, "the journal's disk takes no record");
+            }
+            return Err(error);
+        }
         self.segment.news += u64::from(record.is_news);
-        self.written += self.segment.length - before;
+        self.written = self.written.max(record.place);
+        self.is_dirty = true;
         Ok(())
     }
 }
 
 impl RecordSink for Journal {
     fn admit(&self, admission: &Admission) -> Result<(), Full> {
-        let bytes = Bytes::from(entry::admitted(admission));
+        let bytes = entry::admitted(admission).map(Bytes::from).map_err(|error| {
+            tracing::error!(request_id = %admission.request_id.0, %error, "the call has no record: it is refused");
+            Full
+        })?;
         let inner = &self.inner;
         let mut state = inner.state.lock();
         state.drain(inner.config.max_bytes);
         let has_room = state.queue.is_empty() && !inner.is_over(&state);
-        let record = Record { bytes: bytes.clone(), is_news: false };
+        let record = state.record(bytes.clone(), false);
         let taken = has_room && state.write(&record).is_ok();
         if !taken {
             let serves = inner.config.on_full == OnFull::Serve && inner.has_queue_room(&state, bytes.len());
             if !serves {
+                state.taken -= 1;
                 state.status.refused += 1;
-                state.status.is_full = true;
+                inner.note_full(&mut state);
                 return Err(Full);
             }
             state.queue.push_back(record);
-            state.status.is_full = true;
         }
+        inner.note_full(&mut state);
         state.admitted.insert(Arc::clone(&admission.request_id.0), bytes);
         inner.dirty.notify_one();
         Ok(())
@@ -332,9 +329,17 @@ impl RecordSink for Journal {
         state.admitted.remove(&admission.request_id.0);
         state.drain(self.inner.config.max_bytes);
         // The call is over and its record is kept whatever happens; its bodies are not.
-        let is_short = state.queue.is_empty() || self.inner.has_queue_room(&state, whole.len());
-        let bytes = if is_short { whole } else { without_bodies(admission, settlement, &mut state.status) };
-        self.inner.put(&mut state, Record { bytes: bytes.into(), is_news: true });
+        let fits = |bytes: &Vec<u8>| state.queue.is_empty() || self.inner.has_queue_room(&state, bytes.len());
+        let bytes = match whole {
+            Ok(bytes) if fits(&bytes) => Ok(bytes),
+            _ => without_bodies(admission, settlement, &mut state.status),
+        };
+        match bytes {
+            Ok(bytes) => self.inner.put(&mut state, bytes),
+            Err(error) => {
+                tracing::error!(request_id = %admission.request_id.0, %error, "the end of a call is not recorded");
+            }
+        }
     }
 
     fn durable(&self) -> Option<Durable> {
@@ -342,7 +347,11 @@ impl RecordSink for Journal {
     }
 }
 
-fn without_bodies(admission: &Admission, settlement: &Settlement, status: &mut Status) -> Vec<u8> {
+fn without_bodies(
+    admission: &Admission,
+    settlement: &Settlement,
+    status: &mut Status,
+) -> Result<Vec<u8>, TooLong> {
     let mut settlement = settlement.clone();
     if let Some(payload) = &mut settlement.payload {
         status.dropped_payloads += 1;
@@ -354,14 +363,51 @@ fn without_bodies(admission: &Admission, settlement: &Settlement, status: &mut S
 impl AuditSink for Journal {
     fn record(&self, record: &AuditRecord) {
         let event_id = uuid::Uuid::now_v7().simple().to_string();
+        let (request_id, path) = (&record.request_id.0, &record.path);
         let bytes = entry::audited(&Audited { at: clock::now_ms(), event_id, record: record.clone() });
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%request_id, path, %error, "an audit record is in the log alone");
+                return;
+            }
+        };
         let mut state = self.inner.state.lock();
         state.drain(self.inner.config.max_bytes);
         if !state.queue.is_empty() && !self.inner.has_queue_room(&state, bytes.len()) {
-            let (request_id, path) = (&record.request_id.0, &record.path);
             tracing::error!(%request_id, path, "no room for an audit record: it is in the log alone");
             return;
         }
-        self.inner.put(&mut state, Record { bytes: bytes.into(), is_news: true });
+        self.inner.put(&mut state, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_journal_that_its_disk_refuses_is_full_until_the_disk_takes_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(JournalConfig {
+            folder: folder.path().to_owned(),
+            fsync: Fsync::Strict,
+            segment_bytes: 1 << 20,
+            max_bytes: 1 << 30,
+            on_full: OnFull::Refuse,
+            queue_bytes: 1 << 20,
+        })
+        .unwrap();
+        // Nothing can be written to it.
+        let refusing = File::open("/dev/null").unwrap().into();
+        let writable = std::mem::replace(&mut journal.inner.state.lock().segment.file, refusing);
+        assert!(journal.admit(&Admission::default()).is_err());
+        journal.inner.retry_queue();
+        assert!(journal.status().is_full);
+        journal.inner.state.lock().segment.file = writable;
+        assert!(journal.admit(&Admission::default()).is_ok());
+        assert!(!journal.status().is_full);
     }
 }

@@ -1,6 +1,8 @@
 //! Rows into a table, exactly once: the commit holds who writes and the number of what is written, and what
 //! the table holds already is not written again.
 
+use std::sync::Arc;
+
 use arrow_schema::SchemaRef;
 use deltalake_core::kernel::transaction::{
     CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
@@ -12,6 +14,7 @@ use deltalake_core::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
 use wire::table::TableName;
 
+use crate::aside::aside;
 use crate::checks::{FORM, MARK, delta, unaltered};
 use crate::columns::Kind;
 use crate::lake::{Lake, TableError};
@@ -64,23 +67,37 @@ async fn create(table: &DeltaTable, name: &TableName) -> Result<DeltaTable, Tabl
         .map_err(|e| delta(name, e))
 }
 
-/// Appends those of `rows`, which are in the order of their numbers, that the table does not have from
-/// `application`: false where it has them all. `written` is called between the files and the commit, and its
-/// error ends it there.
+/// Rows of one writer.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    pub(crate) application: &'a str,
+    /// In the order of their numbers.
+    pub(crate) rows: &'a Arc<[Numbered]>,
+    /// The first of the numbers that nobody can have written yet; `None` where others write under the same name.
+    pub(crate) fresh: Option<i64>,
+}
+
+/// Appends those of the rows that the table does not have: false where it has them all. `written` is called between
+/// the files and the commit, and its error ends it there.
 pub(crate) async fn append(
     table: &mut DeltaTable,
     name: &TableName,
-    rows: &[Numbered],
-    application: &str,
+    batch: Batch<'_>,
     written: &(dyn Fn() -> Result<(), TableError> + Send + Sync),
 ) -> Result<bool, TableError> {
+    let Batch { application, rows, fresh } = batch;
     for _ in 0..ATTEMPTS {
         table.update_state().await.map_err(|e| delta(name, e))?;
         unaltered(table, name)?;
         let has = last_number(table, name, application).await?;
-        let new = &rows[rows.partition_point(|rows| has.is_some_and(|has| rows.number <= has))..];
-        let Some(last) = new.last() else { return Ok(false) };
-        let adds = write(table, name, new).await?;
+        if let (Some(has), Some(fresh)) = (has, fresh)
+            && has >= fresh
+        {
+            return Err(TableError::Copied { table: name.clone(), has, fresh });
+        }
+        let known = rows.partition_point(|rows| has.is_some_and(|has| rows.number <= has));
+        let Some(last) = rows[known..].last() else { return Ok(false) };
+        let adds = aside(write(table.clone(), name.clone(), Arc::clone(rows), known)).await??;
         written()?;
         match commit(table, adds, Transaction::new(application, last.number)).await {
             Ok(()) => {
@@ -108,12 +125,18 @@ pub(crate) async fn last_number(
     state.transaction_version(store.as_ref(), application).await.map_err(|e| delta(name, e))
 }
 
-async fn write(table: &DeltaTable, name: &TableName, rows: &[Numbered]) -> Result<Vec<Action>, TableError> {
-    let failed = |e| delta(name, e);
+/// Without those that are `known`.
+async fn write(
+    table: DeltaTable,
+    name: TableName,
+    rows: Arc<[Numbered]>,
+    known: usize,
+) -> Result<Vec<Action>, TableError> {
+    let failed = |e| delta(&name, e);
     let state = table.snapshot().map_err(failed)?;
     let schema: SchemaRef = state.snapshot().arrow_schema();
-    let mut writer = RecordBatchWriter::for_table(table).map_err(failed)?;
-    for Numbered { rows, .. } in rows {
+    let mut writer = RecordBatchWriter::for_table(&table).map_err(failed)?;
+    for Numbered { rows, .. } in &rows[known..] {
         let batches = rows.batches(&schema);
         for batch in batches.map_err(|reason| TableError::Rows { table: name.clone(), reason })? {
             writer.write(batch).await.map_err(failed)?;

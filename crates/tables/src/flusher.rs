@@ -3,7 +3,8 @@
 //! Every table's commit holds the journal's id and the segment's number; a segment is deleted when all its
 //! tables have it. So a crash at any step repeats what was done, and nothing is there twice.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use wire::table::TableName;
 
-use crate::append::{self, Numbered};
+use crate::append::{self, Batch, Numbered};
 use crate::keep::{Retention, keep_all};
 use crate::lake::{Lake, TableError};
 use crate::rows::{self, Workspace};
@@ -67,9 +68,11 @@ pub struct FlusherStatus {
     /// Segments that are in the tables.
     pub segments: u64,
     pub commits: u64,
-    /// Times that a table could not be written.
+    /// Segments that were damaged: what was whole in them is in the tables, and their files were set aside.
+    pub damaged: u64,
+    /// Times that a table could not be written, or the observer or the journal failed.
     pub failures: u64,
-    /// Tables that cannot be written now.
+    /// Tables that cannot be written now; the observer and a journal that fail count as one each.
     pub failing_tables: u64,
     /// Milliseconds that the last segment waited in the journal.
     pub last_flush_ms: u64,
@@ -98,6 +101,12 @@ struct State {
     served: Served,
     /// The last segment of each journal that the observer was given.
     observed: HashMap<String, u64>,
+    /// What segments that were looked at before still wait for, by journal and number.
+    missing: HashMap<(String, u64), BTreeSet<TableName>>,
+    /// The last number that was about to be committed, by who writes.
+    tried: Mutex<HashMap<String, i64>>,
+    /// What failed in this flush besides tables.
+    troubles: u64,
     status: Arc<Mutex<FlusherStatus>>,
 }
 
@@ -184,9 +193,18 @@ impl Flusher {
     /// Brings everything that is settled into the tables. A table that cannot be written keeps its segments
     /// in the journal and does not hold up the others.
     pub async fn flush(&mut self) -> Result<(), TableError> {
+        self.state.troubles = 0;
+        let flushed = self.flush_all().await;
+        if flushed.is_err() {
+            self.trouble();
+        }
+        self.state.status.lock().failing_tables = self.state.failing.len() as u64 + self.state.troubles;
+        flushed
+    }
+
+    async fn flush_all(&mut self) -> Result<(), TableError> {
         self.flush_served().await;
-        self.flush_journal(&self.journal.clone()).await?;
-        let mut flushed = Ok(());
+        let mut flushed = self.flush_journal(&self.journal.clone()).await;
         for journal in std::mem::take(&mut self.left) {
             let result = self.flush_journal(&journal).await;
             if result.is_err() || !journal.sealed()?.is_empty() {
@@ -194,22 +212,42 @@ impl Flusher {
             }
             flushed = flushed.and(result);
         }
-        flushed?;
-        self.state.status.lock().failing_tables = self.state.failing.len() as u64;
-        Ok(())
+        flushed
+    }
+
+    fn trouble(&mut self) {
+        self.state.troubles += 1;
+        self.state.status.lock().failures += 1;
     }
 
     async fn flush_journal(&mut self, journal: &Journal) -> Result<(), TableError> {
-        journal.seal()?;
+        let of = journal.clone();
+        tokio::task::spawn_blocking(move || of.seal()).await.map_err(io::Error::other)??;
         self.crash(Step::Sealed)?;
-        let (mut blocked, segments) = (Blocked::default(), journal.sealed()?);
-        let mut left = segments.as_slice();
-        while !left.is_empty() {
-            let (group, more) = left.split_at(together(left));
-            self.flush_group(journal, group, &mut blocked).await?;
+        let (mut blocked, mut left) = (Blocked::default(), journal.sealed()?);
+        loop {
+            left.retain(|segment| !self.is_held(journal.id(), segment, &mut blocked));
+            if left.is_empty() {
+                return Ok(());
+            }
+            let more = left.split_off(together(&left));
+            self.flush_group(journal, &left, &mut blocked).await?;
             left = more;
         }
-        Ok(())
+    }
+
+    /// Whether a segment only waits for tables that cannot be written now: it is not even read then.
+    fn is_held(&self, journal: &str, segment: &SealedSegment, blocked: &mut Blocked) -> bool {
+        let key = (journal.to_owned(), segment.number);
+        let Some(missing) = self.state.missing.get(&key).filter(|missing| !missing.is_empty()) else {
+            return false;
+        };
+        let waits = |name: &TableName| blocked.tables.contains(name) || self.waits(name);
+        let is_held = self.is_observed(journal, segment.number) && missing.iter().all(waits);
+        if is_held {
+            blocked.tables.extend(missing.iter().cloned());
+        }
+        is_held
     }
 
     /// One commit for each table, whatever the number of segments: what waited is caught up with quickly.
@@ -225,26 +263,56 @@ impl Flusher {
             contents.push(read(segment).await?);
         }
         self.crash(Step::Read)?;
-        let mut tables: BTreeMap<TableName, Vec<Numbered>> = BTreeMap::new();
-        for (segment, Contents { entries, .. }) in group.iter().zip(&contents) {
-            let number = i64::try_from(segment.number).unwrap_or(i64::MAX);
-            for (name, rows) in rows::of_segment(entries, &self.workspace) {
-                tables.entry(name).or_default().push(Numbered { number, rows });
+        let contents: Arc<[Contents]> = contents.into();
+        let tables = self.convert(journal.id(), group, &contents).await?;
+        self.observe(journal.id(), group, &contents, blocked).await;
+        let mut missing: HashMap<i64, BTreeSet<TableName>> = HashMap::new();
+        for (name, rows) in tables {
+            let rows: Arc<[Numbered]> = rows.into();
+            if !self.flush_table(journal, name.clone(), &rows, blocked).await? {
+                for Numbered { number, .. } in rows.iter() {
+                    missing.entry(*number).or_default().insert(name.clone());
+                }
             }
         }
-        let mut is_whole = self.observe(journal.id(), group, &contents, blocked).await;
-        for (name, rows) in tables {
-            is_whole &= self.flush_table(journal, name, &rows, blocked).await?;
+        for (segment, contents) in group.iter().zip(contents.iter()) {
+            let missing = missing.remove(&number(segment)).unwrap_or_default();
+            let key = (journal.id().to_owned(), segment.number);
+            if missing.is_empty() && self.is_observed(journal.id(), segment.number) {
+                self.let_go(journal, segment, contents)?;
+                self.state.missing.remove(&key);
+                self.state.status.lock().last_flush_ms =
+                    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            } else {
+                self.state.missing.insert(key, missing);
+            }
         }
-        if !is_whole {
-            return Ok(());
-        }
-        for (segment, contents) in group.iter().zip(&contents) {
-            self.let_go(journal, segment, contents)?;
-        }
-        self.state.status.lock().last_flush_ms =
-            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(())
+    }
+
+    /// The rows of the tables that do not have them: of a segment that was looked at before only what it waits for.
+    async fn convert(
+        &self,
+        journal: &str,
+        group: &[SealedSegment],
+        contents: &Arc<[Contents]>,
+    ) -> Result<BTreeMap<TableName, Vec<Numbered>>, TableError> {
+        let wanted = group.iter().map(|segment| {
+            let missing = self.state.missing.get(&(journal.to_owned(), segment.number));
+            (number(segment), missing.cloned())
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let (contents, workspace) = (Arc::clone(contents), self.workspace.clone());
+        let convert = move || {
+            let mut tables: BTreeMap<TableName, Vec<Numbered>> = BTreeMap::new();
+            for ((number, wanted), contents) in wanted.into_iter().zip(contents.iter()) {
+                for (name, rows) in rows::of_segment(&contents.entries, &workspace, wanted.as_ref()) {
+                    tables.entry(name).or_default().push(Numbered { number, rows });
+                }
+            }
+            tables
+        };
+        Ok(tokio::task::spawn_blocking(convert).await.map_err(io::Error::other)?)
     }
 
     /// Whether the table has the rows.
@@ -252,18 +320,16 @@ impl Flusher {
         &mut self,
         journal: &Journal,
         name: TableName,
-        rows: &[Numbered],
+        rows: &Arc<[Numbered]>,
         blocked: &mut Blocked,
     ) -> Result<bool, TableError> {
         if blocked.tables.contains(&name) || self.waits(&name) {
             blocked.tables.insert(name);
             return Ok(false);
         }
-        let appended = tokio::time::timeout(TABLE_WITHIN, self.append(&name, rows, journal.id())).await;
-        let appended = appended.unwrap_or_else(|_| {
-            let reason = format!("it was not written within {} s", TABLE_WITHIN.as_secs());
-            Err(TableError::Rows { table: name.clone(), reason })
-        });
+        let appended = tokio::time::timeout(TABLE_WITHIN, self.append(&name, rows, journal)).await;
+        let slow = || TableError::Slow { table: name.clone(), seconds: TABLE_WITHIN.as_secs() };
+        let appended = appended.unwrap_or_else(|_| Err(slow()));
         match appended {
             Ok(()) => drop(self.state.failing.remove(&name)),
             Err(TableError::Crashed) => return Err(TableError::Crashed),
@@ -276,16 +342,31 @@ impl Flusher {
         Ok(true)
     }
 
-    async fn append(&mut self, name: &TableName, rows: &[Numbered], journal: &str) -> Result<(), TableError> {
+    async fn append(
+        &mut self,
+        name: &TableName,
+        rows: &Arc<[Numbered]>,
+        journal: &Journal,
+    ) -> Result<(), TableError> {
         // Taken out, so that one that failed half-way is read anew.
         let mut table = match self.state.tables.remove(name) {
             // A table that was moved away is made anew.
             Some(table) if append::exists(&table, name).await? => table,
             _ => append::open_or_create(&self.lake, name).await?,
         };
-        let application = format!("tollgate/{journal}/{name}");
-        let is_new =
-            append::append(&mut table, name, rows, &application, &|| self.crash(Step::Written)).await?;
+        let application = format!("tollgate/{}/{name}", journal.id());
+        let tried = self.state.tried.lock().get(&application).copied().unwrap_or(0);
+        let own = i64::try_from(journal.first_number()).unwrap_or(i64::MAX);
+        let mut numbers = rows.iter().map(|rows| rows.number);
+        let fresh = numbers.find(|number| *number >= own && *number > tried);
+        let last = rows.last().map_or(0, |rows| rows.number);
+        let written = || {
+            self.crash(Step::Written)?;
+            self.state.tried.lock().insert(application.clone(), last);
+            Ok(())
+        };
+        let batch = Batch { application: &application, rows, fresh };
+        let is_new = append::append(&mut table, name, batch, &written).await?;
         self.crash(Step::Committed)?;
         self.state.status.lock().commits += u64::from(is_new);
         self.state.tables.insert(name.clone(), table);
@@ -300,13 +381,19 @@ impl Flusher {
         contents: &Contents,
     ) -> Result<(), TableError> {
         self.crash(Step::Observed)?;
-        if contents.unread == 0 { journal.delete(segment) } else { journal.set_aside(segment) }?;
+        if contents.is_damaged() { journal.set_aside(segment) } else { journal.delete(segment) }?;
         self.crash(Step::Deleted)?;
-        self.state.status.lock().segments += 1;
+        let mut status = self.state.status.lock();
+        status.segments += 1;
+        status.damaged += u64::from(contents.is_damaged());
         Ok(())
     }
 
-    /// Whether the observer has all segments of the group. After one that failed none is given, so that the
+    fn is_observed(&self, journal: &str, number: u64) -> bool {
+        self.observer.is_none() || self.state.observed.get(journal).is_some_and(|last| number <= *last)
+    }
+
+    /// Gives the observer the segments that it does not have. After one that failed none is given, so that the
     /// order stays.
     async fn observe(
         &mut self,
@@ -314,37 +401,43 @@ impl Flusher {
         group: &[SealedSegment],
         contents: &[Contents],
         blocked: &mut Blocked,
-    ) -> bool {
-        let Some(observer) = self.observer.clone() else { return true };
+    ) {
+        let Some(observer) = self.observer.clone() else { return };
         for (segment, contents) in group.iter().zip(contents) {
-            if self.state.observed.get(journal).is_some_and(|last| segment.number <= *last) {
+            if self.is_observed(journal, segment.number) {
                 continue;
             }
             if blocked.observer {
-                return false;
+                return;
             }
             if let Err(error) = observer.segment(journal, segment.number, &contents.entries).await {
                 tracing::error!(segment = segment.number, error, "segments stay in the journal");
                 blocked.observer = true;
-                return false;
+                self.trouble();
+                return;
             }
             self.state.observed.insert(journal.to_owned(), segment.number);
         }
-        true
     }
 
     async fn flush_served(&mut self) {
         let Some(served) = self.served.clone() else { return };
-        let updated = match served.current().await {
-            Ok(current) => self.state.served.update(&self.lake, &current, &self.workspace).await,
-            Err(error) => {
-                tracing::warn!(error, "what is served cannot be known: its table waits");
-                return;
+        let update = async {
+            match served.current().await {
+                Ok(current) => {
+                    self.state.served.update(&self.lake, &current, &self.workspace).await.map(drop)
+                }
+                Err(reason) => Err(io::Error::other(reason).into()),
             }
         };
-        if let Err(error) = updated {
-            tracing::error!(%error, "the table of what is served could not be written");
-        }
+        let updated = tokio::time::timeout(TABLE_WITHIN, update).await;
+        let why = match updated {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it took more than {} s", TABLE_WITHIN.as_secs()),
+        };
+        tracing::error!(error = why, "the table of what is served could not be written: it waits");
+        self.trouble();
     }
 
     fn waits(&self, name: &TableName) -> bool {
@@ -386,15 +479,20 @@ fn together(segments: &[SealedSegment]) -> usize {
     segments.iter().take_while(fits).count().max(1)
 }
 
+fn number(segment: &SealedSegment) -> i64 {
+    i64::try_from(segment.number).unwrap_or(i64::MAX)
+}
+
 /// Damage is not passed over in silence.
 async fn read(segment: &SealedSegment) -> Result<Contents, TableError> {
-    let (of, number) = (segment.clone(), segment.number);
-    let contents = tokio::task::spawn_blocking(move || of.read()).await.map_err(std::io::Error::other)??;
-    if contents.unread > 0 {
-        let unread = contents.unread;
+    let of = segment.clone();
+    let contents = tokio::task::spawn_blocking(move || of.read()).await.map_err(io::Error::other)??;
+    if contents.is_damaged() {
+        let Contents { unread, damaged, .. } = contents;
         tracing::error!(
-            segment = number,
+            segment = segment.number,
             unread,
+            damaged,
             "the segment is damaged: what is whole in it goes to the tables"
         );
     }

@@ -10,6 +10,7 @@ use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use wire::table::TableName;
 
+use crate::aside::aside;
 use crate::checks::{delta, is_ours};
 use crate::columns::Kind;
 use crate::compact::{compact, day_of};
@@ -39,17 +40,24 @@ impl Retention {
     }
 }
 
+/// How long it may take for one table: a store that hangs holds up nothing for ever.
+const KEEP_WITHIN: Duration = Duration::from_secs(300);
+
 /// Looks after every table of ours. One that fails is told of, and the others go on.
 pub(crate) async fn keep_all(lake: &Lake, retention: Retention) -> Result<(), TableError> {
     for name in list::names(lake).await? {
-        if let Err(error) = keep(lake, &name, retention).await {
+        let (of, one) = (lake.clone(), name.clone());
+        let kept = aside(async move { keep(&of, &one, retention).await });
+        let slow = || TableError::Slow { table: name.clone(), seconds: KEEP_WITHIN.as_secs() };
+        let kept = tokio::time::timeout(KEEP_WITHIN, kept).await;
+        if let Err(error) = kept.unwrap_or_else(|_| Err(slow())).flatten() {
             tracing::warn!(table = %name, %error, "the table could not be looked after; it is tried again later");
         }
     }
     Ok(())
 }
 
-pub(crate) async fn keep(lake: &Lake, name: &TableName, retention: Retention) -> Result<(), TableError> {
+async fn keep(lake: &Lake, name: &TableName, retention: Retention) -> Result<(), TableError> {
     let mut table = lake.table(name)?;
     table.load().await.map_err(|e| delta(name, e))?;
     if !is_ours(&table) {

@@ -35,6 +35,15 @@ pub enum TableError {
     Delta { table: TableName, source: Box<DeltaTableError> },
     #[error("table {table}: {reason}")]
     Rows { table: TableName, reason: String },
+    /// Another copy of the journal's folder wrote under its name.
+    #[error(
+        "table {table} has rows of segment {has} of this journal, which begins with {fresh}: the data folder was \
+         restored from an older copy, or there are two of it; nothing is written or deleted. Stop the server and \
+         delete the file `id` in the journal's folder"
+    )]
+    Copied { table: TableName, has: i64, fresh: i64 },
+    #[error("table {table}: it was not written within {seconds} s")]
+    Slow { table: TableName, seconds: u64 },
     #[error("the tables' store: {0}")]
     Store(#[from] object_store::Error),
     /// A test ended a flush here.

@@ -2,6 +2,7 @@
 //! are kept. Nothing else in the workspace knows Delta, Parquet, Arrow or an object store.
 
 mod append;
+mod aside;
 mod checks;
 mod clock;
 mod columns;

@@ -2,6 +2,7 @@
 //! configuration, and one more when the endpoint is deleted.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch, StringArray, cast::AsArray};
 use async_trait::async_trait;
@@ -9,7 +10,8 @@ use deltalake_core::DeltaTable;
 use serde::Serialize;
 use wire::table::TableName;
 
-use crate::append::{self, Numbered, last_number};
+use crate::append::{self, Batch, Numbered, last_number};
+use crate::aside::aside;
 use crate::checks::delta;
 use crate::clock;
 use crate::columns::Kind;
@@ -142,16 +144,18 @@ impl Served {
             return Ok(false);
         }
         let mut table = append::open_or_create(lake, &name).await?;
-        let known = known(&table, &name).await?;
+        let known = aside(known(table.clone(), name.clone(), workspace.workspace_id.clone())).await??;
         let rows = changes(&known, current, workspace, clock::now_ms());
         let is_change = !rows.is_empty();
         if is_change {
             let number = last_number(&table, &name, APPLICATION).await?.map_or(1, |last| last + 1);
-            let rows = [Numbered { number, rows: Rows::ServedEntities(rows) }];
-            append::append(&mut table, &name, &rows, APPLICATION, &|| Ok(())).await?;
+            let rows: Arc<[Numbered]> = Arc::new([Numbered { number, rows: Rows::ServedEntities(rows) }]);
+            let batch = Batch { application: APPLICATION, rows: &rows, fresh: None };
+            append::append(&mut table, &name, batch, &|| Ok(())).await?;
         }
         // Whoever was quicker may have written something else: the table says what it holds.
-        self.known = Some(self::known(&table, &name).await?);
+        let known = self::known(table, name, workspace.workspace_id.clone());
+        self.known = Some(aside(known).await??);
         Ok(is_change)
     }
 }
@@ -172,19 +176,24 @@ fn changes(
     rows
 }
 
-async fn known(table: &DeltaTable, name: &TableName) -> Result<HashMap<String, Known>, TableError> {
-    let state = table.snapshot().map_err(|e| delta(name, e))?;
+/// What the table holds of one workspace: others may write it too.
+async fn known(
+    table: DeltaTable,
+    name: TableName,
+    workspace_id: String,
+) -> Result<HashMap<String, Known>, TableError> {
+    let state = table.snapshot().map_err(|e| delta(&name, e))?;
     let files: Vec<_> = state.log_data().iter().collect();
     let mut found: HashMap<String, Known> = HashMap::new();
     for file in files {
-        for batch in read(table, &file).await.map_err(|e| delta(name, e))? {
-            learn(&mut found, &batch);
+        for batch in read(&table, &file).await.map_err(|e| delta(&name, e))? {
+            learn(&mut found, &batch, &workspace_id);
         }
     }
     Ok(found)
 }
 
-fn learn(found: &mut HashMap<String, Known>, batch: &RecordBatch) {
+fn learn(found: &mut HashMap<String, Known>, batch: &RecordBatch, workspace_id: &str) {
     let text = |column: &str| -> Option<&StringArray> { batch.column_by_name(column)?.as_string_opt() };
     let at = |column: Option<&StringArray>, row: usize| {
         column.filter(|values| values.is_valid(row)).map(|values| values.value(row).to_owned())
@@ -192,9 +201,12 @@ fn learn(found: &mut HashMap<String, Known>, batch: &RecordBatch) {
     let (ids, endpoints, endpoint_ids) =
         (text("served_entity_id"), text("endpoint_name"), text("endpoint_id"));
     let (names, models) = (text("served_entity_name"), text("entity_name"));
+    let workspaces = text("workspace_id");
     let deleted = batch.column_by_name("endpoint_delete_time");
     for row in 0..batch.num_rows() {
-        let Some(id) = at(ids, row) else { continue };
+        let Some(id) = at(ids, row).filter(|_| at(workspaces, row).as_deref() == Some(workspace_id)) else {
+            continue;
+        };
         let is_deleted = deleted.is_some_and(|times| times.is_valid(row));
         let known = found.entry(id).or_insert_with(|| Known {
             endpoint: at(endpoints, row),

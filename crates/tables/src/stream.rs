@@ -4,16 +4,21 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use wire::eventstream;
 use wire::sse::Parser;
 
 /// Longest event; the whole text is bounded by what is kept of a body.
 const MAX_EVENT: usize = 64 << 20;
 
 /// One JSON text for the bytes of a stream. What is no stream of events stays as it is.
-pub(crate) fn aggregate(text: &str) -> String {
-    let events = events(text);
+pub(crate) fn aggregate(bytes: &[u8]) -> String {
+    let frames = frames(bytes);
+    if !frames.is_empty() {
+        return Value::Array(frames).to_string();
+    }
+    let events = events(bytes);
     if events.is_empty() {
-        return text.to_owned();
+        return String::from_utf8_lossy(bytes).into_owned();
     }
     let kind = |event: &Value| event.get("object").and_then(Value::as_str).unwrap_or_default().to_owned();
     let whole = if events.iter().any(|event| kind(event) == "chat.completion.chunk") {
@@ -28,9 +33,22 @@ pub(crate) fn aggregate(text: &str) -> String {
     whole.unwrap_or(Value::Array(events)).to_string()
 }
 
-fn events(text: &str) -> Vec<Value> {
+/// Of a binary event stream, whose events have their names beside their data: `{"messageStart": {…}}`.
+fn frames(bytes: &[u8]) -> Vec<Value> {
+    let mut parser = eventstream::Parser::new(MAX_EVENT);
+    parser.push(bytes);
+    let mut found = Vec::new();
+    while let Ok(Some(event)) = parser.next_event() {
+        let data = serde_json::from_slice(&event.data);
+        let data = data.unwrap_or_else(|_| String::from_utf8_lossy(&event.data).into());
+        found.push(Value::Object(Map::from_iter([(event.name, data)])));
+    }
+    found
+}
+
+fn events(bytes: &[u8]) -> Vec<Value> {
     let mut parser = Parser::new(MAX_EVENT);
-    parser.push(text.as_bytes());
+    parser.push(bytes);
     let mut found = Vec::new();
     while let Ok(Some(event)) = parser.next_event() {
         found.extend(serde_json::from_slice(&event.data));
@@ -143,7 +161,7 @@ mod tests {
             r#"data: {"id":"a","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]},"finish_reason":"stop"}],"usage":{"total_tokens":3}}"#,
             "\n\ndata: [DONE]\n\n",
         );
-        let whole: Value = serde_json::from_str(&aggregate(text)).unwrap();
+        let whole: Value = serde_json::from_str(&aggregate(text.as_bytes())).unwrap();
         let expected = json!({"id": "a", "object": "chat.completion", "model": "m", "usage": {"total_tokens": 3},
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello",
                 "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{\"a\":1}"}}]}}]});
@@ -154,15 +172,31 @@ mod tests {
     fn a_stream_that_repeats_its_answer_is_that_answer() {
         let text = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"status\":\"in_progress\"}}\n\n\
             event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"status\":\"completed\"}}\n\n";
-        assert_eq!(aggregate(text), r#"{"id":"r","status":"completed"}"#);
+        assert_eq!(aggregate(text.as_bytes()), r#"{"id":"r","status":"completed"}"#);
     }
 
     #[test]
     fn events_of_other_formats_are_a_list_and_what_is_no_stream_stays() {
         assert_eq!(
-            aggregate("event: x\ndata: {\"type\":\"x\"}\n\ndata: {\"n\":1}\n\n"),
+            aggregate(b"event: x\ndata: {\"type\":\"x\"}\n\ndata: {\"n\":1}\n\n"),
             r#"[{"type":"x"},{"n":1}]"#
         );
-        assert_eq!(aggregate(r#"[{"a":1}]"#), r#"[{"a":1}]"#);
+        assert_eq!(aggregate(br#"[{"a":1}]"#), r#"[{"a":1}]"#);
+    }
+
+    #[test]
+    fn frames_are_events_with_their_names() {
+        let frame = |name: &str, data: &'static str| {
+            eventstream::frame(&wire::sse::Event { name: name.to_owned(), data: data.into() }).unwrap()
+        };
+        let start = frame("messageStart", r#"{"role":"assistant"}"#);
+        let stop = frame("messageStop", r#"{"stopReason":"end_turn"}"#);
+        let expected = r#"[{"messageStart":{"role":"assistant"}},{"messageStop":{"stopReason":"end_turn"}}]"#;
+        assert_eq!(aggregate(&[&start[..], &stop].concat()), expected);
+        // Of one that was cut, what had come.
+        assert_eq!(
+            aggregate(&[&start[..], &stop[..9]].concat()),
+            r#"[{"messageStart":{"role":"assistant"}}]"#
+        );
     }
 }

@@ -109,6 +109,16 @@ async fn sums_have_tokens_and_cost_and_an_unknown_price_is_null() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_not_whole_is_refused() {
+    let (world, ..) = used().await;
+    let answer =
+        world.act("GET", &format!("{PATH}&group_by=endpoint&format=csv&limit=1"), Value::Null).await.is(400);
+    assert!(answer["message"].as_str().unwrap().contains("limit"), "{answer}");
+    let whole = world.act("GET", &format!("{PATH}&group_by=endpoint&format=csv&limit=2"), Value::Null).await;
+    assert_eq!(whole.text.lines().count(), 3);
+}
+
+#[tokio::test]
 async fn tables_are_csv_too() {
     let (world, ..) = used().await;
     let answer = world.act("GET", &format!("{PATH}&group_by=tag:team&format=csv"), Value::Null).await;

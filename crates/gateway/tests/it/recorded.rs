@@ -61,6 +61,30 @@ async fn what_is_refused_is_on_record_with_what_was_said() {
 }
 
 #[tokio::test]
+async fn what_is_attached_without_bound_is_refused_and_not_on_record() {
+    world(async |world| {
+        with_table(world);
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let many: serde_json::Map<String, _> = (0..1000).map(|at| (format!("k{at}"), json!("v"))).collect();
+        for (field, value) in [
+            ("client_request_id", json!("x".repeat(1 << 20))),
+            ("usage_context", json!({"team": "x".repeat(1 << 20)})),
+            ("usage_context", many.into()),
+        ] {
+            let mut body = chat(false);
+            body[field] = value;
+            let got = world.post(&invocations("e"), &body).await;
+            assert_eq!(got.status, 400);
+            assert!(got.error().1.contains(field), "{got:?}");
+            let admission = world.records.admissions().pop().unwrap();
+            assert!(admission.client_request_id.is_none() && admission.usage_context.len() <= 64);
+        }
+        assert!(world.ledger.requests().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn bodies_that_are_too_long_are_left_out_whole() {
     let setup = Setup {
         config: GatewayConfig { max_payload_bytes: 400, ..GatewayConfig::default() },

@@ -63,6 +63,8 @@ fn a_segment_is_sealed_by_its_size() {
         journal.admit(&admission(&format!("r{n}"))).unwrap();
         journal.settle(&admission(&format!("r{n}")), &settlement());
     }
+    // They wait for the disk, off the threads of calls.
+    journal.seal().unwrap();
     assert!(journal.sealed().unwrap().len() > 3);
     assert!(journal.sealed().unwrap().iter().all(|segment| segment.bytes < 6000));
 }

@@ -135,3 +135,50 @@ fn two_servers_have_a_journal_each_and_what_one_left_is_found() {
     left[0].seal().unwrap();
     assert_eq!(settled(&left[0])["cut"], [Outcome::Aborted]);
 }
+
+/// The bytes of a record with its checksum.
+fn framed(json: &[u8]) -> Vec<u8> {
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_le_bytes();
+    let body = [&length(json)[..], json].concat();
+    [&length(&body)[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat()
+}
+
+#[test]
+fn a_record_that_nobody_can_read_is_damage_and_one_of_another_version_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(config(folder.path())).unwrap();
+    journal.admit(&admission("cut")).unwrap();
+    drop(journal);
+    let path = folder.path().join("0/000000000001.open");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, [&whole[..], &framed(br#"{"version":"1","entry":{"settled":[]}}"#)].concat()).unwrap();
+    let journal = Journal::open(config(folder.path())).unwrap();
+    assert_eq!(journal.aborted(), 1);
+    let damaged = journal.sealed().unwrap()[0].read().unwrap();
+    assert_eq!((damaged.entries.len(), damaged.damaged, damaged.is_damaged()), (1, 1, true));
+    drop(journal);
+    let later = folder.path().join("0/000000000009.open");
+    fs::write(&later, [&whole[..], &framed(br#"{"version":"2","entry":{}}"#)].concat()).unwrap();
+    let error = Journal::open(config(folder.path())).err().unwrap().to_string();
+    assert!(error.contains("start the version that wrote it"), "{error}");
+}
+
+/// As where a power cut comes between the two.
+#[test]
+fn a_call_that_is_in_two_open_segments_is_aborted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = tollgate_journal::JournalConfig { segment_bytes: 1, ..config(folder.path()) };
+    let journal = Journal::open(small).unwrap();
+    journal.admit(&admission("long")).unwrap();
+    journal.admit(&admission("short")).unwrap();
+    journal.settle(&admission("short"), &settlement());
+    assert!(journal.sealed().unwrap().is_empty(), "nothing waits for the disk here");
+    drop(journal);
+    let journal = Journal::open(config(folder.path())).unwrap();
+    journal.seal().unwrap();
+    let found = settled(&journal);
+    assert_eq!(
+        (journal.aborted(), &found["long"][..], &found["short"][..]),
+        (1, &[Outcome::Aborted][..], &[Outcome::Completed][..])
+    );
+}

@@ -1,6 +1,6 @@
 //! The sums of finished calls.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use journal::rollup::{Breakdown, HourTags, HourlyRow, HourlySums, Rollups};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Row, Sqlite, SqliteExecutor, Transaction};
 use wire::counts::TokenKind;
 
 use super::SqliteStore;
@@ -45,6 +45,28 @@ impl Rollups for SqliteStore {
     ) -> std::result::Result<bool, Box<dyn Error + Send + Sync>> {
         Ok(apply(self, journal_id, segment, rows).await?)
     }
+
+    async fn tags(
+        &self,
+        hours: &BTreeSet<i64>,
+    ) -> std::result::Result<BTreeMap<i64, HourTags>, Box<dyn Error + Send + Sync>> {
+        Ok(read_tags(&self.pool, hours).await?)
+    }
+
+    async fn expire(&self, hours: i64, days: i64) -> std::result::Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(expire(self, hours, days).await?)
+    }
+}
+
+/// By the table's key, so that it costs nothing where there is nothing to do.
+async fn expire(store: &SqliteStore, hours: i64, days: i64) -> Result<()> {
+    let mut tx = store.write().await?;
+    let sql = "DELETE FROM usage_rollups WHERE breakdown IN ('', 'requester', 'group', 'tag') AND span = $1 AND start < $2";
+    for (span, before) in [("hour", hours.max(days)), ("day", days)] {
+        sqlx::query(sql).bind(span).bind(before).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// The generation stays: nothing of this is published.
@@ -56,7 +78,8 @@ async fn apply(store: &SqliteStore, journal_id: &str, segment: i64, rows: &[Hour
     if done.rows_affected() == 0 {
         return Ok(false);
     }
-    let mut tags = read_tags(&mut tx, rows).await?;
+    let hours = rows.iter().map(|row| row.key.hour).collect();
+    let mut tags = read_tags(&mut *tx, &hours).await?;
     let mut sums: BTreeMap<Key, HourlySums> = BTreeMap::new();
     for row in rows {
         for key in places(row, &mut tags) {
@@ -73,7 +96,7 @@ async fn apply(store: &SqliteStore, journal_id: &str, segment: i64, rows: &[Hour
 }
 
 /// In the hour and in the day.
-fn places(row: &HourlyRow, tags: &mut HashMap<i64, HourTags>) -> [Key; 2] {
+fn places(row: &HourlyRow, tags: &mut BTreeMap<i64, HourTags>) -> [Key; 2] {
     let key = &row.key;
     let none = || Arc::<str>::from("");
     let (breakdown, tag, label) = match &key.breakdown {
@@ -98,20 +121,21 @@ fn places(row: &HourlyRow, tags: &mut HashMap<i64, HourTags>) -> [Key; 2] {
     })
 }
 
+/// No sum is above [`MAX`], so that none of two is beyond what an integer holds.
 const ADD: &str = "INSERT INTO usage_rollups \
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
            value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16, \
            value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24 \
     FROM json_each($1) WHERE true \
     ON CONFLICT DO UPDATE SET \
-        requests = requests + excluded.requests, estimated = estimated + excluded.estimated, \
-        unpriced = unpriced + excluded.unpriced, nano_usd = nano_usd + excluded.nano_usd, \
-        duration_ms = duration_ms + excluded.duration_ms, input = input + excluded.input, \
-        cache_read = cache_read + excluded.cache_read, cache_write_5m = cache_write_5m + excluded.cache_write_5m, \
-        cache_write_1h = cache_write_1h + excluded.cache_write_1h, input_audio = input_audio + excluded.input_audio, \
-        cache_read_audio = cache_read_audio + excluded.cache_read_audio, input_image = input_image + excluded.input_image, \
-        output = output + excluded.output, reasoning = reasoning + excluded.reasoning, \
-        output_audio = output_audio + excluded.output_audio, output_image = output_image + excluded.output_image";
+        requests = MIN(requests + excluded.requests, 4611686018427387903), estimated = MIN(estimated + excluded.estimated, 4611686018427387903), \
+        unpriced = MIN(unpriced + excluded.unpriced, 4611686018427387903), nano_usd = MIN(nano_usd + excluded.nano_usd, 4611686018427387903), \
+        duration_ms = MIN(duration_ms + excluded.duration_ms, 4611686018427387903), input = MIN(input + excluded.input, 4611686018427387903), \
+        cache_read = MIN(cache_read + excluded.cache_read, 4611686018427387903), cache_write_5m = MIN(cache_write_5m + excluded.cache_write_5m, 4611686018427387903), \
+        cache_write_1h = MIN(cache_write_1h + excluded.cache_write_1h, 4611686018427387903), input_audio = MIN(input_audio + excluded.input_audio, 4611686018427387903), \
+        cache_read_audio = MIN(cache_read_audio + excluded.cache_read_audio, 4611686018427387903), input_image = MIN(input_image + excluded.input_image, 4611686018427387903), \
+        output = MIN(output + excluded.output, 4611686018427387903), reasoning = MIN(reasoning + excluded.reasoning, 4611686018427387903), \
+        output_audio = MIN(output_audio + excluded.output_audio, 4611686018427387903), output_image = MIN(output_image + excluded.output_image, 4611686018427387903)";
 
 /// In the order of the table's columns.
 fn written(key: &Key, sums: &HourlySums) -> Value {
@@ -133,21 +157,20 @@ fn written(key: &Key, sums: &HourlySums) -> Value {
     Value::Array(columns)
 }
 
+/// Half of what an integer of the table holds.
+const MAX: i64 = i64::MAX / 2;
+
 /// The counts are of others: what is too large for the table is as large as it can be.
 fn stored(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+    i64::try_from(count).unwrap_or(MAX).min(MAX)
 }
 
-/// The tags that are known of the hours in `rows`.
-async fn read_tags(
-    tx: &mut Transaction<'static, Sqlite>,
-    rows: &[HourlyRow],
-) -> Result<HashMap<i64, HourTags>> {
-    let hours: BTreeSet<i64> = rows.iter().map(|row| row.key.hour).collect();
+/// The tags that are known of these hours.
+async fn read_tags(from: impl SqliteExecutor<'_>, hours: &BTreeSet<i64>) -> Result<BTreeMap<i64, HourTags>> {
     let sql = "SELECT hour, tag, value FROM usage_tags WHERE hour IN (SELECT value FROM json_each($1))";
     let known: Vec<(i64, String, String)> =
-        sqlx::query_as(sql).bind(json!(hours).to_string()).fetch_all(&mut **tx).await?;
-    let mut tags: HashMap<i64, HourTags> = HashMap::new();
+        sqlx::query_as(sql).bind(json!(hours).to_string()).fetch_all(from).await?;
+    let mut tags: BTreeMap<i64, HourTags> = BTreeMap::new();
     for (hour, tag, value) in known {
         tags.entry(hour).or_default().keep(&tag.into(), &value.into());
     }
@@ -157,7 +180,7 @@ async fn read_tags(
 async fn write_tags(
     tx: &mut Transaction<'static, Sqlite>,
     rows: &[HourlyRow],
-    tags: &mut HashMap<i64, HourTags>,
+    tags: &mut BTreeMap<i64, HourTags>,
 ) -> Result<()> {
     let mut kept = BTreeSet::new();
     for row in rows {
@@ -174,14 +197,18 @@ async fn write_tags(
     Ok(())
 }
 
-/// Days that are whole are read as days, what is before and after them as hours.
+/// Days that are whole are read as days, what is before and after them as hours. `TOTAL` is exact up to 2^53; beyond
+/// that it is rounded, where `SUM` fails once a sum is more than an integer holds.
 const READ: &str = "SELECT \
         CASE $1 WHEN 'hour' THEN start WHEN 'day' THEN start - start % 86400 ELSE $2 END AS begin, \
         CASE WHEN $3 THEN label ELSE '' END AS who, CASE WHEN $4 THEN endpoint ELSE '' END AS at, \
         CASE WHEN $5 THEN entity ELSE '' END AS model, CASE WHEN $6 THEN status ELSE 0 END AS code, \
-        SUM(requests), SUM(estimated), SUM(unpriced), SUM(nano_usd), SUM(duration_ms), \
-        SUM(input), SUM(cache_read), SUM(cache_write_5m), SUM(cache_write_1h), SUM(input_audio), SUM(cache_read_audio), \
-        SUM(input_image), SUM(output), SUM(reasoning), SUM(output_audio), SUM(output_image) \
+        CAST(TOTAL(requests) AS INTEGER), CAST(TOTAL(estimated) AS INTEGER), CAST(TOTAL(unpriced) AS INTEGER), \
+        CAST(TOTAL(nano_usd) AS INTEGER), CAST(TOTAL(duration_ms) AS INTEGER), CAST(TOTAL(input) AS INTEGER), \
+        CAST(TOTAL(cache_read) AS INTEGER), CAST(TOTAL(cache_write_5m) AS INTEGER), CAST(TOTAL(cache_write_1h) AS INTEGER), \
+        CAST(TOTAL(input_audio) AS INTEGER), CAST(TOTAL(cache_read_audio) AS INTEGER), CAST(TOTAL(input_image) AS INTEGER), \
+        CAST(TOTAL(output) AS INTEGER), CAST(TOTAL(reasoning) AS INTEGER), CAST(TOTAL(output_audio) AS INTEGER), \
+        CAST(TOTAL(output_image) AS INTEGER) \
     FROM (SELECT value ->> 0 AS of, value ->> 1 AS low, value ->> 2 AS high FROM json_each($7)) \
     CROSS JOIN usage_rollups ON breakdown = $8 AND span = of AND start >= low AND start < high \
     WHERE ($9 IS NULL OR tag = $9) AND ($10 IS NULL OR label = $10) AND ($11 IS NULL OR endpoint = $11) \

@@ -163,6 +163,48 @@ async fn tags_of_an_hour_are_bounded() {
     .await;
 }
 
+#[tokio::test]
+async fn absurd_counts_neither_stop_the_sums_nor_the_reading() {
+    with_store(async |store| {
+        let absurd = row(1, Breakdown::All, "e", u64::MAX);
+        let other = row(2, Breakdown::All, "f", u64::MAX);
+        for segment in 0..4 {
+            let rows = [absurd.clone(), other.clone(), row(1, Breakdown::All, "g", 5)];
+            assert!(store.apply("j", segment, &rows).await.unwrap());
+        }
+        let largest = i64::MAX.unsigned_abs() / 2;
+        let by = UsageQuery { by_endpoint: true, ..all_of(0..24) };
+        let expected = [("e", largest), ("f", largest), ("g", 20)].map(|(name, sum)| (name.to_owned(), sum));
+        let got = inputs(store, &by).await;
+        // Beyond 2^53 it is rounded.
+        assert!(got.iter().zip(&expected).all(|(a, b)| a.0 == b.0 && a.1.abs_diff(b.1) <= 1), "{got:?}");
+        assert!(inputs(store, &all_of(0..24)).await[0].1 > largest);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hours_go_before_days_and_both_in_the_end() {
+    with_store(async |store| {
+        let rows: Vec<HourlyRow> = [0, 24, 48, 49].map(|hour| row(hour, requester("ann"), "e", 1)).into();
+        store.apply("j", 1, &rows).await.unwrap();
+        let count = async |interval| {
+            let by = UsageQuery { grouping: Grouping::Requester, interval: Some(interval), ..all_of(0..72) };
+            store.usage(&by).await.unwrap().iter().map(|group| group.sums.requests).sum::<u64>()
+        };
+        for (hours, days, left) in [
+            (i64::MIN, i64::MIN, (4, 4)),
+            (MONDAY + 49 * HOUR, i64::MIN, (1, 4)),
+            (MONDAY + 49 * HOUR, MONDAY + DAY, (1, 3)),
+            (i64::MIN, MONDAY + 72 * HOUR, (0, 0)),
+        ] {
+            store.expire(hours, days).await.unwrap();
+            assert_eq!((count(Interval::Hour).await, count(Interval::Day).await), left);
+        }
+    })
+    .await;
+}
+
 /// The calls of a day, one by one, with what they used. No two of a hundred are alike.
 fn call(at: u64) -> (Admission, Settlement) {
     let tokens = TokenCounts::new(at % 1009, at % 251)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use journal::{Call, Captured, CountedUsage, Outcome};
 use serde::Serialize;
 use wire::counts::TokenKind;
@@ -36,11 +35,10 @@ impl PayloadRow {
         let (admission, settlement) = (&call.admission, &call.settlement);
         let payload = settlement.payload.as_deref().cloned().unwrap_or_default();
         let mut codes = Vec::new();
-        let request = text(payload.request, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
-        let mut response = text(payload.response, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
-        if settlement.status == 200 && admission.stream {
-            response = response.map(|events| stream::aggregate(&events));
-        }
+        let is_stream = settlement.status == 200 && admission.stream;
+        let read = if is_stream { stream::aggregate } else { utf8 };
+        let request = text(payload.request, utf8, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
+        let response = text(payload.response, read, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
         Self {
             databricks_request_id: admission.request_id.0.to_string(),
             request_date: day(admission.received_at),
@@ -61,10 +59,15 @@ impl PayloadRow {
     }
 }
 
-fn text(body: Captured, too_long: &'static str, codes: &mut Vec<&'static str>) -> Option<String> {
+fn text(
+    body: Captured,
+    read: fn(&[u8]) -> String,
+    too_long: &'static str,
+    codes: &mut Vec<&'static str>,
+) -> Option<String> {
     match body {
         Captured::Absent => None,
-        Captured::Whole(bytes) => Some(utf8(&bytes)),
+        Captured::Whole(bytes) => Some(read(&bytes)),
         Captured::TooLong => {
             codes.push(too_long);
             None
@@ -78,7 +81,7 @@ fn text(body: Captured, too_long: &'static str, codes: &mut Vec<&'static str>) -
     }
 }
 
-fn utf8(bytes: &Bytes) -> String {
+fn utf8(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -167,8 +167,12 @@ fn attempts(call: &Call) -> Vec<AttemptRow> {
 /// paths hold is left out.
 fn api_type(path: &str) -> String {
     let path = path.strip_prefix("/ai-gateway").unwrap_or(path).trim_matches('/');
-    match path.split_once("/models/") {
-        Some((before, call)) => format!("{before}/{}", call.rsplit(':').next().unwrap_or_default()),
+    if let Some((before, call)) = path.split_once("/models/") {
+        return format!("{before}/{}", call.rsplit(':').next().unwrap_or_default());
+    }
+    // `model/<name>/converse`
+    match path.strip_prefix("model/").and_then(|path| path.rsplit_once('/')) {
+        Some((_, call)) => format!("model/{call}"),
         None => path.to_owned(),
     }
 }
@@ -185,5 +189,7 @@ mod tests {
             api_type("/ai-gateway/gemini/v1/models/chat:generateContent"),
             "gemini/v1/generateContent"
         );
+        assert_eq!(api_type("/ai-gateway/model/chat/converse"), "model/converse");
+        assert_eq!(api_type("/model/a%2Fb/converse-stream"), "model/converse-stream");
     }
 }

@@ -5,7 +5,7 @@ mod calls;
 mod gateway;
 mod guards;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -66,24 +66,36 @@ fn batches<R: Serialize>(rows: &[R], schema: &SchemaRef) -> Result<Vec<RecordBat
     Ok(found)
 }
 
-/// The rows of a segment, by table.
-pub(crate) fn of_segment(entries: &[Entry], workspace: &Workspace) -> BTreeMap<TableName, Rows> {
+/// The rows of a segment, by table; of the `wanted` ones, where not all are.
+pub(crate) fn of_segment(
+    entries: &[Entry],
+    workspace: &Workspace,
+    wanted: Option<&BTreeSet<TableName>>,
+) -> BTreeMap<TableName, Rows> {
+    let wants = |table: &TableName| wanted.is_none_or(|wanted| wanted.contains(table));
+    let wants_kind = |kind: Kind| kind.table().is_some_and(|table| wants(&table));
+    let (wants_usage, wants_gateway) = (wants_kind(Kind::EndpointUsage), wants_kind(Kind::GatewayUsage));
+    let wants_audit = wants_kind(Kind::Audit);
     let mut found = BTreeMap::new();
     let (mut usage, mut gateway, mut audited) = (Vec::new(), Vec::new(), Vec::new());
     let mut payloads: BTreeMap<TableName, Vec<PayloadRow>> = BTreeMap::new();
     for entry in entries {
         match entry {
             Entry::Admitted(_) => {}
-            Entry::Audited(record) => audited.push(AuditRow::new(record, workspace)),
+            Entry::Audited(record) => {
+                audited.extend(wants_audit.then(|| AuditRow::new(record, workspace)));
+            }
             Entry::Settled(call) => {
                 if !of_serving_endpoints(call) {
-                    gateway.push(GatewayRow::new(call, workspace));
+                    gateway.extend(wants_gateway.then(|| GatewayRow::new(call, workspace)));
                 } else if call.admission.usage_tracking {
-                    usage.push(UsageRow::new(call, workspace));
+                    usage.extend(wants_usage.then(|| UsageRow::new(call, workspace)));
                 }
                 // The name was checked when the endpoint was configured.
                 let table = call.admission.payload_table.as_deref().map(TableName::parse);
-                if let Some(Ok(table)) = table {
+                if let Some(Ok(table)) = table
+                    && wants(&table)
+                {
                     payloads.entry(table).or_default().push(PayloadRow::new(call));
                 }
             }

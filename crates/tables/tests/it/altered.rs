@@ -91,6 +91,7 @@ async fn the_observer_has_each_segment_once_and_in_order_whatever_becomes_of_a_t
         observer.fails.store(fails, Ordering::Relaxed);
         calls(&flusher.journal, &format!("c{round}"), 2);
         flusher.flush().await.unwrap();
+        assert_eq!(flusher.status().lock().failing_tables, if fails { 2 } else { 1 }, "{round}");
     }
     assert_eq!(*observer.seen.lock(), [1, 2, 3]);
     assert_eq!(flusher.journal.sealed().unwrap().len(), 3);
@@ -102,4 +103,52 @@ async fn the_observer_has_each_segment_once_and_in_order_whatever_becomes_of_a_t
     assert_eq!(*observer.seen.lock(), [1, 2, 3, 1, 2, 3], "a new process does not know");
     assert_eq!(world.rows("main.logs.chat_payload").await, 6);
     assert!(flusher.journal.sealed().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_waits_for_a_table_that_fails_is_not_read_again() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    let place = world.lake.folder(&TableName::parse("main.logs.chat_payload").unwrap()).unwrap();
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "").unwrap();
+    // The more often it fails, the longer is the pause.
+    while flusher.status().lock().failures < 3 {
+        if flusher.status().lock().failures == 0 {
+            calls(&flusher.journal, "a", 2);
+        }
+        flusher.flush().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let segment = flusher.journal.sealed().unwrap().remove(0);
+    let whole = std::fs::read(&segment.path).unwrap();
+    std::fs::write(&segment.path, "no segment").unwrap();
+    calls(&flusher.journal, "b", 2);
+    flusher.flush().await.unwrap();
+    assert_eq!(world.rows("system.serving.endpoint_usage").await, 2, "the others go on");
+    std::fs::write(&segment.path, whole).unwrap();
+    std::fs::remove_file(&place).unwrap();
+    while !flusher.journal.sealed().unwrap().is_empty() {
+        flusher.flush().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.rows("main.logs.chat_payload").await, 4);
+    assert_eq!(world.rows("system.serving.endpoint_usage").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_of_another_version_shows_in_what_fails() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "a", 2);
+    flusher.journal.seal().unwrap();
+    let path = flusher.journal.sealed().unwrap()[0].path.clone();
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "of another version").unwrap();
+    assert!(flusher.flush().await.is_err());
+    let status = *flusher.status().lock();
+    assert_eq!((status.failing_tables, status.failures), (1, 1));
+    std::fs::write(&path, whole).unwrap();
+    flusher.flush().await.unwrap();
+    assert_eq!(flusher.status().lock().failing_tables, 0);
 }

@@ -78,6 +78,7 @@ async fn what_is_whole_of_a_damaged_segment_is_written_and_the_file_is_kept() {
     flusher.flush().await.unwrap();
     assert_eq!(world.rows("main.logs.chat_payload").await, 3);
     assert!(path.with_extension("damaged").exists() && flusher.journal.sealed().unwrap().is_empty());
+    assert_eq!(flusher.status().lock().damaged, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,4 +94,46 @@ async fn a_flusher_flushes_a_last_time_when_it_is_stopped() {
     tasks.wait().await;
     assert_eq!(world.rows("main.logs.chat_payload").await, 4);
     assert_eq!(journal.sealed().unwrap().len(), 0);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap().map(|item| item.unwrap().path()) {
+        let target = to.join(item.file_name().unwrap());
+        if item.is_dir() {
+            copy(&item, &target);
+        } else {
+            std::fs::copy(&item, target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_restored_from_an_older_copy_loses_no_rows() {
+    let world = World::new();
+    let (journal, older) = (world.folder.path().join("journal"), world.folder.path().join("older"));
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "a", 2);
+    flusher.flush().await.unwrap();
+    copy(&journal, &older);
+    for name in ["b", "c"] {
+        calls(&flusher.journal, name, 2);
+        flusher.flush().await.unwrap();
+    }
+    drop(flusher);
+    std::fs::remove_dir_all(&journal).unwrap();
+    copy(&older, &journal);
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "d", 2);
+    for _ in 0..2 {
+        flusher.flush().await.unwrap();
+        assert_eq!(flusher.journal.sealed().unwrap().len(), 1, "nothing is deleted");
+    }
+    let said = &flusher.failing()[&TableName::parse("main.logs.chat_payload").unwrap()];
+    assert!(said.contains("older copy"), "{said}");
+    drop(flusher);
+    std::fs::remove_file(journal.join("0/id")).unwrap();
+    world.flusher("journal").flush().await.unwrap();
+    assert_eq!(world.rows("main.logs.chat_payload").await, 8);
+    assert_eq!(world.rows("system.ai_gateway.usage").await, 4);
 }

@@ -94,6 +94,24 @@ async fn each_version_of_what_is_served_has_a_row_and_so_has_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_workspaces_in_one_table_leave_each_other_s_endpoints_alone() {
+    let world = World::new();
+    for (rounds, rows) in [(1, 2), (2, 2)] {
+        for _ in 0..rounds {
+            for workspace in ["1", "2"] {
+                let mut flusher = world.flusher(workspace);
+                flusher.workspace.workspace_id = workspace.to_owned();
+                let endpoints = Endpoints::default();
+                *endpoints.0.lock() = vec![entity(&format!("of-{workspace}"), 1, "x")];
+                flusher.served = Some(Arc::new(endpoints));
+                flusher.flush().await.unwrap();
+            }
+        }
+        assert_eq!(world.rows("system.serving.served_entities").await, rows);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_tables_are_listed_with_their_columns() {
     let world = World::new();
     let mut flusher = world.flusher("journal");

@@ -72,7 +72,8 @@ impl Accounting {
         let mut flusher = Flusher::new(journal.clone(), lake, workspace, config.retention);
         flusher.left = left;
         flusher.every = config.flush_every;
-        flusher.observer = Some(Arc::new(Sums(store.clone())));
+        flusher.observer =
+            Some(Arc::new(Sums { rollups: store.clone(), kept_days: config.retention.usage_days }));
         flusher.served = Some(Arc::new(StoredEntities(store)));
         tasks.spawn(tell(journal.clone(), flusher.status(), stop.clone()));
         tasks.spawn(journal.sync(stop.clone()));
@@ -95,9 +96,19 @@ fn describe() {
         "times that records could not be brought onto the disk"
     );
     describe_counter!("tollgate_tables_segments_total", "segments of the journal that are in the tables");
+    describe_counter!(
+        "tollgate_tables_damaged_segments_total",
+        "segments that were damaged; their files are kept in the journal's folder"
+    );
     describe_counter!("tollgate_tables_commits_total", "commits to tables");
-    describe_counter!("tollgate_tables_failures_total", "times that a table could not be written");
-    describe_gauge!("tollgate_tables_failing", "tables that cannot be written now");
+    describe_counter!(
+        "tollgate_tables_failures_total",
+        "times that a table, the sums of usage or the journal could not be written or read"
+    );
+    describe_gauge!(
+        "tollgate_tables_failing",
+        "tables that cannot be written now; the sums of usage and the journal count as one each"
+    );
 }
 
 async fn tell(journal: Journal, flusher: Arc<Mutex<FlusherStatus>>, stop: CancellationToken) {
@@ -112,6 +123,7 @@ async fn tell(journal: Journal, flusher: Arc<Mutex<FlusherStatus>>, stop: Cancel
         counter!("tollgate_journal_dropped_payloads_total").absolute(of.dropped_payloads);
         counter!("tollgate_journal_failed_syncs_total").absolute(of.failed_syncs);
         counter!("tollgate_tables_segments_total").absolute(tables.segments);
+        counter!("tollgate_tables_damaged_segments_total").absolute(tables.damaged);
         counter!("tollgate_tables_commits_total").absolute(tables.commits);
         counter!("tollgate_tables_failures_total").absolute(tables.failures);
         gauge!("tollgate_tables_failing").set(bytes(tables.failing_tables));
