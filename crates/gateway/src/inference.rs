@@ -174,7 +174,7 @@ impl Told<'_> {
         });
         let choices = self.choices.into_iter().flatten().filter_map(|choice| choice.finish_reason);
         let reasons = self.stop_reason.into_iter().chain(status).chain(choices);
-        reasons.for_each(|reason| response.ended(&reason));
+        reasons.for_each(|reason| response.finish_reasons.note(&reason));
     }
 }
 
@@ -201,6 +201,7 @@ pub(crate) fn note(response: &mut Response, event: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use journal::inference::FinishReasons;
     use serde_json::json;
 
     fn told(events: &[Value]) -> Response {
@@ -210,7 +211,8 @@ mod tests {
     }
 
     fn expected(id: &str, reasons: &[&str]) -> Response {
-        let finish_reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        let mut finish_reasons = FinishReasons::default();
+        reasons.iter().for_each(|reason| finish_reasons.note(reason));
         Response { id: Some(id.to_owned()), model: Some("m".to_owned()), finish_reasons, gaps: None }
     }
 
@@ -241,7 +243,7 @@ mod tests {
             assert_eq!(response(body.to_string().as_bytes()), expected(id, reasons));
         }
         let turn = response(br#"{"output": {"message": {}}, "stopReason": "end_turn", "usage": {}}"#);
-        assert_eq!(turn.finish_reasons, ["end_turn"]);
+        assert_eq!(*turn.finish_reasons, ["end_turn"]);
         assert_eq!(response(b"[]"), Response::default());
     }
 
@@ -267,7 +269,7 @@ mod tests {
         ];
         assert_eq!(told(&candidates), expected("d", &["STOP"]));
         let turn = [json!({"role": "assistant"}), json!({"stopReason": "max_tokens"}), json!({"usage": {}})];
-        assert_eq!(told(&turn).finish_reasons, ["max_tokens"]);
+        assert_eq!(*told(&turn).finish_reasons, ["max_tokens"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What telemetry tells of a call besides its two records. No text of a prompt or an answer is among it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,24 +37,35 @@ pub struct Request {
 pub struct Response {
     pub id: Option<String>,
     pub model: Option<String>,
-    pub finish_reasons: Vec<String>,
+    pub finish_reasons: FinishReasons,
     /// Between the pieces of a stream; `None` where there are not two.
     pub gaps: Option<Box<Gaps>>,
 }
 
-/// Longer ones, and more of them, are not told.
-const MAX_REASON: usize = 64;
-const MAX_REASONS: usize = 128;
+/// Why the choices of an answer ended, in the provider's own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FinishReasons(Vec<String>);
 
-impl Response {
-    /// Notes why a choice ended: a word of the provider's own. What is no word may be anything that an upstream
-    /// sends there, text of the answer too, and is told as `other`.
-    pub fn ended(&mut self, reason: &str) {
+impl FinishReasons {
+    /// Longer ones are told as `other`, more of them not at all.
+    const LONGEST: usize = 64;
+    const MOST: usize = 128;
+
+    /// What is no word may be anything that an upstream sends there, text of the answer too: it is `other`.
+    pub fn note(&mut self, reason: &str) {
         let is_word = reason.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-        let told = if is_word && reason.len() <= MAX_REASON { reason } else { "other" };
-        if !reason.is_empty() && self.finish_reasons.len() < MAX_REASONS {
-            self.finish_reasons.push(told.to_owned());
+        let told = if is_word && reason.len() <= Self::LONGEST { reason } else { "other" };
+        if !reason.is_empty() && self.0.len() < Self::MOST {
+            self.0.push(told.to_owned());
         }
+    }
+}
+
+impl Deref for FinishReasons {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
     }
 }
 
@@ -105,12 +117,12 @@ mod tests {
 
     #[test]
     fn why_an_answer_ended_is_told_in_a_word_and_a_bounded_number_of_times() {
-        let mut response = Response::default();
+        let mut reasons = FinishReasons::default();
         for reason in ["tool_calls", "MAX_TOKENS", "eos-token", "", "the answer is 42", &"x".repeat(65)] {
-            response.ended(reason);
+            reasons.note(reason);
         }
-        assert_eq!(response.finish_reasons, ["tool_calls", "MAX_TOKENS", "eos-token", "other", "other"]);
-        (0..1000).for_each(|_| response.ended("stop"));
-        assert_eq!(response.finish_reasons.len(), MAX_REASONS);
+        assert_eq!(*reasons, ["tool_calls", "MAX_TOKENS", "eos-token", "other", "other"]);
+        (0..1000).for_each(|_| reasons.note("stop"));
+        assert_eq!(reasons.len(), FinishReasons::MOST);
     }
 }

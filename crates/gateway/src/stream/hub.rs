@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
-use journal::inference::Response;
+use journal::inference::{FinishReasons, Response};
 use journal::{CountedUsage, Provenance};
 use providers::{Malformed, StreamFault};
 use serde::de::IgnoredAny;
@@ -28,8 +28,7 @@ pub(crate) struct Hub {
     tells_usage: bool,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Head>,
-    /// Why the choices ended.
-    response: Response,
+    finish_reasons: FinishReasons,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -159,7 +158,7 @@ impl Hub {
             ended: false,
             tells_usage,
             head: None,
-            response: Response::default(),
+            finish_reasons: FinishReasons::default(),
         }
     }
 
@@ -196,7 +195,7 @@ impl Hub {
         for choice in &choices {
             let index = choice.index.unwrap_or_default();
             if let Some(reason) = choice.finish_reason {
-                self.response.ended(reason.get().trim_matches('"'));
+                self.finish_reasons.note(reason.get().trim_matches('"'));
                 self.finished = true;
                 self.open.remove(&index);
             } else {
@@ -246,7 +245,8 @@ impl Hub {
         Response {
             id: head.and_then(|head| told(&head.id)),
             model: head.and_then(|head| told(&head.model)),
-            ..self.response.clone()
+            finish_reasons: self.finish_reasons.clone(),
+            ..Response::default()
         }
     }
 }

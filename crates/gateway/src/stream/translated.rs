@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use journal::inference::Response;
+use journal::inference::{FinishReasons, Response};
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
 use providers::{ChatStream, StreamFault};
@@ -22,14 +22,13 @@ pub(crate) struct Translated {
     names: Names,
     origin: Origin,
     client: Box<dyn DialectStream>,
-    usage: Option<Usage>,
+    usage: Option<Box<Usage>>,
     /// Whether the answer has come to its end: a count before that is not the last one.
     complete: bool,
     lengths: Lengths,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Box<ChatChunk>>,
-    /// Why the choices ended.
-    response: Response,
+    finish_reasons: FinishReasons,
     /// Reused between events.
     chunks: Vec<ChatChunk>,
 }
@@ -62,7 +61,7 @@ impl Translated {
             complete: false,
             lengths,
             head: None,
-            response: Response::default(),
+            finish_reasons: FinishReasons::default(),
             chunks: Vec::new(),
         }
     }
@@ -106,9 +105,9 @@ impl Translated {
                 })
             });
             let ended = chunk.choices.iter().filter_map(|choice| choice.finish_reason.as_deref());
-            ended.for_each(|reason| self.response.ended(reason));
-            if chunk.usage.is_some() {
-                self.usage.clone_from(&chunk.usage);
+            ended.for_each(|reason| self.finish_reasons.note(reason));
+            if let Some(usage) = &chunk.usage {
+                self.usage = Some(Box::new(usage.clone()));
             }
             self.client.chunk(chunk, out)?;
         }
@@ -118,7 +117,7 @@ impl Translated {
     pub(super) fn usage(&self) -> CountedUsage {
         match &self.usage {
             Some(usage) if self.complete => {
-                CountedUsage { usage: usage.clone(), provenance: Provenance::Provider }
+                CountedUsage { usage: (**usage).clone(), provenance: Provenance::Provider }
             }
             Some(told) => self.lengths.cut(Some(told)),
             None => self.lengths.cut(self.stream.counted().as_ref()),
@@ -127,7 +126,7 @@ impl Translated {
 
     pub(super) fn response(&self) -> Response {
         let (id, model) = self.head.as_ref().map(|head| (head.id.clone(), head.model.clone())).unzip();
-        Response { id, model, ..self.response.clone() }
+        Response { id, model, finish_reasons: self.finish_reasons.clone(), ..Response::default() }
     }
 }
 

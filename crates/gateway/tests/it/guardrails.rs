@@ -322,7 +322,7 @@ async fn what_is_answered_is_masked_on_every_surface_however_it_is_cut() {
         );
         let expected = said.replace(MAIL, MASKED).replace("212-555-0147", "<PHONE_NUMBER>");
         for surface in SURFACES.iter().filter(|surface| surface.task != EMBEDDINGS) {
-            for provider in providers(&surface) {
+            for provider in providers(surface) {
                 let cuts = [(false, 1), (true, 1), (true, 7), (true, said.len())];
                 for (stream, chunks) in
                     cuts.into_iter().filter(|(stream, _)| surface.streams().contains(stream))
@@ -390,7 +390,7 @@ async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
             "The end. ".repeat(80)
         );
         for surface in SURFACES.iter().filter(|surface| surface.task != EMBEDDINGS) {
-            for provider in providers(&surface) {
+            for provider in providers(surface) {
                 let cuts = [(false, 1), (true, 5), (true, 400)];
                 for (stream, chunks) in
                     cuts.into_iter().filter(|(stream, _)| surface.streams().contains(stream))
