@@ -3,7 +3,7 @@
 from statistics import median
 
 NOISY = 0.05
-HEAD = ["target", "CPU µs / request", "÷ nginx", "÷ hyper-features", "requests/s on one core", "core busy",
+HEAD = ["target", "CPU µs / request", "÷ nginx", "÷ hyper-features", "÷ tollgate", "requests/s on one core", "core busy",
         "added p50 / p99 ms", "CPU µs / chunk", "÷ nginx", "÷ hyper-features", "RSS idle / held MiB", "other"]
 
 
@@ -52,7 +52,7 @@ def show(value, form):
 
 def row(name, results):
     rounds = results[name]
-    nginx, features, direct = (results.get(base, []) for base in ("nginx", "hyper-features", "direct"))
+    nginx, features, tollgate, direct = (results.get(base, []) for base in ("nginx", "hyper-features", "tollgate", "direct"))
     gateway = name != "direct"
     p50, p99 = (added_ms(rounds, direct, q) if gateway else None for q in ("p50", "p99"))
     first = rounds[0]
@@ -61,6 +61,7 @@ def row(name, results):
         show(figure(rounds, PER_REQUEST), ".1f"),
         show(ratio(rounds, nginx, PER_REQUEST), ".2f"),
         show(ratio(rounds, features, PER_REQUEST), ".2f"),
+        show(ratio(rounds, tollgate, PER_REQUEST) if name.startswith("tollgate") else None, ".2f"),
         show(figure(rounds, lambda r, i: r[i]["saturation"].get("per_s")), ".0f"),
         show(figure(rounds, lambda r, i: r[i]["saturation"]["core_busy"]) if gateway else None, ".2f"),
         f"{show(p50, '.2f')} / {show(p99, '.2f')}",

@@ -130,7 +130,7 @@ class Running:
         self.headers["authorization"] = f"Bearer {token}"
         self.post("/api/2.0/secrets/scopes/create", {"scope": "bench"})
         self.post("/api/2.0/secrets/put", {"scope": "bench", "key": "k", "string_value": "sk-bench"})
-        for endpoint in (openai_endpoint(), anthropic_endpoint()):
+        for endpoint in (openai_endpoint("bench"), payload_endpoint(), governed_endpoint(), anthropic_endpoint()):
             self.post("/api/2.0/serving-endpoints", endpoint)
 
     def post(self, path, value):
@@ -153,9 +153,27 @@ def endpoint(name, model, provider, config):
     return {"name": name, "config": {"served_entities": [{"name": "stub", "external_model": external}]}}
 
 
-def openai_endpoint():
+def openai_endpoint(name):
     config = {"openai_api_key": "{{secrets/bench/k}}", "openai_api_base": f"{STUB}/v1"}
-    return endpoint("bench", "gpt-4o-mini", "openai", config)
+    return endpoint(name, "gpt-4o-mini", "openai", config)
+
+
+def payload_endpoint():
+    """Every request and answer is kept in a table."""
+    return openai_endpoint("bench-payload") | {"ai_gateway": {"inference_table_config": inference_table("payload")}}
+
+
+def governed_endpoint():
+    """All at once: limits that are never reached, guardrails on what goes in and comes out, usage and bodies in tables."""
+    limits = [{"key": key, kind: 10**9, "renewal_period": "minute"} for key in ("endpoint", "user") for kind in ("calls", "tokens")]
+    guards = {"pii": {"behavior": "BLOCK"}, "invalid_keywords": ["project nightingale"]}
+    return openai_endpoint("bench-governed") | {"ai_gateway": {
+        "rate_limits": limits, "guardrails": {"input": guards, "output": guards},
+        "usage_tracking_config": {"enabled": True}, "inference_table_config": inference_table("governed")}}
+
+
+def inference_table(prefix):
+    return {"enabled": True, "catalog_name": "main", "schema_name": "bench", "table_name_prefix": prefix}
 
 
 def anthropic_endpoint():

@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, chars_of, names_of, text_of, tokens_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 use crate::openai::bearer;
@@ -39,7 +39,7 @@ impl Format for Anthropic {
             return Reply::json(&json!({"input_tokens": tokens_of(chars)}));
         }
         let messages = validated(call)?;
-        let answer = answer(&prompt(call.body, messages), call.script);
+        let answer = call.answer(&prompt(call.body, messages));
         if call.wants_stream() {
             return Ok(Reply::Stream(stream(call, &answer)?));
         }

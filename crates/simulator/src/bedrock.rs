@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::anthropic::Anthropic;
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tokens, Tool, chars_of, names_of, text_of, tokens_of};
 use crate::format::{Call, Format, Refusal, Reply, decoded};
 use crate::frames::{Frame, FrameWriter, Kind};
 
@@ -62,7 +62,7 @@ impl Format for Bedrock {
             return embedding(call);
         }
         let messages = validated(call.body)?;
-        let answer = answer(&prompt(call.body, messages), call.script);
+        let answer = call.answer(&prompt(call.body, messages));
         if call.path.ends_with("-stream") {
             return Ok(Reply::Stream(stream(call, &answer)?));
         }
@@ -310,5 +310,7 @@ fn embedding(call: &Call<'_>) -> Result<Reply, Refusal> {
     let size = call.body.get("dimensions").and_then(Value::as_u64).unwrap_or(8).min(1024);
     let first = f64::from(u32::try_from(text.len()).unwrap_or(u32::MAX)) / 100.0;
     let vector: Vec<f64> = (0..size).map(|at| if at == 0 { first } else { 0.5 }).collect();
-    Reply::json(&json!({"embedding": vector, "inputTextTokenCount": tokens_of(text.chars().count())}))
+    let tokens = tokens_of(text.chars().count());
+    call.bill(Tokens { input: tokens, output: 0 });
+    Reply::json(&json!({"embedding": vector, "inputTextTokenCount": tokens}))
 }

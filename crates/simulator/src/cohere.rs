@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tokens, Tool, chars_of, names_of, text_of, tokens_of};
 use crate::format::{Call, Format, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 use crate::openai::{bearer, vector};
@@ -71,7 +71,7 @@ impl Format for Cohere {
             return embed(call);
         }
         let messages = validated(call.body)?;
-        let answer = answer(&prompt(call.body, messages), call.script);
+        let answer = call.answer(&prompt(call.body, messages));
         if call.wants_stream() {
             return Ok(Reply::Stream(stream(call, &answer)?));
         }
@@ -265,6 +265,7 @@ fn embed(call: &Call<'_>) -> Result<Reply, Refusal> {
     let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX).min(4_096);
     let vectors: Vec<Vec<f32>> = texts.iter().chain(&images).map(|text| vector(text, dimensions)).collect();
     let chars = texts.iter().map(|text| text.chars().count()).sum();
+    call.bill(Tokens { input: tokens_of(chars), output: 0 });
     Reply::json(&json!({"id": ID, "texts": texts, "images": [], "embeddings": {"float": vectors},
         "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": tokens_of(chars) as f64}},
         "response_type": "embeddings_by_type"}))

@@ -45,7 +45,7 @@ pub(crate) enum Shape<'a> {
 }
 
 /// Tokens used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tokens {
     pub(crate) input: usize,
     pub(crate) output: usize,

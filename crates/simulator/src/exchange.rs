@@ -1,6 +1,7 @@
 //! One request from its arrival to its response: read, record, refuse or answer, and hand the body over to the pace.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -127,12 +128,23 @@ async fn perform(
     if let Some(sending) = scripted_failure(format, &script, model, request_id) {
         return Ok(sending);
     }
-    let call = Call { path: &asked.path, model, body, script: &script, responses: &shared.responses };
+    let billed = Cell::default();
+    let call = Call {
+        path: &asked.path,
+        model,
+        body,
+        script: &script,
+        responses: &shared.responses,
+        billed: &billed,
+    };
     // The request is judged as ever, also where the answer is a recording.
     let reply = format.reply(&call)?;
     if let Some(Recording { status, content_type, body }) = shared.recordings.get(model) {
         let play = whole(body.to_vec(), &script);
         return Ok(Sending { status, content_type, play, retry_after: script.retry_after });
+    }
+    if call.with_usage() {
+        track.billed(billed.get());
     }
     send(format, reply, &script)
 }

@@ -1,11 +1,13 @@
 //! What an upstream wire format has to say for itself. Everything else (scripts, pace, ledger) is shared.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use crate::echo::{Answer, Prompt, Tokens, answer};
 use crate::frames::{Frame, FrameWriter, Kind};
 use crate::openai::KeptResponses;
 use crate::script::Script;
@@ -68,9 +70,24 @@ pub(crate) struct Call<'a> {
     pub(crate) script: &'a Script,
     /// What was kept of other calls.
     pub(crate) responses: &'a KeptResponses,
+    /// What the answer costs, for the ledger.
+    pub(crate) billed: &'a Cell<Tokens>,
 }
 
 impl Call<'_> {
+    /// The answer to a prompt, which is billed.
+    pub(crate) fn answer(&self, prompt: &Prompt<'_>) -> Answer {
+        let answer = answer(prompt, self.script);
+        self.bill(answer.tokens);
+        answer
+    }
+
+    /// Adds to what this call costs.
+    pub(crate) fn bill(&self, tokens: Tokens) {
+        let so_far = self.billed.get();
+        self.billed.set(Tokens { input: so_far.input + tokens.input, output: so_far.output + tokens.output });
+    }
+
     /// Whether the body asks for a stream.
     pub(crate) fn wants_stream(&self) -> bool {
         self.body.get("stream").and_then(Value::as_bool).unwrap_or(false)

@@ -15,6 +15,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::clock;
+use crate::echo::Tokens;
 
 const DEFAULT_CAPACITY: usize = 20_000;
 /// How much of one request body is kept.
@@ -86,6 +87,10 @@ pub struct Summary {
     pub cancelled: u64,
     /// The most requests that were running at once.
     pub peak_open: u64,
+    /// What the requests answered to the end cost: tokens of what came in.
+    pub input_tokens: u64,
+    /// Tokens of what went out.
+    pub output_tokens: u64,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +100,8 @@ struct Counters {
     completed: AtomicU64,
     cancelled: AtomicU64,
     peak_open: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -112,6 +119,8 @@ struct Entry {
     chunks_sent: AtomicU64,
     state: AtomicU8,
     finished_at_ms: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -174,6 +183,8 @@ impl Ledger {
             completed: counters.completed.load(Ordering::Acquire),
             cancelled: counters.cancelled.load(Ordering::Acquire),
             peak_open: counters.peak_open.load(Ordering::Acquire),
+            input_tokens: counters.input_tokens.load(Ordering::Acquire),
+            output_tokens: counters.output_tokens.load(Ordering::Acquire),
         }
     }
 
@@ -227,6 +238,8 @@ impl Entry {
             chunks_sent: AtomicU64::new(0),
             state: AtomicU8::new(OPEN),
             finished_at_ms: AtomicU64::new(0),
+            input_tokens: AtomicU64::new(0),
+            output_tokens: AtomicU64::new(0),
         }
     }
 
@@ -303,6 +316,12 @@ impl Track {
         self.entry.status.store(status.as_u16(), Ordering::Release);
     }
 
+    /// What the answer says that it costs.
+    pub(crate) fn billed(&self, tokens: Tokens) {
+        self.entry.input_tokens.store(tokens.input as u64, Ordering::Release);
+        self.entry.output_tokens.store(tokens.output as u64, Ordering::Release);
+    }
+
     pub(crate) fn sent(&self, bytes: usize, is_chunk: bool) {
         self.entry.bytes_sent.fetch_add(bytes as u64, Ordering::AcqRel);
         self.entry.frames_sent.fetch_add(1, Ordering::AcqRel);
@@ -321,7 +340,14 @@ impl Track {
         }
         self.entry.finished_at_ms.store(clock::now_ms(), Ordering::Release);
         self.entry.state.store(state, Ordering::Release);
-        let ended = if state == COMPLETED { &self.counters.completed } else { &self.counters.cancelled };
+        let counters = &self.counters;
+        if state == COMPLETED {
+            // The tokens first: who sees that all are answered sees what all of them cost.
+            let (input, output) = (&self.entry.input_tokens, &self.entry.output_tokens);
+            counters.input_tokens.fetch_add(input.load(Ordering::Acquire), Ordering::AcqRel);
+            counters.output_tokens.fetch_add(output.load(Ordering::Acquire), Ordering::AcqRel);
+        }
+        let ended = if state == COMPLETED { &counters.completed } else { &counters.cancelled };
         ended.fetch_add(1, Ordering::AcqRel);
         self.counters.open.fetch_sub(1, Ordering::AcqRel);
     }
@@ -357,9 +383,20 @@ mod tests {
         let second = arrive(&ledger, b"plain");
         assert_eq!(ledger.summary(), Summary { total: 2, open: 2, peak_open: 2, ..Summary::default() });
         first.sent(10, true);
+        first.billed(Tokens { input: 3, output: 2 });
+        second.billed(Tokens { input: 30, output: 20 });
         first.complete();
         drop((first, second));
-        let expected = Summary { total: 2, open: 0, completed: 1, cancelled: 1, peak_open: 2 };
+        let (input_tokens, output_tokens) = (3, 2);
+        let expected = Summary {
+            total: 2,
+            open: 0,
+            completed: 1,
+            cancelled: 1,
+            peak_open: 2,
+            input_tokens,
+            output_tokens,
+        };
         assert_eq!(ledger.summary(), expected);
         let records = ledger.requests();
         assert_eq!(records[0].state, State::Completed);

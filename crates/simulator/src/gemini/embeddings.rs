@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::method;
-use crate::echo::{text_of, tokens_of};
+use crate::echo::{Tokens, text_of, tokens_of};
 use crate::format::{Call, Refusal, Reply};
 use crate::openai::vector;
 
@@ -44,7 +44,9 @@ fn predict(call: &Call<'_>) -> Result<Reply, Refusal> {
     let prediction = |instance: &Value| {
         let text = instance.get("content").and_then(Value::as_str);
         let text = text.ok_or_else(|| Refusal::bad_request("Required field instances.content is missing"))?;
-        let statistics = json!({"token_count": tokens_of(text.chars().count()), "truncated": false});
+        let tokens = tokens_of(text.chars().count());
+        call.bill(Tokens { input: tokens, output: 0 });
+        let statistics = json!({"token_count": tokens, "truncated": false});
         Ok(json!({"embeddings": {"values": vector(text, dimensions), "statistics": statistics}}))
     };
     let predictions = instances.iter().map(prediction).collect::<Result<Vec<_>, Refusal>>()?;

@@ -9,7 +9,9 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of, tokens_of};
+use crate::echo::{
+    Answer, Prompt, Said, Shape, Tokens, Tool, answer, chars_of, names_of, text_of, tokens_of,
+};
 use crate::format::{Call, Format, Refusal, Reply, decoded};
 use crate::frames::{Frame, FrameWriter, Kind};
 
@@ -58,7 +60,8 @@ impl Format for Gemini {
             _ => return embeddings::reply(call),
         };
         let contents = checks::contents(call)?;
-        let answer = answer(&prompt(call.body, contents), call.script);
+        let answer = call.answer(&prompt(call.body, contents));
+        call.bill(Tokens { input: 0, output: thoughts(call.body).unwrap_or(0) });
         if streamed {
             return Ok(Reply::Stream(stream(call, &answer)?));
         }
@@ -155,6 +158,10 @@ fn thought(body: &Value) -> Option<Value> {
     asked.then(|| json!({"text": THOUGHT, "thought": true}))
 }
 
+fn thoughts(body: &Value) -> Option<usize> {
+    thought(body).map(|_| tokens_of(THOUGHT.len()))
+}
+
 fn function_call(name: &str, arguments: &str) -> Result<Value, serde_json::Error> {
     let args: Map<String, Value> = serde_json::from_str(arguments)?;
     Ok(json!({"functionCall": {"name": name, "args": args}, "thoughtSignature": SIGNATURE}))
@@ -162,7 +169,7 @@ fn function_call(name: &str, arguments: &str) -> Result<Value, serde_json::Error
 
 fn usage(call: &Call<'_>, answer: &Answer) -> Option<Usage> {
     let tokens = answer.tokens;
-    let thoughts = thought(call.body).map(|_| tokens_of(THOUGHT.len()));
+    let thoughts = thoughts(call.body);
     call.with_usage().then_some(Usage {
         prompt_token_count: tokens.input,
         candidates_token_count: tokens.output,

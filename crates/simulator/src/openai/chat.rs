@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{CREATED, Usage, streams_usage};
-use crate::echo::{Answer, Prompt, Said, Shape, Tool, answer, chars_of, names_of, text_of};
+use crate::echo::{Answer, Prompt, Said, Shape, Tool, chars_of, names_of, text_of};
 use crate::format::{Call, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
@@ -108,7 +108,7 @@ pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
     if let Some(at) = messages.iter().position(|m| m.get("role").and_then(Value::as_str).is_none()) {
         return Err(Refusal::bad_param("messages", format!("messages[{at}] must be an object with a role")));
     }
-    let answer = answer(&prompt(call.body, messages), call.script);
+    let answer = call.answer(&prompt(call.body, messages));
     if call.wants_stream() {
         return Ok(Reply::Stream(stream(call, &answer)?));
     }

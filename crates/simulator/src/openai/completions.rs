@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{CREATED, Usage, streams_usage};
-use crate::echo::{Answer, Prompt, Said, Tokens, answer};
+use crate::echo::{Answer, Prompt, Said, Tokens};
 use crate::format::{Call, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
@@ -64,7 +64,7 @@ pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
 
 fn echo(prompt: &str, call: &Call<'_>) -> Answer {
     let chars = prompt.chars().count();
-    answer(&Prompt { chars, last_user: prompt.to_owned(), ..Prompt::default() }, call.script)
+    call.answer(&Prompt { chars, last_user: prompt.to_owned(), ..Prompt::default() })
 }
 
 fn text(answer: &Answer) -> &str {

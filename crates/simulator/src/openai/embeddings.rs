@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::completions::texts;
-use crate::echo::tokens_of;
+use crate::echo::{Tokens, tokens_of};
 use crate::format::{Call, Refusal, Reply};
 
 const DEFAULT_DIMENSIONS: u64 = 8;
@@ -52,6 +52,7 @@ pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
     let base64 = encoded_as_base64(call.body)?;
     let chars = inputs.iter().map(|text| text.chars().count()).sum();
     let tokens = tokens_of(chars);
+    call.bill(Tokens { input: tokens, output: 0 });
     let embedding = |(index, text): (usize, &std::borrow::Cow<'_, str>)| {
         let vector = vector(text, dimensions);
         let embedding = if base64 { Numbers::Base64(packed(&vector)) } else { Numbers::Floats(vector) };

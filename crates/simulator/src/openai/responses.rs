@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::CREATED;
 use super::chat::json_shape;
-use crate::echo::{Answer, Prompt, Said, Text, Tokens, Tool, answer, chars_of, names_of, text_of};
+use crate::echo::{Answer, Prompt, Said, Text, Tokens, Tool, chars_of, names_of, text_of};
 use crate::format::{Call, Refusal, Reply};
 use crate::frames::{Frame, FrameWriter, Kind};
 
@@ -152,7 +152,7 @@ struct OfArguments<'a> {
 
 pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
     call.responses.check(call.body)?;
-    let answer = answer(&prompt(call.body)?, call.script);
+    let answer = call.answer(&prompt(call.body)?);
     let call_id = answer.said.call_id("call_");
     let ids = Ids::of(call);
     let (id, item_id) = (format!("resp_{}", ids.response), ids.item(&answer.said));

@@ -1,0 +1,171 @@
+"""Many calls, plain and streamed, of several formats, some of them failed over: tables, sums by the hour and the simulator's ledger agree to the token.
+
+Twenty thousand calls; FULL=1 makes it a million. Starts a simulator of its own, whose ledger has these calls alone.
+"""
+import json
+import multiprocessing
+import os
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import harness
+import lake
+from harness import ENDPOINTS, PREFIX, check, finish
+from processes import Server, Simulator, scratch_folder
+
+CALLS = 1_000_000 if os.environ.get("FULL") else 20_000
+PROCESSES, THREADS = 2, 16
+WORKERS = PROCESSES * THREADS
+SETTINGS = {"TOLLGATE_LOG__LEVEL": "warn", "TOLLGATE_TABLES__FLUSH_SECONDS": "5"}
+SERVING, GATEWAY = "system/serving/endpoint_usage", "system/ai_gateway/usage"
+
+
+def entity(name, model, provider, task, upstream):
+    base = {"openai": upstream + "/v1", "anthropic": upstream}[provider]
+    config = {f"{provider}_api_key_plaintext": "sk-x", f"{provider}_api_base": base}
+    return {"name": name, "external_model": {"name": model, "provider": provider, "task": task, f"{provider}_config": config}}
+
+
+def endpoints(upstream):
+    failing = entity("failing", "fails;status=500", "openai", "llm/v1/chat", upstream)
+    second = entity("second", "second", "anthropic", "llm/v1/chat", upstream)
+    traffic = {"routes": [{"served_model_name": "failing", "traffic_percentage": 100}, {"served_model_name": "second", "traffic_percentage": 0}]}
+    return [
+        {"name": f"{PREFIX}-chat", "config": {"served_entities": [entity("main", "m;chunks=5", "openai", "llm/v1/chat", upstream)]}},
+        {"name": f"{PREFIX}-claude", "config": {"served_entities": [entity("main", "claude", "anthropic", "llm/v1/chat", upstream)]}},
+        {"name": f"{PREFIX}-vectors", "config": {"served_entities": [entity("main", "vectors", "openai", "llm/v1/embeddings", upstream)]}},
+        {"name": f"{PREFIX}-falls", "config": {"served_entities": [failing, second], "traffic_config": traffic},
+         "ai_gateway": {"fallback_config": {"enabled": True}, "usage_tracking_config": {"enabled": True}}},
+    ]
+
+
+def request(number, host, token):
+    """The bytes of one call; which one depends on its number alone."""
+    text = "word " * (number % 37) + str(number)
+    chat = {"messages": [{"role": "user", "content": text}], "max_tokens": 64}
+    streamed = {"stream": True} if number % 4 == 1 else {}
+    path, body = [
+        (f"/serving-endpoints/{PREFIX}-chat/invocations", chat | streamed),
+        (f"/serving-endpoints/{PREFIX}-claude/invocations", chat | streamed),
+        (f"/serving-endpoints/{PREFIX}-vectors/invocations", {"input": [text, "and more"]}),
+        ("/ai-gateway/mlflow/v1/chat/completions", chat | streamed | {"model": f"{PREFIX}-chat"}),
+        ("/ai-gateway/anthropic/v1/messages", chat | streamed | {"model": f"{PREFIX}-claude"}),
+        (f"/serving-endpoints/{PREFIX}-falls/invocations", chat | streamed),
+    ][number // 4 % 6]
+    payload = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
+    return head.encode() + payload
+
+
+class Connection:
+    """HTTP/1.1 kept alive, with the little of it that the server answers with: a client library takes longer than the server."""
+    def __init__(self, url):
+        address = urlsplit(url)
+        self.socket = socket.create_connection((address.hostname, address.port), timeout=60)
+        self.left = b""
+
+    def until(self, end):
+        while end not in self.left:
+            piece = self.socket.recv(65536)
+            assert piece, "the server closed the connection"
+            self.left += piece
+        found, self.left = self.left.split(end, 1)
+        return found
+
+    def take(self, count):
+        while len(self.left) < count:
+            piece = self.socket.recv(65536)
+            assert piece, "the server closed the connection"
+            self.left += piece
+        self.left = self.left[count:]
+
+    def ask(self, request):
+        self.socket.sendall(request)
+        head = self.until(b"\r\n\r\n").lower()
+        if b"transfer-encoding: chunked" not in head:
+            self.take(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        else:
+            while size := int(self.until(b"\r\n"), 16):
+                self.take(size + 2)
+            self.until(b"\r\n")
+        return int(head[9:12])
+
+
+def work(first, url, token, failures):
+    connection, host = Connection(url), urlsplit(url).netloc
+    for number in range(first, CALLS, WORKERS):
+        status = connection.ask(request(number, host, token))
+        if status != 200:
+            failures.put(f"call {number}: {status}")
+            return
+
+
+def process(index, url, token, failures):
+    threads = [threading.Thread(target=work, args=(index * THREADS + n, url, token, failures)) for n in range(THREADS)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+
+def ask_all(server):
+    failures = multiprocessing.Queue()
+    children = [multiprocessing.Process(target=process, args=(n, server.url, server.token, failures)) for n in range(PROCESSES)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0, child.exitcode
+    assert failures.empty(), failures.get()
+
+
+def sums(tables, table, columns):
+    return lake.rows(tables, table, f"count(*), count(distinct {columns[0]}), " + ", ".join(f"sum({name})::bigint" for name in columns[1:]))[0]
+
+
+def wait_for_rows(tables):
+    """Until all is flushed, while the server runs: the sums by the hour are asked of it after that."""
+    deadline = time.monotonic() + 300
+    while True:
+        written = [name for name in (SERVING, GATEWAY) if (tables / name / "_delta_log").exists()]
+        if sum(lake.rows(tables, name, "count(*)")[0][0] for name in written) >= CALLS:
+            return
+        assert time.monotonic() < deadline, "not all rows were written"
+        time.sleep(1)
+
+
+with scratch_folder("totals") as folder, Simulator(folder) as simulator, Server(folder, simulator.url, SETTINGS) as server:
+    def call(method, path, body=None):
+        return harness.call(method, path, body, token=server.token, base=server.url)
+
+    for endpoint in endpoints(simulator.url):
+        call("POST", ENDPOINTS, endpoint).ok()
+    tables, began = server.data / "tables", time.monotonic()
+
+    @check(f"{CALLS} calls are answered")
+    def asked():
+        ask_all(server)
+        print(f"-- {CALLS / (time.monotonic() - began):.0f} calls/s", flush=True)
+        return True
+
+    ledger = harness.get("/_ledger/summary", base=simulator.url, token=None).json
+    wait_for_rows(tables)
+
+    @check("each has one row, and the tables add up to the simulator's ledger to the token")
+    def agree():
+        serving = sums(tables, SERVING, ["databricks_request_id", "input_token_count", "output_token_count"])
+        gateway = sums(tables, GATEWAY, ["event_id", "input_tokens", "output_tokens"])
+        assert serving[0] == serving[1] and gateway[0] == gateway[1], (serving, gateway)
+        assert serving[0] + gateway[0] == CALLS, (serving, gateway)
+        assert (serving[2] + gateway[2], serving[3] + gateway[3]) == (ledger["input_tokens"], ledger["output_tokens"]), (serving, gateway, ledger)
+        print(f"-- {ledger}", flush=True)
+
+    @check("so do the sums by the hour")
+    def hourly():
+        rows = call("GET", "/api/tollgate/v1/usage?group_by=endpoint").ok().json["groups"]
+        total = [sum(row[name] for row in rows) for name in ("requests", "input_tokens", "output_tokens")]
+        assert total == [CALLS, ledger["input_tokens"], ledger["output_tokens"]], (total, ledger)
+
+finish()
