@@ -53,6 +53,14 @@ impl Lengths {
         CountedUsage { usage: self.usage(), provenance: Provenance::Estimated }
     }
 
+    /// What is used of an answer that is made on without us: `expected` tokens of output, or what has come if
+    /// that is more.
+    pub(crate) fn going_on(self, expected: u64) -> CountedUsage {
+        let usage = self.usage();
+        let usage = Usage::new(usage.prompt_tokens, usage.completion_tokens.max(expected));
+        CountedUsage { usage, provenance: Provenance::Estimated }
+    }
+
     /// What was used of an answer that broke off, of which the upstream had counted `told`: that count may
     /// be older than what came last.
     pub(crate) fn cut(self, told: Option<&Usage>) -> CountedUsage {
@@ -103,7 +111,7 @@ const TEXT_KEYS: [&str; 24] = [
 ];
 
 /// What a tool is given and what it answers: its keys are the tool's own, and the model reads them too.
-const FREE_KEYS: [&str; 4] = ["arguments", "args", "input", "response"];
+const FREE_KEYS: [&str; 5] = ["arguments", "args", "input", "response", "json"];
 
 /// What of a value is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -201,5 +209,8 @@ mod tests {
         let messages = r#"{"messages":[{"content":[{"type":"tool_use","id":"i","name":"f","input":{"path":"/etc"}}]},
             {"content":[{"type":"tool_result","content":"ok"}]}]}"#;
         assert_eq!(prompt(messages), 4 + 4 + 2);
+        let turn = r#"{"messages":[{"content":[{"toolUse":{"toolUseId":"i","name":"f","input":{"path":"/etc"}}}]},
+            {"content":[{"toolResult":{"toolUseId":"i","content":[{"text":"ok"},{"json":{"sky":"blue"}}]}}]}]}"#;
+        assert_eq!(prompt(turn), 4 + 4 + 2 + 3 + 4);
     }
 }

@@ -22,6 +22,9 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const MAX_STOP_SEQUENCES: usize = 16;
 const MAX_STOP_SEQUENCE: usize = 64;
 
+const MAX_TOKENS: [&str; 5] =
+    ["max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens", "maxTokens"];
+
 pub(crate) fn span_id() -> SpanId {
     SpanId(fastrand::u64(1..).to_be_bytes())
 }
@@ -51,20 +54,15 @@ pub(crate) fn upstream(call: &Call<'_>, entity: &Entity, span_id: SpanId) -> Ups
 
 pub(crate) fn request(call: &Call<'_>) -> Request {
     let body = &call.body;
-    // In one format the parameters are in an object of their own, and in camel case.
-    let config: Option<RawObject<'_>> = get(body, "generationConfig");
+    let config = config(body);
     let inner = config.as_ref();
     Request {
         operation: operation(call),
         choices: first(body, inner, &["n", "candidateCount"]),
-        max_tokens: first(
-            body,
-            inner,
-            &["max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens"],
-        ),
+        max_tokens: first(body, inner, &MAX_TOKENS),
         temperature: first(body, inner, &["temperature"]),
         top_p: first(body, inner, &["top_p", "topP"]),
-        top_k: first(body, inner, &["top_k", "topK"]),
+        top_k: top_k(body, inner),
         frequency_penalty: first(body, inner, &["frequency_penalty", "frequencyPenalty"]),
         presence_penalty: first(body, inner, &["presence_penalty", "presencePenalty"]),
         seed: first(body, inner, &["seed"]),
@@ -78,6 +76,18 @@ pub(crate) fn request(call: &Call<'_>) -> Request {
             PrincipalKind::ServicePrincipal => "service_principal",
         },
     }
+}
+
+/// In some formats the parameters are in an object of their own, and in camel case.
+fn config<'s>(body: &'s RawObject<'_>) -> Option<RawObject<'s>> {
+    ["generationConfig", "inferenceConfig"].iter().find_map(|name| get(body, name))
+}
+
+/// Converse has it among what depends on the model.
+fn top_k(body: &RawObject<'_>, inner: Option<&RawObject<'_>>) -> Option<f64> {
+    const NAMES: [&str; 2] = ["top_k", "topK"];
+    let more: Option<RawObject<'_>> = get(body, "additionalModelRequestFields");
+    first(body, inner, &NAMES).or_else(|| first(body, more.as_ref(), &NAMES))
 }
 
 fn operation(call: &Call<'_>) -> &'static str {
@@ -116,7 +126,12 @@ fn stop_sequences(body: &RawObject<'_>, inner: Option<&RawObject<'_>>) -> Vec<St
 fn output_type(body: &RawObject<'_>, inner: Option<&RawObject<'_>>) -> Option<&'static str> {
     let format: Option<Value> = get(body, "response_format");
     let text: Option<Value> = get(body, "text");
-    let kinds = [format.as_ref().map(|f| &f["type"]), text.as_ref().map(|t| &t["format"]["type"])];
+    let output: Option<Value> = get(body, "outputConfig");
+    let kinds = [
+        format.as_ref().map(|f| &f["type"]),
+        text.as_ref().map(|t| &t["format"]["type"]),
+        output.as_ref().map(|o| &o["textFormat"]["type"]),
+    ];
     let kind = kinds.into_iter().flatten().find_map(Value::as_str);
     let mime: Option<String> = inner.and_then(|inner| get(inner, "responseMimeType"));
     match (kind, mime.as_deref()) {
@@ -137,7 +152,7 @@ struct Told<'a> {
     object: Option<Cow<'a, str>>,
     #[serde(borrow)]
     status: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "stopReason")]
     stop_reason: Option<Cow<'a, str>>,
     #[serde(borrow, alias = "candidates")]
     choices: Option<Vec<Ended<'a>>>,
@@ -159,7 +174,7 @@ impl Told<'_> {
         });
         let choices = self.choices.into_iter().flatten().filter_map(|choice| choice.finish_reason);
         let reasons = self.stop_reason.into_iter().chain(status).chain(choices);
-        response.finish_reasons.extend(reasons.map(Cow::into_owned));
+        reasons.for_each(|reason| response.finish_reasons.note(&reason));
     }
 }
 
@@ -186,6 +201,7 @@ pub(crate) fn note(response: &mut Response, event: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use journal::inference::FinishReasons;
     use serde_json::json;
 
     fn told(events: &[Value]) -> Response {
@@ -195,7 +211,8 @@ mod tests {
     }
 
     fn expected(id: &str, reasons: &[&str]) -> Response {
-        let finish_reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        let mut finish_reasons = FinishReasons::default();
+        reasons.iter().for_each(|reason| finish_reasons.note(reason));
         Response { id: Some(id.to_owned()), model: Some("m".to_owned()), finish_reasons, gaps: None }
     }
 
@@ -225,6 +242,8 @@ mod tests {
         ] {
             assert_eq!(response(body.to_string().as_bytes()), expected(id, reasons));
         }
+        let turn = response(br#"{"output": {"message": {}}, "stopReason": "end_turn", "usage": {}}"#);
+        assert_eq!(*turn.finish_reasons, ["end_turn"]);
         assert_eq!(response(b"[]"), Response::default());
     }
 
@@ -249,6 +268,8 @@ mod tests {
             json!({"responseId": "d", "modelVersion": "m", "candidates": [{"finishReason": "STOP"}]}),
         ];
         assert_eq!(told(&candidates), expected("d", &["STOP"]));
+        let turn = [json!({"role": "assistant"}), json!({"stopReason": "max_tokens"}), json!({"usage": {}})];
+        assert_eq!(*told(&turn).finish_reasons, ["max_tokens"]);
     }
 
     #[test]
@@ -258,10 +279,20 @@ mod tests {
             &json!({"generationConfig": {"topK": 3, "stopSequences": ["x"], "responseMimeType": "application/json"}}),
         );
         let body = RawObject::parse(gemini.as_bytes()).unwrap();
-        let config: Option<RawObject<'_>> = get(&body, "generationConfig");
-        assert_eq!(first::<f64>(&body, config.as_ref(), &["top_k", "topK"]), Some(3.0));
+        let config = config(&body);
+        assert_eq!(top_k(&body, config.as_ref()), Some(3.0));
         assert_eq!(stop_sequences(&body, config.as_ref()), ["x"]);
         assert_eq!(output_type(&body, config.as_ref()), Some("json"));
+        let converse = object(
+            &json!({"inferenceConfig": {"maxTokens": 9, "topP": 0.5, "stopSequences": ["x"]},
+            "additionalModelRequestFields": {"top_k": 3}, "outputConfig": {"textFormat": {"type": "json_schema"}}}),
+        );
+        let body = RawObject::parse(converse.as_bytes()).unwrap();
+        let inner = super::config(&body);
+        let bound = first::<i64>(&body, inner.as_ref(), &MAX_TOKENS);
+        assert_eq!((top_k(&body, inner.as_ref()), bound), (Some(3.0), Some(9)));
+        assert_eq!(stop_sequences(&body, inner.as_ref()), ["x"]);
+        assert_eq!(output_type(&body, inner.as_ref()), Some("json"));
         let long = "y".repeat(MAX_STOP_SEQUENCE + 1);
         let chat = object(&json!({"stop": [long, "x"], "seed": "odd", "response_format": {"type": "text"}}));
         let body = RawObject::parse(chat.as_bytes()).unwrap();

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use providers::SIGNED_ID;
 use serde_json::Value;
+use wire::Object;
 use wire::chat::{ChatChunk, ChatRequest, ChatResponse, Message};
 use wire::error::ApiError;
 use wire::raw::RawObject;
@@ -112,7 +113,10 @@ const CONVERSATIONS: [&str; 5] =
 /// Where a turn keeps what was said.
 const SAID: [&str; 2] = ["content", "parts"];
 /// The fields that name a call.
-const IDS: [&str; 4] = ["id", "tool_call_id", "tool_use_id", "call_id"];
+const IDS: [&str; 5] = ["id", "tool_call_id", "tool_use_id", "toolUseId", "call_id"];
+/// Where requests ask for thoughts, and what holds that in Converse, where it depends on the model.
+const THINKING: [&str; 2] = ["thinking", "reasoning_config"];
+const OF_THE_MODEL: &str = "additionalModelRequestFields";
 
 /// What became of something on its way to an entity.
 #[derive(Clone, Copy, Default)]
@@ -148,7 +152,7 @@ pub(crate) fn without_foreign<'a>(body: &RawObject<'a>, mark: &str) -> Result<Ra
         let (all, latest) = clean_turns(turns, mark);
         if latest.foreign && ends_in_a_result(turns) {
             // Within a loop of tools thinking has to be replayed, and cannot be: this answer goes without it.
-            body.remove("thinking");
+            without_thinking(&mut body)?;
         }
         if all.changed {
             let raw = serde_json::value::to_raw_value(&conversation).map_err(unreadable)?;
@@ -156,6 +160,13 @@ pub(crate) fn without_foreign<'a>(body: &RawObject<'a>, mark: &str) -> Result<Ra
         }
     }
     Ok(body)
+}
+
+fn without_thinking(body: &mut RawObject<'_>) -> Result<(), ApiError> {
+    body.remove("thinking");
+    let Ok(Some(mut fields)) = body.get::<Object>(OF_THE_MODEL) else { return Ok(()) };
+    fields.retain(|name, _| !THINKING.contains(&name.as_str()));
+    body.set(OF_THE_MODEL, &fields).map_err(|e| ApiError::bad_request(format!("{OF_THE_MODEL}: {e}")))
 }
 
 /// What became of all the turns, and of those after the last thing that the user said.
@@ -190,7 +201,8 @@ fn ends_in_a_result(turns: &[Value]) -> bool {
 
 fn has_result(turn: &Value) -> bool {
     let blocks = turn.get("content").and_then(Value::as_array);
-    blocks.into_iter().flatten().any(|block| block["type"] == "tool_result")
+    let mut blocks = blocks.into_iter().flatten();
+    blocks.any(|block| block["type"] == "tool_result" || block.get("toolResult").is_some())
 }
 
 /// As a thought of Converse has what is sealed: base64 of characters that begin with a mark.
@@ -431,6 +443,30 @@ mod tests {
         let own = [text("c2ln"), thought(json!({"redactedContent": "eHl6"})), json!({"text": "a"})];
         let given = json!([text("tg1-aa.c2ln"), foreign, own[0], own[1], own[2]]);
         assert_eq!(passed(&turn(given)), turn(json!(own)).to_string());
+    }
+
+    #[test]
+    fn converse_thinks_no_more_within_a_loop_of_tools_of_which_another_signed_a_part() {
+        let foreign =
+            json!({"reasoningContent": {"reasoningText": {"text": "t", "signature": "tg1-aa.c2ln"}}});
+        let call = json!({"toolUse": {"toolUseId": "c", "name": "f", "input": {}}});
+        let result = json!({"toolResult": {"toolUseId": "c", "content": [{"text": "r"}]}});
+        for field in ["thinking", "reasoning_config"] {
+            let body = json!({
+                "additionalModelRequestFields": {field: {"type": "enabled", "budget_tokens": 2000}, "top_k": 5},
+                "messages": [{"role": "user", "content": [{"text": "q"}]},
+                    {"role": "assistant", "content": [foreign, call]}, {"role": "user", "content": [result]}]});
+            let got: Value = serde_json::from_str(&passed(&body)).unwrap();
+            assert_eq!(got["additionalModelRequestFields"], json!({"top_k": 5}));
+            assert_eq!(got["messages"][1]["content"], json!([call]));
+            let mut over = body.clone();
+            over["messages"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"role": "user", "content": [{"text": "and?"}]}));
+            let got: Value = serde_json::from_str(&passed(&over)).unwrap();
+            assert_eq!(got["additionalModelRequestFields"], body["additionalModelRequestFields"]);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What telemetry tells of a call besides its two records. No text of a prompt or an answer is among it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +37,36 @@ pub struct Request {
 pub struct Response {
     pub id: Option<String>,
     pub model: Option<String>,
-    pub finish_reasons: Vec<String>,
+    pub finish_reasons: FinishReasons,
     /// Between the pieces of a stream; `None` where there are not two.
     pub gaps: Option<Box<Gaps>>,
+}
+
+/// Why the choices of an answer ended, in the provider's own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FinishReasons(Vec<String>);
+
+impl FinishReasons {
+    /// Longer ones are told as `other`, more of them not at all.
+    const LONGEST: usize = 64;
+    const MOST: usize = 128;
+
+    /// What is no word may be anything that an upstream sends there, text of the answer too: it is `other`.
+    pub fn note(&mut self, reason: &str) {
+        let is_word = reason.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let told = if is_word && reason.len() <= Self::LONGEST { reason } else { "other" };
+        if !reason.is_empty() && self.0.len() < Self::MOST {
+            self.0.push(told.to_owned());
+        }
+    }
+}
+
+impl Deref for FinishReasons {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
+    }
 }
 
 /// Upper bounds in seconds of OpenTelemetry's histograms of how long calls of models take.
@@ -81,4 +109,20 @@ pub struct Upstream {
     pub model: Arc<str>,
     pub address: String,
     pub port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_an_answer_ended_is_told_in_a_word_and_a_bounded_number_of_times() {
+        let mut reasons = FinishReasons::default();
+        for reason in ["tool_calls", "MAX_TOKENS", "eos-token", "", "the answer is 42", &"x".repeat(65)] {
+            reasons.note(reason);
+        }
+        assert_eq!(*reasons, ["tool_calls", "MAX_TOKENS", "eos-token", "other", "other"]);
+        (0..1000).for_each(|_| reasons.note("stop"));
+        assert_eq!(reasons.len(), FinishReasons::MOST);
+    }
 }

@@ -5,7 +5,7 @@
     /tmp/prices/bin/python crates/policy/prices/update.py
 
 What is kept: the prices per token of the providers that Tollgate has. What is not: prices by the hour, the page or
-the call, batch and regional variants, and models that cost nothing per token.
+the call, batch and regional variants, models that cost nothing per token, and models of audio without its price.
 """
 
 import json
@@ -99,6 +99,12 @@ def period(prices, since):
     return ({"since": since} if since else {}) | rates
 
 
+def speaks_at_no_price(model):
+    """A model of audio of which the package knows the price of text alone, a fraction of what it costs."""
+    named = any("audio" in pattern for pattern in model["match"])
+    return named and not all("output_audio" in period for period in model["prices"])
+
+
 def start(constraint):
     """Seconds since the epoch."""
     if constraint is None:
@@ -122,6 +128,7 @@ def main():
     for name, sources in SOURCES.items():
         models = (model(info) for source in sources for info in known[source].models)
         priced = [m for m in models if any("input" in p or "output" in p for p in m["prices"])]
+        priced = [m for m in priced if not speaks_at_no_price(m)]
         lines = ",\n".join(json.dumps(m, separators=(",", ":")) for m in priced)
         sections.append(f"{json.dumps(name)}: [\n{lines}\n]")
     head = f'{{"version": {json.dumps("genai-prices " + version("genai-prices"))}, "providers": {{\n'

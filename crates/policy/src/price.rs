@@ -85,23 +85,40 @@ impl Prices {
         let at = at_ms.div_euclid(1000);
         let period = self.periods.iter().rev().find(|period| period.since <= at)?;
         let used = tokens.iter().filter(|(_, count)| *count > 0);
-        let costs = used.map(|(kind, count)| Some(u128::from(count) * period.rate(kind, tokens.input())?));
+        let costs =
+            used.map(|(kind, count)| Some(u128::from(count) * self.rate(period, kind, tokens.input())?));
         let pico = costs.sum::<Option<u128>>()?;
         let nano_usd = u64::try_from((pico + PICO_PER_NANO / 2) / PICO_PER_NANO).unwrap_or(u64::MAX);
         Some(Cost { nano_usd, prices: Arc::clone(&self.version) })
     }
-}
 
-impl Period {
     /// In trillionths of a dollar per token. A kind without a price of its own costs what the kind does that
-    /// it is a part of.
-    fn rate(&self, kind: TokenKind, input: u64) -> Option<u128> {
+    /// it is a part of, where it cannot cost more.
+    fn rate(&self, period: &Period, kind: TokenKind, input: u64) -> Option<u128> {
         let mut kind = kind;
         loop {
-            if let Some(rate) = self.rates.get(kind.as_str()) {
+            if let Some(rate) = period.rates.get(kind.as_str()) {
                 return Some(rate.at(input));
             }
-            kind = whole(kind)?;
+            kind = self.whole(period, kind)?;
+        }
+    }
+
+    /// What a kind of tokens is a part of, and costs no more than.
+    fn whole(&self, period: &Period, kind: TokenKind) -> Option<TokenKind> {
+        // The table leaves out what costs as much as text; an entity's own prices say no such thing.
+        let leaves_out = &*self.version != ENTITY;
+        let has_audio = period.rates.contains_key(TokenKind::InputAudio.as_str());
+        match kind {
+            TokenKind::CacheRead => Some(TokenKind::Input),
+            TokenKind::Reasoning => Some(TokenKind::Output),
+            TokenKind::CacheReadAudio if has_audio => Some(TokenKind::InputAudio),
+            // To write for an hour costs more than for five minutes.
+            TokenKind::Input | TokenKind::Output | TokenKind::CacheWrite1h => None,
+            _ if !leaves_out => None,
+            TokenKind::CacheWrite5m | TokenKind::InputAudio | TokenKind::InputImage => Some(TokenKind::Input),
+            TokenKind::CacheReadAudio => Some(TokenKind::CacheRead),
+            TokenKind::OutputAudio | TokenKind::OutputImage => Some(TokenKind::Output),
         }
     }
 }
@@ -123,19 +140,6 @@ impl Rate {
         )]
         let pico = (usd * PICO_PER_USD_PER_MILLION).round() as u128;
         pico
-    }
-}
-
-/// What a kind of tokens is a part of.
-const fn whole(kind: TokenKind) -> Option<TokenKind> {
-    match kind {
-        TokenKind::Input | TokenKind::Output => None,
-        TokenKind::CacheRead | TokenKind::CacheWrite5m | TokenKind::InputAudio | TokenKind::InputImage => {
-            Some(TokenKind::Input)
-        }
-        TokenKind::CacheWrite1h => Some(TokenKind::CacheWrite5m),
-        TokenKind::CacheReadAudio => Some(TokenKind::CacheRead),
-        TokenKind::Reasoning | TokenKind::OutputAudio | TokenKind::OutputImage => Some(TokenKind::Output),
     }
 }
 
@@ -239,6 +243,18 @@ mod tests {
         }
     }
 
+    /// Text is so much cheaper than speech that nobody could have left the price of it out.
+    #[test]
+    fn no_model_of_audio_is_priced_as_text() {
+        for model in BUNDLED.providers.values().flatten() {
+            let speaks = model.patterns.iter().any(|pattern| pattern.contains("audio"));
+            assert!(
+                !speaks || model.prices.iter().all(|period| period.rates.contains_key("output_audio")),
+                "{model:?}"
+            );
+        }
+    }
+
     /// The sums of the issues of other gateways, where the cache was charged twice or at the full rate.
     #[test]
     fn each_kind_is_charged_once_and_at_its_own_rate() {
@@ -268,6 +284,32 @@ mod tests {
         assert_eq!(nano(&input_only, TokenCounts::new(1_000_000, 0), 0), Some(20_000_000));
         assert_eq!(nano(&input_only, TokenCounts::new(1, 1), 0), None);
         assert_eq!(nano(&own(&[("input", 0.0), ("output", 0.0)]), TokenCounts::new(5, 5), 0), Some(0));
+    }
+
+    #[test]
+    fn what_may_cost_more_than_its_whole_has_no_price_without_one() {
+        use TokenKind::{
+            CacheRead, CacheReadAudio, CacheWrite1h, CacheWrite5m, InputAudio, InputImage, OutputAudio,
+            OutputImage, Reasoning,
+        };
+        let of = |prices: &Prices, kind| nano(prices, TokenCounts::default().and(kind, 1000), 0);
+        let prices = own(&[("input", 1.0), ("output", 3.0)]);
+        for (kind, usd) in [(CacheRead, 1), (Reasoning, 3)] {
+            assert_eq!(of(&prices, kind), Some(usd * 1_000_000), "{kind:?}");
+        }
+        assert_eq!(of(&own(&[("input_audio", 7.0)]), CacheReadAudio), Some(7_000_000));
+        for kind in
+            [CacheWrite5m, CacheWrite1h, InputAudio, CacheReadAudio, InputImage, OutputAudio, OutputImage]
+        {
+            assert_eq!(of(&prices, kind), None, "{kind:?}");
+            assert_eq!(of(&own(&[(kind.as_str(), 7.0)]), kind), Some(7_000_000), "{kind:?}");
+        }
+        // In the table, what is left out costs what text does, but an hour is no five minutes.
+        let rates = [("input", 1.0), ("output", 3.0)].map(|(kind, usd)| (kind.to_owned(), Rate::Flat(usd)));
+        let periods = vec![Period { since: 0, rates: rates.into() }];
+        let table = Prices { version: "v".into(), periods };
+        assert_eq!((of(&table, InputAudio), of(&table, OutputImage)), (Some(1_000_000), Some(3_000_000)));
+        assert_eq!((of(&table, CacheWrite5m), of(&table, CacheWrite1h)), (Some(1_000_000), None));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod google_cloud_vertex_ai;
 mod openai;
 mod palm;
 
+pub use amazon_bedrock::converse_usage;
 pub use anthropic::MessagesUsage;
 pub use auth::Auth;
 pub use codec::{

@@ -299,7 +299,8 @@ pub(super) mod tests {
         prop_oneof![
             Just(Delta { role: Some("assistant".into()), ..Delta::default() }),
             "[a-z ]{0,4}".prop_map(|t| text(&t)),
-            "[a-z]{0,4}".prop_map(|t| thought(&t)),
+            // In letters that nothing else is in.
+            "[A-Z]{0,4}".prop_map(|t| thought(&t)),
             "[a-z]{0,4}".prop_map(|t| signed(&t)),
             Just(Delta {
                 thinking_blocks: Some(vec![json!({"type": "redacted_thinking", "data": "x"})]),
@@ -389,7 +390,8 @@ pub(super) mod tests {
         #[test]
         fn one_block_is_open_at_a_time_and_nothing_is_lost(deltas in proptest::collection::vec(any_delta(), 0..12)) {
             let written: String = deltas.iter().filter_map(|d| d.content.as_deref()).collect();
-            let (mut open, mut said, mut all) = (false, String::new(), String::new());
+            let thought: String = deltas.iter().filter_map(|d| d.reasoning_content.as_deref()).collect();
+            let (mut open, mut said, mut all, mut thoughts) = (false, String::new(), String::new(), String::new());
             for step in steps(deltas) {
                 match step {
                     Step::Open(_) => { prop_assert!(!open); open = true; said.clear(); }
@@ -398,12 +400,18 @@ pub(super) mod tests {
                         prop_assert!(open);
                         open = false;
                         prop_assert_eq!(&said, &block.text);
-                        if block.what == What::Text { all.push_str(&block.text); }
+                        match block.what {
+                            What::Text => all.push_str(&block.text),
+                            What::Thought { .. } => thoughts.push_str(&block.text),
+                            What::Hidden(_) | What::Call { .. } => {}
+                        }
                     }
                 }
             }
             prop_assert!(!open);
             prop_assert_eq!(all, written);
+            thoughts.retain(|letter| letter.is_ascii_uppercase());
+            prop_assert_eq!(thoughts, thought);
         }
     }
 }

@@ -27,6 +27,11 @@ pub(super) fn tokens(call: &Call<'_>, usual: u64) -> Tokens {
     with_answer(input, usual, longest_answer(&call.body))
 }
 
+/// How many tokens an answer to `body` is taken to have that nobody has seen.
+pub(super) fn unseen(body: &RawObject<'_>, usual: u64) -> u64 {
+    longest_answer(body).unwrap_or(usual)
+}
+
 /// `longest` is what the request allows; without it, what is usual stands in.
 fn with_answer(input: u64, usual: u64, longest: Option<u64>) -> Tokens {
     let longest = longest.unwrap_or(usual);

@@ -60,6 +60,12 @@ pub(crate) fn asked(gateway: &Gateway, call: &Call<'_>, applied: Vec<Applied>) -
     Asked { endpoint_id, applied, tokens }
 }
 
+/// Tokens that the answer to `call` is taken to have while it is made and nobody sees it: as many as the request
+/// allows, or as are usual on the endpoint.
+pub(crate) fn unseen_answer(gateway: &Gateway, call: &Call<'_>) -> u64 {
+    bound::unseen(&call.body, gateway.inner.learned.expected(&call.endpoint.id))
+}
+
 fn hit(limit: &Limit, measure: Measure) -> LimitHit {
     LimitHit {
         key: limit.whose.key(),

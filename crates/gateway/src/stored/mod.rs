@@ -13,7 +13,7 @@ use wire::error::ApiError;
 
 pub(crate) use answer::Carried;
 pub(crate) use id::Sealed;
-pub(crate) use request::{keeps, opened, pinned};
+pub(crate) use request::{is_made_alone, keeps, opened, pinned};
 
 /// An id that was given out here, and who knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

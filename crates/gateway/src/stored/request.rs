@@ -3,6 +3,7 @@
 use policy::{Endpoint, IdKey};
 use providers::NativeCall;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use wire::error::ApiError;
 use wire::raw::RawObject;
@@ -21,6 +22,10 @@ struct Item {
     id: Option<String>,
     #[serde(default)]
     encrypted_content: Option<Value>,
+    #[serde(default)]
+    role: Option<IgnoredAny>,
+    #[serde(default)]
+    content: Option<IgnoredAny>,
 }
 
 impl Item {
@@ -29,7 +34,9 @@ impl Item {
         let says_all = match self.kind.as_deref() {
             Some("item_reference") => false,
             Some("reasoning") => self.encrypted_content.as_ref().is_some_and(|sealed| !sealed.is_null()),
-            _ => true,
+            // The type of a reference may be left out, that of a message too.
+            None => self.role.is_some() || self.content.is_some(),
+            Some(_) => true,
         };
         self.id.as_deref().filter(|_| !says_all)
     }
@@ -43,6 +50,11 @@ fn is_responses(dialect: &dyn Dialect) -> bool {
 pub(crate) fn keeps(dialect: &dyn Dialect, body: &RawObject<'_>) -> bool {
     // Unless told otherwise, who keeps responses does.
     is_responses(dialect) && body.raw("store").is_none_or(|raw| raw.get() != "false")
+}
+
+/// Whether the upstream makes the answer whoever listens.
+pub(crate) fn is_made_alone(dialect: &dyn Dialect, body: &RawObject<'_>) -> bool {
+    is_responses(dialect) && body.raw("background").is_some_and(|raw| raw.get() == "true")
 }
 
 /// The only entity that can take the request, because it keeps what the request goes on from.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
-use journal::inference::Response;
+use journal::inference::{FinishReasons, Response};
 use journal::{CountedUsage, Provenance};
 use providers::{Malformed, StreamFault};
 use serde::de::IgnoredAny;
@@ -28,7 +28,7 @@ pub(crate) struct Hub {
     tells_usage: bool,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Head>,
-    finish_reasons: Vec<String>,
+    finish_reasons: FinishReasons,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -158,7 +158,7 @@ impl Hub {
             ended: false,
             tells_usage,
             head: None,
-            finish_reasons: Vec::new(),
+            finish_reasons: FinishReasons::default(),
         }
     }
 
@@ -195,7 +195,7 @@ impl Hub {
         for choice in &choices {
             let index = choice.index.unwrap_or_default();
             if let Some(reason) = choice.finish_reason {
-                self.finish_reasons.push(reason.get().trim_matches('"').to_owned());
+                self.finish_reasons.note(reason.get().trim_matches('"'));
                 self.finished = true;
                 self.open.remove(&index);
             } else {

@@ -19,9 +19,13 @@ pub(crate) struct Passed {
     watch: Box<dyn Watch>,
     read_error: ReadError,
     lengths: Lengths,
-    response: Response,
+    /// Where somebody wants to know what the answer says of itself.
+    response: Option<Response>,
     /// Where the ids in it become others.
     carried: Option<Carried>,
+    /// Where the upstream makes the answer whoever listens: tokens of output that are counted of one that is
+    /// not seen to its end.
+    goes_on: Option<u64>,
     /// Whether the client takes binary frames, as the upstream sends them.
     binary: bool,
     /// Where an event comes in something else.
@@ -33,8 +37,12 @@ pub(crate) type Unwrap = Box<dyn Fn(Event) -> Result<Event, StreamFault> + Send>
 
 impl Passed {
     pub(crate) fn new(watch: Box<dyn Watch>, lengths: Lengths, read_error: ReadError) -> Self {
-        let response = Response::default();
-        Self { watch, read_error, lengths, response, carried: None, binary: false, unwrap: None }
+        let (response, carried, goes_on, unwrap) = (None, None, None, None);
+        Self { watch, read_error, lengths, response, carried, goes_on, binary: false, unwrap }
+    }
+
+    pub(crate) fn described(self, is_described: bool) -> Self {
+        Self { response: is_described.then(Response::default), ..self }
     }
 
     pub(crate) fn unwrapping(self, unwrap: Option<Unwrap>) -> Self {
@@ -49,6 +57,10 @@ impl Passed {
         Self { carried, ..self }
     }
 
+    pub(crate) fn going_on(self, goes_on: Option<u64>) -> Self {
+        Self { goes_on, ..self }
+    }
+
     pub(super) fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<Progress, StreamFault> {
         match &self.unwrap {
             Some(unwrap) => self.passed(&unwrap(event.clone())?, out),
@@ -61,7 +73,7 @@ impl Passed {
             str::from_utf8(&event.data).map_err(|e| Malformed(format!("an event is not UTF-8: {e}")))?;
         // What is no JSON is none of the events that we know, and travels on.
         let seen = serde_json::from_str::<Value>(text).map(|data| {
-            inference::note(&mut self.response, &data);
+            self.response.iter_mut().for_each(|response| inference::note(response, &data));
             self.watch.see(&event.name, &data)
         });
         match seen {
@@ -99,16 +111,17 @@ impl Passed {
     }
 
     pub(super) fn usage(&self) -> CountedUsage {
-        match self.watch.usage() {
-            Some(usage) if self.watch.is_complete() => {
+        match (self.watch.usage(), self.goes_on) {
+            (Some(usage), _) if self.watch.is_complete() => {
                 CountedUsage { usage, provenance: Provenance::Provider }
             }
-            told => self.lengths.cut(told.as_ref()),
+            (_, Some(expected)) if !self.watch.is_complete() => self.lengths.going_on(expected),
+            (told, _) => self.lengths.cut(told.as_ref()),
         }
     }
 
     pub(super) fn response(&self) -> Response {
-        self.response.clone()
+        self.response.clone().unwrap_or_default()
     }
 }
 
@@ -165,6 +178,16 @@ mod tests {
             let counted = passed.usage();
             assert_eq!((counted.tokens().input(), counted.tokens().output()), (13, output), "{data}");
             assert_eq!(counted.provenance, provenance, "{data}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_says_of_itself_is_read_where_somebody_wants_to_know() {
+        let start = event("", r#"{"type":"message_start","message":{"id":"msg_1"}}"#);
+        for (is_described, id) in [(true, Some("msg_1")), (false, None)] {
+            let mut passed = passed().described(is_described);
+            passed.event(&start, &mut BytesMut::new()).unwrap();
+            assert_eq!(passed.response().id.as_deref(), id);
         }
     }
 

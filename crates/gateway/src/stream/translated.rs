@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use journal::inference::Response;
+use journal::inference::{FinishReasons, Response};
 use journal::{CountedUsage, Provenance};
 use providers::names::Names;
 use providers::{ChatStream, StreamFault};
@@ -22,11 +22,13 @@ pub(crate) struct Translated {
     names: Names,
     origin: Origin,
     client: Box<dyn DialectStream>,
-    usage: Option<Usage>,
+    usage: Option<Box<Usage>>,
+    /// Whether the answer has come to its end: a count before that is not the last one.
+    complete: bool,
     lengths: Lengths,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Box<ChatChunk>>,
-    finish_reasons: Vec<String>,
+    finish_reasons: FinishReasons,
     /// Reused between events.
     chunks: Vec<ChatChunk>,
 }
@@ -56,9 +58,10 @@ impl Translated {
             origin,
             client,
             usage: None,
+            complete: false,
             lengths,
             head: None,
-            finish_reasons: Vec::new(),
+            finish_reasons: FinishReasons::default(),
             chunks: Vec::new(),
         }
     }
@@ -73,6 +76,7 @@ impl Translated {
         let result = self.stream.finish(&mut self.chunks);
         self.write(out)?;
         result?;
+        self.complete = true;
         if self.usage.is_none() {
             let head = self.head.take().unwrap_or_default();
             self.client.chunk(ChatChunk { usage: Some(self.lengths.usage()), ..*head }, out)?;
@@ -100,10 +104,10 @@ impl Translated {
                     ..ChatChunk::default()
                 })
             });
-            let ended = chunk.choices.iter().filter_map(|choice| choice.finish_reason.clone());
-            self.finish_reasons.extend(ended);
-            if chunk.usage.is_some() {
-                self.usage.clone_from(&chunk.usage);
+            let ended = chunk.choices.iter().filter_map(|choice| choice.finish_reason.as_deref());
+            ended.for_each(|reason| self.finish_reasons.note(reason));
+            if let Some(usage) = &chunk.usage {
+                self.usage = Some(Box::new(usage.clone()));
             }
             self.client.chunk(chunk, out)?;
         }
@@ -112,7 +116,10 @@ impl Translated {
 
     pub(super) fn usage(&self) -> CountedUsage {
         match &self.usage {
-            Some(usage) => CountedUsage { usage: usage.clone(), provenance: Provenance::Provider },
+            Some(usage) if self.complete => {
+                CountedUsage { usage: (**usage).clone(), provenance: Provenance::Provider }
+            }
+            Some(told) => self.lengths.cut(Some(told)),
             None => self.lengths.cut(self.stream.counted().as_ref()),
         }
     }
@@ -144,4 +151,49 @@ fn length(delta: &Delta) -> u64 {
     text(&delta.content)
         + text(&delta.reasoning_content)
         + calls.map(|function| text(&function.arguments)).sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::unified;
+    use providers::{Malformed, Task};
+    use wire::chat::ChunkChoice;
+    use wire::raw::RawObject;
+
+    /// Counts along with what it says, and is whole after as many events as this.
+    struct Counting(u64);
+
+    impl ChatStream for Counting {
+        fn event(&mut self, _: &str, data: &[u8], out: &mut Vec<ChatChunk>) -> Result<(), StreamFault> {
+            self.0 = self.0.saturating_sub(1);
+            let delta = Delta { content: str::from_utf8(data).ok().map(str::to_owned), ..Delta::default() };
+            let choices = vec![ChunkChoice { delta, ..ChunkChoice::default() }];
+            out.push(ChatChunk { choices, usage: Some(Usage::new(9, 1)), ..ChatChunk::default() });
+            Ok(())
+        }
+
+        fn finish(&mut self, _: &mut Vec<ChatChunk>) -> Result<(), Malformed> {
+            if self.0 == 0 { Ok(()) } else { Err(Malformed("cut".to_owned())) }
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_not_the_last_one_is_not_the_providers() {
+        for (events, output, provenance) in [(1, 1, Provenance::Provider), (2, 5, Provenance::Counted)] {
+            let origin = Origin { id: "c".into(), created: 0, model: "m".into(), mark: "aa".into() };
+            let client = unified(Task::Chat).stream(&RawObject::parse(b"{}").unwrap());
+            let stream = Box::new(Counting(events));
+            let mut translated =
+                Translated::new(stream, Names::default(), origin, client, Lengths::default());
+            let mut out = BytesMut::new();
+            let said = Event { name: String::new(), data: "twenty characters...".into() };
+            translated.event(&said, &mut out).unwrap();
+            assert_eq!(translated.usage().provenance, Provenance::Counted);
+            assert_eq!(translated.finish(&mut out).is_ok(), provenance == Provenance::Provider);
+            let counted = translated.usage();
+            assert_eq!((counted.tokens().input(), counted.tokens().output()), (9, output));
+            assert_eq!(counted.provenance, provenance);
+        }
+    }
 }

@@ -19,7 +19,7 @@ use crate::decoded::Decoded;
 use crate::dialect::Passage;
 use crate::error::ServeError;
 use crate::estimate::{Lengths, characters, characters_of};
-use crate::reasoning;
+use crate::{limits, reasoning};
 
 pub(super) async fn whole(
     asking: &Asking<'_>,
@@ -63,6 +63,10 @@ fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<Succes
         return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
     }
     let usage = || {
+        if is_still_made(&body) {
+            let expected = limits::unseen_answer(asking.gateway, asking.call);
+            return Box::new(Lengths::of_request(&asking.call.body).going_on(expected));
+        }
         let told = (passage.usage)(&body);
         told.map_or_else(|| estimated(asking.call, characters_of(&body)), reported)
     };
@@ -72,6 +76,11 @@ fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<Succes
         None => bytes,
     };
     Ok(SuccessBody::Whole { usage, body })
+}
+
+/// Whether an answer says that it is made after it was given.
+fn is_still_made(answer: &Value) -> bool {
+    answer["status"].as_str().is_some_and(|status| ["queued", "in_progress"].contains(&status))
 }
 
 fn translated(

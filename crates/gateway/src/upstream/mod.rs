@@ -26,12 +26,12 @@ use wire::error::ApiError;
 use crate::body::{ReadFault, read_up_to, read_upstream};
 use crate::call::Call;
 use crate::decoded::Decoded;
-use crate::dialect::{ClientFraming, Dialect, asks_for_usage};
+use crate::dialect::{ClientFraming, Dialect, Passage, asks_for_usage};
 use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
 use crate::stored::{self, Carried};
 use crate::stream::{Origin, Passed, Relay, Translated, Unwrap, Upstream};
-use crate::{Gateway, clock, inference};
+use crate::{Gateway, clock, inference, limits};
 use request::{Format, Prepared};
 
 pub use credentials::AwsEnvironment;
@@ -306,19 +306,7 @@ impl Asking<'_> {
                 self.call.dialect.stream(&self.call.body),
                 lengths,
             )),
-            Format::Native { passage, .. } => {
-                let (endpoint, call) = (Arc::clone(&self.call.endpoint), passage.call);
-                let read_error = move |data: &[u8]| {
-                    let entity = &endpoint.entities[at];
-                    match entity.provider.native(&entity.model, call, true) {
-                        Some(native) => native.codec.failure(0, data),
-                        None => UpstreamError::read(502, data, |_| None),
-                    }
-                };
-                let passed = Passed::new((passage.watch)(), lengths, Box::new(read_error));
-                let framing = self.call.dialect.framing();
-                Relay::Passed(passed.framed(framing).unwrapping(self.unwrap(call)).carrying(self.carried()))
-            }
+            Format::Native { passage, .. } => Relay::Passed(self.passed(passage, lengths)),
             Format::Unified(_) | Format::Embeddings { .. } => {
                 let dialect = self.call.dialect;
                 let tells_usage = dialect.tells_usage() || asks_for_usage(&self.call.body);
@@ -336,6 +324,24 @@ impl Asking<'_> {
                 )
             }
         }
+    }
+
+    fn passed(&self, passage: &Passage, lengths: Lengths) -> Passed {
+        let (endpoint, at, call) = (Arc::clone(&self.call.endpoint), self.entity_at, passage.call);
+        let read_error = move |data: &[u8]| {
+            let entity = &endpoint.entities[at];
+            match entity.provider.native(&entity.model, call, true) {
+                Some(native) => native.codec.failure(0, data),
+                None => UpstreamError::read(502, data, |_| None),
+            }
+        };
+        let goes_on = stored::is_made_alone(self.call.dialect, &self.call.body);
+        Passed::new((passage.watch)(), lengths, Box::new(read_error))
+            .described(self.gateway.inner.config.describe)
+            .framed(self.call.dialect.framing())
+            .unwrapping(self.unwrap(call))
+            .carrying(self.carried())
+            .going_on(goes_on.then(|| limits::unseen_answer(self.gateway, self.call)))
     }
 
     /// How events come out of frames, where the upstream sends frames and the client takes none.

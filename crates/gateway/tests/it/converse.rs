@@ -139,6 +139,33 @@ async fn tools_are_called_and_their_results_come_back() {
     }
 }
 
+#[tokio::test]
+async fn a_call_that_another_signed_is_only_a_call_to_bedrock() {
+    world(async |world| {
+        let call = r#"{"candidates":[{"finishReason":"STOP","content":{"role":"model","parts":[
+            {"functionCall":{"name":"get_weather","args":{"city":"Paris"}},"thoughtSignature":"c2lnbmVk"}]}}],
+            "usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":1,"totalTokenCount":4}}"#;
+        let raw = Raw::start(world, Play::whole("200 OK", "", call)).await;
+        world.chat("e", &[Entity::new("google", "gemini-3-pro").at(raw.url.clone())]);
+        let message = world.post(PATHS[0], &with_tool()).await.json()["output"]["message"].take();
+        let id = message["content"][0]["toolUse"]["toolUseId"].as_str().unwrap().to_owned();
+        assert!(id.contains("__thought__"), "{id}");
+        let mut next = with_tool();
+        let result = json!({"toolResult": {"toolUseId": id, "content": [{"text": "sunny"}]}});
+        next["messages"]
+            .as_array_mut()
+            .unwrap()
+            .extend([message, json!({"role": "user", "content": [result]})]);
+        world.chat("e", &[Entity::new("amazon-bedrock", "amazon.nova-lite-v1:0")]);
+        assert_eq!(world.post(PATHS[0], &next).await.status, 200);
+        let sent = world.ledger.requests().pop().unwrap().body;
+        let plain = &sent["messages"][1]["content"][0]["toolUse"]["toolUseId"];
+        assert!(plain.is_string() && !sent.to_string().contains("__thought__"), "{sent}");
+        assert_eq!(sent["messages"][2]["content"][0]["toolResult"]["toolUseId"], *plain);
+    })
+    .await;
+}
+
 /// The frame of an event.
 fn frame(name: &str, data: &'static str) -> Vec<u8> {
     eventstream::frame(&Event { name: name.to_owned(), data: data.into() }).unwrap().to_vec()

@@ -88,6 +88,12 @@ fn play(random: &mut Random) -> Play {
     }
 }
 
+/// Whether not a byte of an answer comes: of a connection that was kept, if it was, that is the end of an idle one
+/// for all that one can see, and the request is made once more.
+fn says_nothing(play: &Play) -> bool {
+    play.pieces.iter().flatten().all(|byte| b"\r\n".contains(byte))
+}
+
 fn check(got: &Got) {
     assert!(!got.broke, "{got:?}");
     if got.status != 200 {
@@ -112,12 +118,14 @@ async fn any_bytes_give_a_valid_answer() {
             let shown = plays.clone();
             let raw = Raw::with(world, move |at| plays[at % plays.len()].clone()).await;
             world.chat("e", &[Entity::new(provider, "m").at(&raw.url).timeouts(3000, 1000)]);
+            let mut made = 0;
             for at in 0..shown.len() {
+                let most = if says_nothing(&shown[made % shown.len()]) { 2 } else { 1 };
                 let got = world.ask("e", at % 3 != 0).await;
                 check(&got);
-                if at + 1 != raw.requests() {
-                    panic!("{} requests for {}", raw.requests(), at + 1);
-                }
+                let more = raw.requests() - made;
+                assert!((1..=most).contains(&more), "{more} requests for one, after {made}");
+                made += more;
             }
         })
         .await;

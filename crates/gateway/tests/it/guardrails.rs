@@ -4,7 +4,7 @@
 use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome};
 use serde_json::{Value, json};
 
-use crate::client::{Got, invocations};
+use crate::client::{Got, invocations, post};
 use crate::raw::{Play, Raw};
 use crate::world::{CHAT, COMPLETIONS, EMBEDDINGS, Entity, TOKEN, World, world};
 
@@ -30,7 +30,7 @@ struct Surface {
     body: fn(Role, &str) -> Option<Value>,
 }
 
-const SURFACES: [Surface; 9] = [
+const SURFACES: [Surface; 10] = [
     Surface { path: "/serving-endpoints/e/invocations", task: CHAT, body: chat },
     Surface { path: "/ai-gateway/mlflow/v1/chat/completions", task: CHAT, body: chat },
     Surface { path: "/ai-gateway/openai/v1/chat/completions", task: CHAT, body: chat },
@@ -40,6 +40,7 @@ const SURFACES: [Surface; 9] = [
     Surface { path: "/serving-endpoints/anthropic/v1/messages", task: CHAT, body: messages },
     Surface { path: "/ai-gateway/codex/v1/responses", task: CHAT, body: responses },
     Surface { path: "/ai-gateway/gemini/v1beta/models/e:generateContent", task: CHAT, body: contents },
+    Surface { path: "/ai-gateway/model/e/converse", task: CHAT, body: turns },
 ];
 
 /// `more` after `first`.
@@ -128,6 +129,26 @@ fn contents(role: Role, text: &str) -> Option<Value> {
     Some(json!({"contents": said(user, more)}))
 }
 
+fn turns(role: Role, text: &str) -> Option<Value> {
+    let turn = |role: &str, block: Value| json!({"role": role, "content": [block]});
+    let user = turn("user", json!({"text": if role == Role::User { text } else { "hello" }}));
+    let call =
+        |input: Value| turn("assistant", json!({"toolUse": {"toolUseId": "t", "name": "f", "input": input}}));
+    let result =
+        |content: Value| turn("user", json!({"toolResult": {"toolUseId": "t", "content": [content]}}));
+    let more = match role {
+        Role::System => return Some(json!({"system": [{"text": text}], "messages": [user]})),
+        Role::User => vec![],
+        Role::Assistant => {
+            vec![turn("assistant", json!({"text": text})), turn("user", json!({"text": "go on"}))]
+        }
+        Role::Arguments => vec![call(json!({ "q": text })), result(json!({"text": "ok"}))],
+        Role::Result => vec![call(json!({})), result(json!({"json": {"said": text}}))],
+    };
+    let tool = json!({"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}});
+    Some(json!({"messages": said(user, more), "toolConfig": {"tools": [tool]}}))
+}
+
 impl Surface {
     fn is_serving(&self) -> bool {
         self.path.starts_with("/serving-endpoints/")
@@ -148,14 +169,23 @@ impl Surface {
         world.post(self.path, &body).await
     }
 
+    /// Whether its streams can be looked into: those that cannot are refused.
+    fn has_guarded_streams(&self) -> bool {
+        self.task != EMBEDDINGS && !self.path.ends_with("/converse")
+    }
+
     fn streams(&self) -> &'static [bool] {
-        if self.task == EMBEDDINGS { &[false] } else { &[false, true] }
+        if self.has_guarded_streams() { &[false, true] } else { &[false] }
     }
 }
 
 /// Those whose format each surface may meet; what serves only chat is left out elsewhere.
-fn providers(task: &str) -> &'static [&'static str] {
-    if task == CHAT { &["openai", "anthropic", "google"] } else { &["openai"] }
+fn providers(surface: &Surface) -> &'static [&'static str] {
+    match surface.task {
+        CHAT if surface.path.ends_with("/converse") => &["openai", "anthropic", "google", "amazon-bedrock"],
+        CHAT => &["openai", "anthropic", "google"],
+        _ => &["openai"],
+    }
 }
 
 fn guard(world: &World, guardrails: Value) {
@@ -163,7 +193,7 @@ fn guard(world: &World, guardrails: Value) {
 }
 
 fn is_filtered(got: &Got) -> bool {
-    ["\"content_filter\"", "\"refusal\"", "\"SAFETY\"", "\"SPII\"", "\"BLOCKLIST\""]
+    ["\"content_filter\"", "\"content_filtered\"", "\"refusal\"", "\"SAFETY\"", "\"SPII\"", "\"BLOCKLIST\""]
         .iter()
         .any(|reason| got.text.contains(reason))
 }
@@ -191,7 +221,7 @@ async fn what_is_asked_is_blocked_on_every_surface_whoever_says_it() {
     world(async |world| {
         guard(world, json!({"input": {"pii": {"behavior": "BLOCK"}}}));
         for surface in SURFACES {
-            for provider in providers(surface.task) {
+            for provider in providers(&surface) {
                 world.endpoint("e", surface.task, false, &[Entity::new(provider, "m")]);
                 for (role, stream) in ROLES
                     .into_iter()
@@ -250,7 +280,7 @@ async fn what_is_asked_is_masked_on_every_surface_whoever_says_it() {
     world(async |world| {
         guard(world, json!({"input": {"pii": {"behavior": "MASK"}}}));
         for surface in SURFACES {
-            for provider in providers(surface.task) {
+            for provider in providers(&surface) {
                 world.endpoint("e", surface.task, false, &[Entity::new(provider, "m")]);
                 for (role, stream) in ROLES
                     .into_iter()
@@ -293,8 +323,11 @@ async fn what_is_answered_is_masked_on_every_surface_however_it_is_cut() {
         );
         let expected = said.replace(MAIL, MASKED).replace("212-555-0147", "<PHONE_NUMBER>");
         for surface in SURFACES.iter().filter(|surface| surface.task != EMBEDDINGS) {
-            for provider in providers(surface.task) {
-                for (stream, chunks) in [(false, 1), (true, 1), (true, 7), (true, said.len())] {
+            for provider in providers(surface) {
+                let cuts = [(false, 1), (true, 1), (true, 7), (true, said.len())];
+                for (stream, chunks) in
+                    cuts.into_iter().filter(|(stream, _)| surface.streams().contains(stream))
+                {
                     let case = format!("{} {provider} stream={stream} chunks={chunks}", surface.path);
                     world.endpoint(
                         "e",
@@ -326,6 +359,7 @@ fn answered(got: &Got, stream: bool) -> String {
             "/choices/0/text",
             "/choices/0/message/content",
             "/candidates/0/content/parts/0/text",
+            "/output/message/content/0/text",
         ];
         let deltas = (event["type"] == "content_block_delta"
             || event["type"] == "response.output_text.delta")
@@ -357,8 +391,11 @@ async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
             "The end. ".repeat(80)
         );
         for surface in SURFACES.iter().filter(|surface| surface.task != EMBEDDINGS) {
-            for provider in providers(surface.task) {
-                for (stream, chunks) in [(false, 1), (true, 5), (true, 400)] {
+            for provider in providers(surface) {
+                let cuts = [(false, 1), (true, 5), (true, 400)];
+                for (stream, chunks) in
+                    cuts.into_iter().filter(|(stream, _)| surface.streams().contains(stream))
+                {
                     let case = format!("{} {provider} stream={stream} chunks={chunks}", surface.path);
                     world.endpoint(
                         "e",
@@ -573,6 +610,35 @@ async fn whatever_else_is_asked_is_guarded_too() {
             let asked = world.ledger.requests().pop().unwrap().body[name].to_string();
             assert!(asked.contains(MASKED) && !asked.contains(MAIL), "{name}: {asked}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn frames_that_cannot_be_looked_into_are_refused_where_the_answer_is_guarded() {
+    const PATH: &str = "/ai-gateway/model/e/converse-stream";
+    world(async |world| {
+        let asked = turns(Role::User, &format!("write to {MAIL}")).unwrap();
+        for provider in ["amazon-bedrock", "openai"] {
+            guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
+            world.chat("e", &[Entity::new(provider, "m")]);
+            let got = world.post(PATH, &asked).await;
+            assert!(got.status == 400 && got.text.contains("ask without a stream"), "{provider} {got:?}");
+            assert_eq!(world.ledger.requests().len(), 0, "{provider}");
+        }
+        // What only records refuses nothing.
+        guard(world, json!({"output": {"pii": {"behavior": "NONE"}}}));
+        world.chat("e", &[Entity::new("amazon-bedrock", "m")]);
+        let mut running = world.send(post(PATH, TOKEN, asked.to_string())).await;
+        assert_eq!(running.status, 200);
+        while running.piece().await.is_some() {}
+        assert_eq!(world.records.last().guards[0].outcome, GuardOutcome::FailedOpen);
+        guard(world, json!({"input": {"pii": {"behavior": "MASK"}}}));
+        world.chat("e", &[Entity::new("amazon-bedrock", "m")]);
+        let running = world.send(post(PATH, TOKEN, asked.to_string())).await;
+        assert_eq!(running.status, 200);
+        let sent = world.ledger.requests().pop().unwrap().body.to_string();
+        assert!(sent.contains(MASKED) && !sent.contains(MAIL), "{sent}");
     })
     .await;
 }

@@ -143,3 +143,22 @@ async fn tokens_are_counted_where_the_host_counts() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_the_maker_alone_does_is_refused_by_name_where_nobody_else_can() {
+    for (provider, model, _) in HOSTS {
+        world(async |world| {
+            world.chat("e", &[Entity::new(provider, model)]);
+            for field in ["mcp_servers", "container"] {
+                let mut body = asked(false);
+                body[field] = json!({"name": "x"});
+                let got = ask(world, PATH, &body).await;
+                let error = &got.json()["error"];
+                assert_eq!((got.status, &error["type"]), (400, &json!("invalid_request_error")), "{got:?}");
+                assert!(error["message"].as_str().unwrap().contains(field), "{provider} {got:?}");
+            }
+            assert!(world.ledger.requests().is_empty());
+        })
+        .await;
+    }
+}

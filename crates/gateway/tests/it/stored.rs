@@ -1,14 +1,17 @@
 //! Responses that upstreams keep: their ids go to whom they belong and say nothing to anybody else.
 
+use std::time::Duration;
+
 use http::header::AUTHORIZATION;
 use http::{Method, Request};
 use http_body_util::Full;
-use journal::Outcome;
+use journal::{Outcome, Provenance};
+use policy::limits::Outputs;
 use serde_json::{Value, json};
 use tollgate_gateway::GatewayConfig;
 
 use crate::client::{Got, post};
-use crate::raw::{Play, Raw};
+use crate::raw::{End, Play, Raw};
 use crate::world::{CHAT, Entity, Setup, TOKEN, VIEWER, World, world, world_with};
 
 const PATH: &str = "/ai-gateway/openai/v1/responses";
@@ -128,6 +131,54 @@ async fn what_is_asked_of_a_kept_response_is_recorded_and_uses_nothing() {
     .await;
 }
 
+/// What is counted of an answer that is not there yet: a bound that the request gives, and what is usual.
+fn bounds() -> [(Value, u64); 2] {
+    [(json!(700), 700), (Value::Null, Outputs::default().expected())]
+}
+
+#[tokio::test]
+async fn an_answer_that_is_still_to_be_made_is_counted_at_its_bound() {
+    for status in ["queued", "in_progress"] {
+        for (bound, output) in bounds() {
+            world(async |world| {
+                let whole = json!({"id": "resp_1f", "object": "response", "status": status, "background": true,
+                    "output": [], "usage": null});
+                let raw = Raw::start(world, Play::whole("200 OK", "", &whole.to_string())).await;
+                world.chat("e", &[Entity::new("openai", "m").at(raw.url.clone())]);
+                let body = json!({"model": "e", "input": "hi", "background": true, "max_output_tokens": bound});
+                assert_eq!(world.post(PATH, &body).await.status, 200);
+                let usage = world.records.only().usage.unwrap();
+                assert_eq!((usage.tokens().output(), usage.provenance), (output, Provenance::Estimated));
+                assert_eq!(usage.tokens().input(), 1);
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_without_its_client_is_counted_at_its_bound() {
+    let created = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1f\",\"status\":\"queued\"}}\n\n";
+    for (bound, output) in bounds() {
+        for background in [true, false] {
+            world(async |world| {
+                let raw = Raw::start(world, Play::open_stream(&[created]).end(End::Hang)).await;
+                world.chat("e", &[Entity::new("openai", "m").at(raw.url.clone())]);
+                let body = json!({"model": "e", "input": "hi", "stream": true, "background": background,
+                    "max_output_tokens": bound});
+                let mut running = world.open(PATH, &body).await;
+                running.until("response.created").await;
+                drop(running);
+                let settled = world.settled(Duration::from_secs(5)).await;
+                let usage = settled.usage.unwrap();
+                assert_eq!((settled.outcome, usage.provenance), (Outcome::Cancelled, Provenance::Estimated));
+                assert_eq!(usage.tokens().output(), if background { output } else { 0 });
+            })
+            .await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn only_ids_change_in_what_passes() {
     let own = "resp_67ccd2bed1ec8190b14f964abc0542670bb6a6b452d3795b";
@@ -193,11 +244,23 @@ async fn a_conversation_goes_on_where_it_is_kept_and_nowhere_else() {
             assert_eq!(got.headers["served-model-name"], "two", "{got:?}");
             let again = if stream { completed(&got) } else { got.json() };
             assert_eq!(again["previous_response_id"], id);
-            let reference = json!({"model": "e", "input": [{"type": "item_reference", "id": item}, {"role": "user", "content": "go on"}]});
-            let got = world.post(PATH, &reference).await;
-            assert_eq!((got.status, &got.headers["served-model-name"]), (200, &"two".parse().unwrap()), "{got:?}");
-            let sent = world.ledger.requests().pop().unwrap().body;
-            assert!(sent["input"][0]["id"] != item && sent["model"] == "gpt-b", "{sent}");
+            // The type of a reference may be left out.
+            for reference in [
+                json!({"type": "item_reference", "id": item}),
+                json!({"type": null, "id": item}),
+                json!({"id": item}),
+            ] {
+                let body = json!({"model": "e", "input": [reference, {"role": "user", "content": "go on"}]});
+                let got = world.post(PATH, &body).await;
+                assert_eq!(
+                    (got.status, &got.headers["served-model-name"]),
+                    (200, &"two".parse().unwrap()),
+                    "{got:?}"
+                );
+                let sent = world.ledger.requests().pop().unwrap().body;
+                assert!(sent["input"][0]["id"].is_string() && sent["input"][0]["id"] != item, "{sent}");
+                assert_eq!(sent["model"], "gpt-b");
+            }
         })
         .await;
     }

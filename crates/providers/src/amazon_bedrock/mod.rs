@@ -25,6 +25,8 @@ use crate::nearest;
 use crate::provider::{Codec, Defaults, Framing, Provider, Registration, Setting, Target, Task};
 use embeddings::Embeddings;
 
+pub use response::converse_usage;
+
 const FIELDS: &[Field] = &[
     Field::text("aws_region"),
     Field::text("bedrock_provider"),

@@ -95,6 +95,11 @@ pub(super) fn finish_reason(stop_reason: Option<&str>, called: bool) -> &'static
     }
 }
 
+/// The usage that `told`, the `usage` of a turn or of its last event, tells.
+pub fn converse_usage(told: &Value) -> Option<Usage> {
+    usage(Counts::deserialize(told).ok()?)
+}
+
 /// Cache reads and writes are counted apart from `inputTokens`.
 pub(super) fn usage(counts: Counts) -> Option<Usage> {
     let details = counts.cache_details.as_array();

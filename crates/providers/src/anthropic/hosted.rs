@@ -3,7 +3,9 @@
 //!
 //! Wire facts: `anthropic.lib.bedrock` and `anthropic.lib.vertex` of the Python SDK.
 
+use ::wire::Object;
 use ::wire::raw::RawObject;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::codec::Refused;
@@ -15,9 +17,12 @@ pub(crate) const BETA_FIELD: &str = "anthropic_beta";
 /// What the betas begin with without which the field of that name is refused.
 const MANAGES_CONTEXT: &str = "context-management-";
 
-/// Fields that the maker's own API alone takes.
-const ITS_OWN: [&str; 7] =
-    ["output_format", "diagnostics", "speed", "container", "mcp_servers", "service_tier", "inference_geo"];
+/// Fields that the maker's own API alone takes, and without which the answer is to the same question.
+const ITS_OWN: [&str; 4] = ["diagnostics", "speed", "service_tier", "inference_geo"];
+/// Fields of what only the maker's own servers do: an answer without it would be another one.
+const DONE_BY_THE_MAKER: [&str; 2] = ["mcp_servers", "container"];
+/// An older place of `output_config.format`.
+const OUTPUT_FORMAT: &str = "output_format";
 
 /// What a host takes.
 #[derive(Debug)]
@@ -45,7 +50,16 @@ impl Host {
         let mut betas: Vec<String> = given.filter(|beta| self.betas.contains(&beta.as_str())).collect();
         betas.sort_unstable();
         betas.dedup();
-        for field in [BETA_FIELD, "model"].iter().chain(&ITS_OWN) {
+        if let Some(field) =
+            DONE_BY_THE_MAKER.into_iter().find(|field| body.raw(field).is_some_and(says_more))
+        {
+            return Err(Refused::new(
+                field,
+                "is for the maker's own API: this host of its models has no such thing",
+            ));
+        }
+        move_format(body)?;
+        for field in [BETA_FIELD, "model"].iter().chain(&DONE_BY_THE_MAKER).chain(&ITS_OWN) {
             body.remove(field);
         }
         if !betas.iter().any(|beta| beta.starts_with(MANAGES_CONTEXT)) {
@@ -65,6 +79,22 @@ impl Host {
 
 fn invalid(field: &'static str, e: &serde_json::Error) -> Refused {
     Refused::new(field, e.to_string())
+}
+
+/// Whether a value is more than null or an empty list.
+fn says_more(raw: &RawValue) -> bool {
+    !matches!(raw.get().replace(char::is_whitespace, "").as_str(), "null" | "[]")
+}
+
+/// The schema of an answer stands where hosts take it.
+fn move_format(body: &mut RawObject<'_>) -> Result<(), Refused> {
+    let format: Option<Value> = body.get(OUTPUT_FORMAT).map_err(|e| invalid(OUTPUT_FORMAT, &e))?;
+    body.remove(OUTPUT_FORMAT);
+    let Some(format) = format.filter(|format| !format.is_null()) else { return Ok(()) };
+    let config: Option<Object> = body.get("output_config").map_err(|e| invalid("output_config", &e))?;
+    let mut config = config.unwrap_or_default();
+    config.entry("format").or_insert(format);
+    body.set("output_config", &config).map_err(|e| invalid("output_config", &e))
 }
 
 /// Turns of the system within a conversation are the maker's own as well: they go before it.
@@ -145,6 +175,32 @@ mod tests {
         assert_eq!(passed(&body, "a-1, c-3,a-1"), (expected, vec!["a-1".to_owned(), "d-4".to_owned()]));
         let (kept, betas) = passed(&body, "context-management-1");
         assert!(kept.get("context_management").is_some() && betas.len() == 2, "{kept}");
+    }
+
+    #[test]
+    fn a_schema_of_the_answer_goes_where_hosts_take_it() {
+        let format = json!({"type": "json_schema", "schema": {"type": "object"}});
+        let (got, _) = passed(&json!({"output_format": format, "output_config": {"effort": "low"}}), "");
+        assert_eq!(got["output_config"], json!({"effort": "low", "format": format}));
+        let (got, _) = passed(&json!({ "output_format": format }), "");
+        assert_eq!((&got["output_config"], got.get("output_format")), (&json!({"format": format}), None));
+        let (got, _) = passed(&json!({"output_format": null, "output_config": {"format": format}}), "");
+        assert_eq!((&got["output_config"], got.get("output_format")), (&json!({"format": format}), None));
+    }
+
+    #[test]
+    fn what_no_host_does_is_refused_by_name() {
+        for (field, value) in [
+            ("mcp_servers", json!([{"type": "url", "url": "https://x", "name": "x"}])),
+            ("container", json!("container_1")),
+            ("container", json!({"skills": []})),
+        ] {
+            let bytes = json!({ field: value }).to_string();
+            let refused = HOST.pass(&[], &mut RawObject::parse(bytes.as_bytes()).unwrap()).unwrap_err();
+            assert_eq!(refused.field, field);
+        }
+        let (got, _) = passed(&json!({"mcp_servers": [], "container": null}), "");
+        assert_eq!(got, json!({"anthropic_version": "v-1"}));
     }
 
     #[test]

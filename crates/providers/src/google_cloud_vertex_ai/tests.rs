@@ -5,6 +5,8 @@ use wire::chat::ChatRequest;
 use wire::raw::RawObject;
 
 use super::build;
+use crate::hosted::BETA;
+use crate::native::NativeCall;
 use crate::provider::{Codec, Defaults, Provider, Task};
 
 fn provider(region: &str) -> Box<dyn Provider> {
@@ -134,4 +136,24 @@ fn hosted_models_are_told_nothing_beyond_their_format() {
         let roles: Vec<&str> = adopted.messages.iter().map(|m| m.role.as_str()).collect();
         assert_eq!(roles, ["tool", "user"], "{model}");
     }
+}
+
+#[test]
+fn betas_that_the_host_knows_go_in_the_header() {
+    let provider = provider("us-east5");
+    let native = provider.native("claude-sonnet-4-5@20250929", NativeCall::Messages, false).unwrap();
+    for (asked, goes) in [
+        ("web-search-2025-03-05, unheard-of-1", "context-1m-2025-08-07,web-search-2025-03-05"),
+        ("unheard-of-1", "context-1m-2025-08-07"),
+    ] {
+        let mut headers = vec![(BETA, asked.to_owned()), ("anthropic-version", "2023-06-01".to_owned())];
+        let body = json!({"model": "e", "anthropic_beta": ["context-1m-2025-08-07"]}).to_string();
+        let mut body = RawObject::parse(body.as_bytes()).unwrap();
+        native.codec.pass_with("m", &mut headers, &mut body).unwrap();
+        assert_eq!(headers, [(BETA, goes.to_owned())], "{asked}");
+        assert!(!body.contains("anthropic_beta") && !body.contains("model"));
+    }
+    let mut headers = vec![(BETA, "unheard-of-1".to_owned())];
+    native.codec.pass_with("m", &mut headers, &mut RawObject::parse(b"{}").unwrap()).unwrap();
+    assert_eq!(headers, []);
 }

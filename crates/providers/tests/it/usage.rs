@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use tollgate_providers::{MessagesUsage, generate_content_usage};
+use tollgate_providers::{MessagesUsage, converse_usage, generate_content_usage};
 use wire::counts::TokenKind;
 use wire::usage::Usage;
 
@@ -72,6 +72,7 @@ fn what_passes_through_is_counted_alike() {
     for subject in chat_subjects() {
         let native: &dyn Fn(&Value) -> Option<Usage> = match subject.registration.name {
             "anthropic" => &messages,
+            "amazon-bedrock" => &converse_usage,
             "google" | "google-cloud-vertex-ai" => &generate_content_usage,
             _ => continue,
         };

@@ -85,7 +85,7 @@ pub(super) fn read(body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
         stop: stop_sequences.filter(|stops| !stops.is_empty()).map(OneOrMany::Many),
         tool_choice: tool_choice.filter(|_| !tools.is_empty()).as_ref().and_then(read_choice),
         tools: (!tools.is_empty()).then_some(tools),
-        response_format: request.output_config.as_ref().and_then(response_format),
+        response_format: response_format(request.output_config.as_ref())?,
         reasoning_effort: messages::effort(effort(&more), thinking.as_ref()),
         thinking,
         ..ChatRequest::default()
@@ -108,11 +108,21 @@ fn read_turn(path: &str, turn: Turn, out: &mut Vec<Message>) -> Result<(), ApiEr
     match turn.role.as_str() {
         "assistant" => out.push(assistant(path, turn.content)?),
         "user" | "system" => {
-            let is_result = |block: &Value| block.get("toolResult").is_some();
-            // The end of what is kept belongs to what stands before it.
-            let (results, others): (Vec<Value>, Vec<Value>) = turn.content.into_iter().partition(is_result);
-            for mut result in results {
-                out.push(tool_result(path, result["toolResult"].take())?);
+            let (mut others, mut after_result) = (Vec::new(), false);
+            for mut block in turn.content {
+                if let Some(result) = block.get_mut("toolResult") {
+                    out.push(tool_result(path, result.take())?);
+                    after_result = true;
+                } else if after_result
+                    && let Some(point) = block.get("cachePoint")
+                    && let Some(result) = out.last_mut()
+                {
+                    // The end of what is kept belongs to what stands before it.
+                    keep_up_to(result, point);
+                } else {
+                    after_result = false;
+                    others.push(block);
+                }
             }
             let parts = parts(path, others)?;
             if !parts.is_empty() {
@@ -149,13 +159,21 @@ fn tool_result(path: &str, mut result: Value) -> Result<Message, ApiError> {
     Ok(message)
 }
 
+/// Marks the message as the end of what is kept.
+fn keep_up_to(message: &mut Message, point: &Value) {
+    message.extra.insert("cache_control".to_owned(), cache_control(point));
+}
+
 fn assistant(path: &str, blocks: Vec<Value>) -> Result<Message, ApiError> {
     let (mut others, mut calls, mut thoughts) = (Vec::new(), Vec::new(), Vec::new());
-    let mut reasoning = String::new();
+    let (mut reasoning, mut kept) = (String::new(), None);
     for block in blocks {
         if let Some(call) = block.get("toolUse") {
             let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
             calls.push(ToolCall::with_input(text("toolUseId"), text("name"), &call["input"]));
+        } else if !calls.is_empty() && block.get("cachePoint").is_some() {
+            // Calls end a turn.
+            kept = block.get("cachePoint").cloned();
         } else if let Some(thought) = block.get("reasoningContent") {
             let (text, signature) =
                 (&thought["reasoningText"]["text"], &thought["reasoningText"]["signature"]);
@@ -171,14 +189,16 @@ fn assistant(path: &str, blocks: Vec<Value>) -> Result<Message, ApiError> {
         }
     }
     let parts = parts(path, others)?;
-    Ok(Message {
+    let mut message = Message {
         role: "assistant".to_owned(),
         content: (!parts.is_empty()).then_some(Content::Parts(parts)),
         reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
         thinking_blocks: (!thoughts.is_empty()).then_some(thoughts),
         tool_calls: (!calls.is_empty()).then_some(calls),
         ..Message::default()
-    })
+    };
+    kept.iter().for_each(|point| keep_up_to(&mut message, point));
+    Ok(message)
 }
 
 /// Blocks as parts. A point up to which the prompt is cached marks the part before it.
@@ -299,11 +319,19 @@ fn read_choice(choice: &Object) -> Option<Value> {
 }
 
 /// The schema comes as text.
-fn response_format(config: &Value) -> Option<Value> {
-    let format = &config["textFormat"]["structure"]["jsonSchema"];
-    let schema: Value = serde_json::from_str(format["schema"].as_str()?).ok()?;
+fn response_format(config: Option<&Value>) -> Result<Option<Value>, ApiError> {
+    let Some(format) = config.map(|config| &config["textFormat"]).filter(|format| !format.is_null()) else {
+        return Ok(None);
+    };
+    let format = &format["structure"]["jsonSchema"];
+    let schema: Object = serde_json::from_str(format["schema"].as_str().unwrap_or_default()).map_err(|e| {
+        let message = format!(
+            "outputConfig.textFormat.structure.jsonSchema.schema: must be a JSON schema, an object as text: {e}"
+        );
+        ApiError::bad_request(message)
+    })?;
     let name = format["name"].as_str().unwrap_or("answer");
-    Some(json!({"type": "json_schema", "json_schema": {"name": name, "strict": true, "schema": schema}}))
+    Ok(Some(json!({"type": "json_schema", "json_schema": {"name": name, "strict": true, "schema": schema}})))
 }
 
 #[cfg(test)]
@@ -364,12 +392,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_up_to_the_results_of_tools_is_marked() {
+        let result = |id: &str| json!({"toolResult": {"toolUseId": id, "content": [{"text": "r"}]}});
+        let point = json!({"cachePoint": {"type": "default", "ttl": "1h"}});
+        let sent = |content: Value| {
+            let got = chat(json!({"messages": [{"role": "user", "content": content}]})).unwrap();
+            got["messages"].as_array().unwrap().clone()
+        };
+        let marker = json!({"type": "ephemeral", "ttl": "1h"});
+        let got = sent(json!([result("a"), result("b"), point]));
+        assert_eq!((got.len(), got[0].get("cache_control"), &got[1]["cache_control"]), (2, None, &marker));
+        let got = sent(json!([result("a"), {"text": "q"}, point]));
+        assert_eq!((got[0].get("cache_control"), &got[1]["content"][0]["cache_control"]), (None, &marker));
+        let call = json!({"toolUse": {"toolUseId": "a", "name": "f", "input": {}}});
+        let turns = json!({"messages": [{"role": "assistant", "content": [{"text": "look"}, call, point]}]});
+        let got = &chat(turns).unwrap()["messages"][0];
+        assert_eq!((&got["cache_control"], got["content"][0].get("cache_control")), (&marker, None));
+    }
+
+    #[test]
     fn what_has_no_counterpart_is_refused_by_name() {
         let turn = json!({"role": "user", "content": [{"text": "hi"}]});
         for (body, named) in [
             (json!({"messages": []}), "messages"),
             (json!({"messages": [{"role": "robot", "content": []}]}), "messages[0].role"),
             (json!({"messages": [{"role": "user", "content": [{"video": {}}]}]}), "messages[0][0]"),
+            (
+                json!({"messages": [turn], "outputConfig": {"textFormat": {"structure": {"jsonSchema": {"schema": "{oops"}}}}}),
+                "outputConfig.textFormat.structure.jsonSchema.schema",
+            ),
             (json!({"messages": [turn], "guardrailConfig": {"guardrailIdentifier": "g"}}), "guardrailConfig"),
             (
                 json!({"messages": [turn], "toolConfig": {"tools": [{"systemTool": {"name": "x"}}]}}),

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use serde_json::Value;
-use wire::usage::{PromptDetails, Usage};
+use wire::usage::Usage;
 
 use crate::dialect::{Seen, Watch};
 use crate::error::ServeError;
@@ -12,19 +12,7 @@ pub(super) fn new() -> Box<dyn Watch> {
 }
 
 pub(super) fn usage(turn: &Value) -> Option<Usage> {
-    let count = |key: &str| turn["usage"][key].as_u64();
-    let (input, output) = (count("inputTokens")?, count("outputTokens")?);
-    let (read, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
-    let input = input.saturating_add(read.unwrap_or(0)).saturating_add(written.unwrap_or(0));
-    let details =
-        PromptDetails { cached_tokens: read, cache_creation_tokens: written, ..PromptDetails::default() };
-    Some(Usage {
-        prompt_tokens: input,
-        completion_tokens: output,
-        total_tokens: input.saturating_add(output),
-        prompt_tokens_details: (details != PromptDetails::default()).then_some(details),
-        ..Usage::default()
-    })
+    providers::converse_usage(&turn["usage"])
 }
 
 #[derive(Default)]
@@ -77,6 +65,7 @@ impl Watch for Events {
 mod tests {
     use super::*;
     use serde_json::json;
+    use wire::counts::TokenKind;
 
     #[test]
     fn usage_follows_the_end() {
@@ -89,6 +78,20 @@ mod tests {
         assert_eq!(events.see("metadata", &json!({ "usage": usage })), Seen::End);
         let usage = events.usage().unwrap();
         assert_eq!((usage.prompt_tokens, usage.total_tokens, usage.cached_tokens()), (4, 6, Some(1)));
+        assert_eq!(usage.counts().get(TokenKind::CacheRead), 1);
+        let written = json!({"usage": {"inputTokens": 1, "outputTokens": 2, "cacheWriteInputTokens": 9,
+            "cacheDetails": [{"ttl": "1h", "inputTokens": 5}, {"ttl": "5m", "inputTokens": 4}]}});
+        for usage in [super::usage(&written), {
+            events.see("metadata", &written);
+            events.usage()
+        }] {
+            let counts = usage.unwrap().counts();
+            let of = |kind| counts.get(kind);
+            assert_eq!(
+                (of(TokenKind::CacheWrite1h), of(TokenKind::CacheWrite5m), counts.input()),
+                (5, 4, 10)
+            );
+        }
         let seen = events.see("exception:throttlingException", &json!({"message": "slow"}));
         assert_eq!(seen, Seen::Error(json!({"message": "slow", "__type": "throttlingException"})));
         assert_eq!(events.see("hologram", &json!({})), Seen::NOTHING);
