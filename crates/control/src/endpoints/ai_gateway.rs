@@ -1,6 +1,6 @@
 //! The `ai_gateway` block: what of it can be accepted, and the two routes that replace it.
 
-use policy::guardrails;
+use policy::{Level, Principal, guardrails, permit};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wire::endpoint::{AiGateway, RateLimit};
@@ -24,6 +24,7 @@ pub(super) async fn put(call: Call) -> Result<Reply, Failure> {
     let block: AiGateway = call.json()?;
     check(&block)?;
     check_guardrails(&call.control, &block)?;
+    check_judges(&call.control, call.caller()?, call.path("name"), &block)?;
     let record = revise(&call, |record| {
         check_table_stays(record.document.ai_gateway.as_ref(), &block)?;
         record.document.ai_gateway = Some(block);
@@ -83,6 +84,28 @@ pub(crate) fn check_guardrails(control: &Control, block: &AiGateway) -> Result<(
     };
     let settings = &control.inner.config.defaults.guardrails;
     guardrails::check(guardrails, settings).map_err(|invalid| ApiError::invalid(invalid.to_string()))
+}
+
+/// Refuses a judge that `caller` may not query: its verdicts tell what it says, and it is asked with its own
+/// credentials. The endpoint `own`, which may be about to be made, may judge itself.
+pub(crate) fn check_judges(
+    control: &Control,
+    caller: &Principal,
+    own: &str,
+    block: &AiGateway,
+) -> Result<(), ApiError> {
+    let snapshot = control.inner.live.load();
+    for (path, name) in block.guardrails.iter().flat_map(guardrails::judges).filter(|(_, name)| *name != own)
+    {
+        let endpoint = snapshot.endpoints.get(name);
+        let endpoint =
+            endpoint.ok_or_else(|| ApiError::invalid(format!("{path}: there is no endpoint {name:?}")))?;
+        if permit::level(caller, endpoint) < Some(Level::Query) {
+            let (who, level) = (&caller.name, Level::Query.as_str());
+            return Err(ApiError::denied(format!("{path}: {who} lacks {level} on endpoint {name:?}")));
+        }
+    }
+    Ok(())
 }
 
 /// The legacy `auto_capture_config`: it is the inference table under another name.

@@ -22,6 +22,8 @@ pub(super) async fn create(call: Call) -> Result<Reply, Failure> {
     let control = &call.control;
     asked.ai_gateway.as_ref().map_or(Ok(()), |block| ai_gateway::check_guardrails(control, block))?;
     let caller = call.caller()?;
+    let judges = |block| ai_gateway::check_judges(control, caller, &asked.name, block);
+    asked.ai_gateway.as_ref().map_or(Ok(()), judges)?;
     let _writing = control.inner.writing.lock().await;
     if control.store().endpoint(&asked.name).await?.is_some() {
         return Err(exists(&asked.name).into());

@@ -65,6 +65,7 @@ pub(super) async fn rollback(call: Call) -> Result<Reply, Failure> {
         // Who judged then may be gone.
         ai_gateway::check_guardrails(control, block)?;
         ai_gateway::check_table_stays(record.document.ai_gateway.as_ref(), block)?;
+        ai_gateway::check_judges(control, caller, &record.name, block)?;
     }
     record.document.ai_gateway = target.ai_gateway;
     if target.config == record.document.config {

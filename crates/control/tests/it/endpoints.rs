@@ -76,6 +76,33 @@ async fn the_creator_may_be_a_service_principal() {
     assert_eq!((&made["creator"], &made["creator_kind"]), (&json!("admin"), &json!("User")));
 }
 
+#[tokio::test]
+async fn nobody_judges_with_an_endpoint_that_they_may_not_query() {
+    let world = World::new().await;
+    let (id, _, token) = world.robot("robot").await;
+    let entitled =
+        json!([{"op": "add", "path": "entitlements", "value": [{"value": "serving-endpoint-create"}]}]);
+    world.patch(&format!("/ServicePrincipals/{id}"), entitled).await.is(200);
+    world.act("POST", ENDPOINTS, json!({"name": "judge", "config": config(json!({}))})).await.is(200);
+    let judged = |judge: &str| json!({"guardrails": {"output": {"llm_judge": {"model": judge}}, "input": {"custom": {"endpoint_name": judge}}}});
+    let body = |judge: &str| json!({"name": "own", "config": config(json!({})), "ai_gateway": judged(judge)});
+    let refused = world.call(&token, "POST", ENDPOINTS, body("judge")).await.is(403);
+    assert!(
+        text(&refused, "message").starts_with("ai_gateway.guardrails.input.custom.endpoint_name: "),
+        "{refused}"
+    );
+    world.call(&token, "POST", ENDPOINTS, body("nowhere")).await.is(400);
+    world.call(&token, "POST", ENDPOINTS, body("own")).await.is(200);
+    let path = format!("{ENDPOINTS}/own/ai-gateway");
+    world.call(&token, "PUT", &path, judged("judge")).await.is(403);
+    world.act("PUT", &path, judged("judge")).await.is(200);
+    world.act("PUT", &path, json!({})).await.is(200);
+    // Nor does an older revision give it back.
+    let rollback = "/api/tollgate/v1/endpoints/own/rollback";
+    world.call(&token, "POST", rollback, json!({"revision": 2})).await.is(403);
+    world.act("POST", rollback, json!({"revision": 2})).await.is(200);
+}
+
 /// The server is started with another configuration than the revision was made with.
 #[tokio::test]
 async fn a_revision_whose_guardrails_nobody_can_judge_does_not_come_back() {

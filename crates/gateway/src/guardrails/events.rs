@@ -3,7 +3,8 @@
 use policy::guardrails::Writing;
 use serde_json::{Value, json};
 
-use super::visit::{NO_TEXT, within};
+use super::texts::{ABOUT, answer};
+use super::visit::{NO_TEXT, OTHERS_OWN, field};
 use crate::dialect::Format;
 
 /// Which text a piece belongs to: the choice, block or item, and what of it.
@@ -27,7 +28,22 @@ pub(super) enum Over {
 
 pub(super) type Visit<'f> = dyn FnMut(Spot, &mut String) + 'f;
 
+/// Every text of `event`: what goes on in the next as pieces, all else whole.
 pub(super) fn visit(format: Format, event: &mut Value, visit: &mut Visit<'_>) {
+    let goes_on = match format {
+        Format::Chat | Format::Completions => "choices",
+        Format::Contents => "candidates",
+        Format::Messages => match event["type"].as_str() {
+            Some("content_block_delta") => "delta",
+            Some("content_block_start") => "content_block",
+            _ => "",
+        },
+        Format::Responses => "response",
+    };
+    if format == Format::Responses && delta(event, visit) {
+        return rest(event, &[goes_on, "delta"], visit);
+    }
+    rest(event, &[goes_on], visit);
     match format {
         Format::Chat | Format::Completions => {
             for (at, choice) in list(event, "choices").iter_mut().enumerate() {
@@ -35,7 +51,7 @@ pub(super) fn visit(format: Format, event: &mut Value, visit: &mut Visit<'_>) {
                 pieces(choice, group, "", visit);
             }
         }
-        Format::Messages => message(event, visit),
+        Format::Messages => message(event, goes_on, visit),
         Format::Responses => response(event, visit),
         Format::Contents => contents(event, visit),
     }
@@ -64,9 +80,10 @@ fn pieces(value: &mut Value, group: u64, path: &str, visit: &mut Visit<'_>) {
         }
         Value::Object(fields) => {
             for (key, value) in fields.iter_mut().filter(|(key, _)| !NO_TEXT.contains(&key.as_str())) {
+                let own = OTHERS_OWN.contains(&key.as_str()) && !value.is_string();
                 // They come whole, with what signs them.
-                if key == "thinking_blocks" || key == "message" {
-                    wholes(value, key, visit);
+                if own || key == "thinking_blocks" || key == "message" {
+                    whole(value, key, visit);
                 } else {
                     pieces(value, group, &format!("{path}/{key}"), visit);
                 }
@@ -76,74 +93,67 @@ fn pieces(value: &mut Value, group: u64, path: &str, visit: &mut Visit<'_>) {
     }
 }
 
-fn wholes(value: &mut Value, key: &str, visit: &mut Visit<'_>) {
-    within(value, key, "assistant", &mut |place, text| visit(Spot::Whole(place.writing), text));
+fn whole(value: &mut Value, key: &str, visit: &mut Visit<'_>) {
+    field(value, key, "assistant", &mut |place, text| visit(Spot::Whole(place.writing), text));
 }
 
-fn message(event: &mut Value, visit: &mut Visit<'_>) {
-    let group = index(event, 0);
-    let said = match event["type"].as_str() {
-        Some("content_block_delta") => "delta",
-        Some("content_block_start") => "content_block",
-        Some("message_start") => "message",
-        _ => return,
-    };
-    let Some(fields) = event.get_mut(said).and_then(Value::as_object_mut) else { return };
-    for (key, value) in fields.iter_mut().filter(|(key, _)| !NO_TEXT.contains(&key.as_str())) {
-        match (key.as_str(), value) {
-            (name @ ("text" | "thinking" | "partial_json"), Value::String(text)) => {
-                let writing = if name == "partial_json" { Writing::Json } else { Writing::Plain };
-                visit(Spot::Piece((group, name.to_owned()), writing), text);
-            }
-            ("usage", _) => {}
-            (name, value) => {
-                // `data` of what is hidden is no text.
-                if name != "data" {
-                    wholes(value, name, visit);
-                }
-            }
+/// What an object has under other keys than `apart`, whole.
+fn rest(value: &mut Value, apart: &[&str], visit: &mut Visit<'_>) {
+    for (key, value) in value.as_object_mut().into_iter().flatten() {
+        if !apart.contains(&key.as_str()) && !ABOUT.contains(&key.as_str()) {
+            whole(value, key, visit);
         }
     }
+}
+
+fn message(event: &mut Value, said: &str, visit: &mut Visit<'_>) {
+    let group = index(event, 0);
+    let Some(said) = event.get_mut(said) else { return };
+    for name in ["text", "thinking", "partial_json"] {
+        if let Some(Value::String(text)) = said.get_mut(name) {
+            let writing = if name == "partial_json" { Writing::Json } else { Writing::Plain };
+            visit(Spot::Piece((group, name.to_owned()), writing), text);
+        }
+    }
+    // `data` of what is hidden is no text.
+    rest(said, &["text", "thinking", "partial_json", "data"], visit);
 }
 
 fn response(event: &mut Value, visit: &mut Visit<'_>) {
-    let kind = event["type"].as_str().unwrap_or_default().to_owned();
-    if kind.ends_with(".delta") && event["delta"].is_string() {
-        let place = |name: &str| event[name].as_u64().unwrap_or(0);
-        let key = format!("{kind}/{}/{}", place("content_index"), place("summary_index"));
-        let group = place("output_index");
-        let writing = if kind.contains("arguments") { Writing::Json } else { Writing::Plain };
-        if let Some(Value::String(text)) = event.get_mut("delta") {
-            visit(Spot::Piece((group, key), writing), text);
-        }
-        return;
+    if let Some(response) = event.get_mut("response") {
+        answer(response, &mut |place, text| visit(Spot::Whole(place.writing), text));
     }
-    if let Some(output) = event.get_mut("response").and_then(|response| response.get_mut("output")) {
-        wholes(output, "output", visit);
+}
+
+/// The piece of a text that `event` is, if it is one.
+fn delta(event: &mut Value, visit: &mut Visit<'_>) -> bool {
+    let kind = event["type"].as_str().unwrap_or_default();
+    if !kind.ends_with(".delta") || !event["delta"].is_string() {
+        return false;
     }
-    for key in ["item", "part", "text", "arguments", "refusal", "input", "annotation", "delta"] {
-        if let Some(value) = event.get_mut(key) {
-            wholes(value, key, visit);
-        }
+    let place = |name: &str| event[name].as_u64().unwrap_or(0);
+    let key = format!("{kind}/{}/{}", place("content_index"), place("summary_index"));
+    let group = place("output_index");
+    let writing = if kind.contains("arguments") { Writing::Json } else { Writing::Plain };
+    if let Some(Value::String(text)) = event.get_mut("delta") {
+        visit(Spot::Piece((group, key), writing), text);
     }
+    true
 }
 
 fn contents(event: &mut Value, visit: &mut Visit<'_>) {
     for (at, candidate) in list(event, "candidates").iter_mut().enumerate() {
         let group = index(candidate, at);
+        rest(candidate, &["content"], visit);
         let Some(content) = candidate.get_mut("content") else { continue };
+        rest(content, &["parts"], visit);
         for part in list(content, "parts") {
             let thought = part["thought"].as_bool().unwrap_or(false);
-            let Some(fields) = part.as_object_mut() else { continue };
-            for (key, value) in fields.iter_mut().filter(|(key, _)| !NO_TEXT.contains(&key.as_str())) {
-                match value {
-                    Value::String(text) if key == "text" => {
-                        let kind = if thought { "thought" } else { "text" };
-                        visit(Spot::Piece((group, kind.to_owned()), Writing::Plain), text);
-                    }
-                    value => wholes(value, key, visit),
-                }
+            if let Some(Value::String(text)) = part.get_mut("text") {
+                let kind = if thought { "thought" } else { "text" };
+                visit(Spot::Piece((group, kind.to_owned()), Writing::Plain), text);
             }
+            rest(part, &["text"], visit);
         }
     }
 }
@@ -282,4 +292,64 @@ fn alone(like: &Value, path: &[&str], text: &str) -> Value {
     }
     out[*first] = alone(&like[*first], rest, text);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wholes(format: Format, event: &Value) -> Vec<String> {
+        let (mut out, mut event) = (Vec::new(), event.clone());
+        visit(format, &mut event, &mut |spot, text| {
+            if let Spot::Whole(writing) = spot {
+                out.push(format!("{writing:?}: {text}"));
+            }
+        });
+        out
+    }
+
+    #[test]
+    fn what_is_no_piece_is_read_whole() {
+        for (format, event, expected) in [
+            (
+                Format::Contents,
+                json!({"candidates": [{"content": {"parts": [{"text": "a"}, {"functionCall": {"name": "f", "args": {"q": 1}}}]},
+                    "groundingMetadata": {"webSearchQueries": ["b"]}, "finishMessage": "c"}], "promptFeedback": {"blockReasonMessage": "d"}}),
+                &["Plain: d", "Plain: b", "Plain: c", "Json: {\"q\":1}"][..],
+            ),
+            (
+                Format::Responses,
+                json!({"type": "response.code_interpreter_call_code.done", "item_id": "i", "code": "a"}),
+                &["Plain: a"],
+            ),
+            (
+                Format::Responses,
+                json!({"type": "response.shell_call_command.done", "command": "a"}),
+                &["Plain: a"],
+            ),
+            (
+                Format::Responses,
+                json!({"type": "response.apply_patch_call_operation_diff.done", "diff": "a"}),
+                &["Plain: a"],
+            ),
+            (
+                Format::Responses,
+                json!({"type": "response.completed", "response": {"instructions": "x", "output": [{"text": "a"}], "error": {"message": "b"}}}),
+                &["Plain: a", "Plain: b"],
+            ),
+            (
+                Format::Messages,
+                json!({"type": "content_block_start", "content_block": {"type": "tool_use", "id": "i", "name": "f", "input": {"id": "a"}}}),
+                &["Json: {\"id\":\"a\"}"],
+            ),
+            (Format::Chat, json!({"id": "i", "choices": [], "citations": ["a"]}), &["Plain: a"]),
+            (
+                Format::Chat,
+                json!({"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": {"name": "a"}}}]}}]}),
+                &["Json: {\"name\":\"a\"}"],
+            ),
+        ] {
+            assert_eq!(wholes(format, &event), expected, "{event}");
+        }
+    }
 }

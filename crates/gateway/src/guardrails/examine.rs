@@ -122,17 +122,20 @@ impl Examiner<'_> {
         let mut seen = Sightings::of(rules, texts);
         let mut failure = None;
         if let Some(analyser) = self.settings.presidio.as_ref().filter(|_| rules.pii().is_some()) {
-            let limit = self.settings.timeout;
-            match presidio::analyse(self.gateway, analyser, limit, texts, rules.pii() == Some(Behavior::Mask))
-                .await
-            {
+            let (limit, masks) = (self.settings.timeout, rules.pii() == Some(Behavior::Mask));
+            match presidio::analyse(self.gateway, analyser, limit, texts, masks).await {
                 Ok(kinds) => seen.kinds.extend(kinds),
-                Err(reason) => failure = Some(self.failed(GuardKind::Pii, reason)),
+                Err(reason) => {
+                    let acts = rules.pii() != Some(Behavior::Detect);
+                    failure = Some(self.failed(GuardKind::Pii, reason, acts));
+                }
             }
         }
         let mut ruling = seen.ruling(rules, self.phase);
+        // What is answered is not handed out, masked or not.
         if let Some(blocked) = &mut ruling.blocked
             && seen.blocks(rules) == Some(GuardKind::Pii)
+            && self.phase == GuardPhase::Input
         {
             blocked.anonymized = Some(anonymized(rules, originals));
         }
@@ -151,7 +154,7 @@ impl Examiner<'_> {
         for (ask, answer) in asks.iter().zip(answers) {
             let (verdict, blocked) = match answer {
                 Ok(judged) => self.judged(ask.guard, ask.blocks, judged),
-                Err(reason) => self.failed(ask.guard, reason),
+                Err(reason) => self.failed(ask.guard, reason, ask.blocks),
             };
             ruling.verdicts.push(verdict);
             if let Some(blocked) = blocked {
@@ -170,16 +173,24 @@ impl Examiner<'_> {
         let verdict = GuardVerdict { guard, phase: self.phase, outcome, details, tokens };
         let blocked = (outcome == GuardOutcome::Blocked).then(|| {
             let mut blocked = Blocked::new(guard, self.phase);
-            blocked.categories = Some(judged.categories);
+            blocked.categories = Some(judged.told);
             blocked.usage = judged.usage;
             blocked
         });
         (verdict, blocked)
     }
 
-    /// A guard that could not judge: nothing goes on, unless the configuration says otherwise.
-    fn failed(&self, guard: GuardKind, reason: String) -> (GuardVerdict, Option<Blocked>) {
-        let open = self.settings.allow_on_failure;
+    /// What is recorded of what cannot be read, where guards only record.
+    pub(super) fn unread(&self, reason: &str) -> Vec<GuardVerdict> {
+        let pii = self.guard.rules.pii().map(|_| GuardKind::Pii);
+        let judges = self.guard.judges.iter().map(|_| GuardKind::Judge);
+        pii.into_iter().chain(judges).map(|guard| self.failed(guard, reason.to_owned(), false).0).collect()
+    }
+
+    /// A guard that could not judge: nothing goes on, unless the configuration says otherwise, or the guard
+    /// lets everything through and only records it.
+    fn failed(&self, guard: GuardKind, reason: String, acts: bool) -> (GuardVerdict, Option<Blocked>) {
+        let open = self.settings.allow_on_failure || !acts;
         tracing::warn!(
             guard = guard.as_str(),
             phase = self.phase.as_str(),

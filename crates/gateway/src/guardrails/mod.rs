@@ -63,7 +63,11 @@ impl From<Success> for Outgoing {
 /// What the rules for `call` say of it, and how they refuse it, if they do. No service is asked.
 pub(crate) fn ruled(call: &Call<'_>) -> Result<(Vec<GuardVerdict>, Option<ServeError>), ApiError> {
     let Some(guard) = &call.endpoint.guardrails.input else { return Ok((Vec::new(), None)) };
-    let mut texts = Document::of_request(&call.body)?.texts();
+    let mut texts = match Document::of_request(&call.body) {
+        Ok(mut document) => document.texts(),
+        Err(error) if guard.acts() => return Err(error),
+        Err(_) => return Ok((Vec::new(), None)),
+    };
     let ruling = Sightings::of(&guard.rules, &mut texts).ruling(&guard.rules, GuardPhase::Input);
     Ok((ruling.verdicts, ruling.blocked.map(|blocked| ServeError::Blocked(Box::new(blocked)))))
 }
@@ -78,7 +82,15 @@ impl Guards<'_> {
         self.check_stream(call)?;
         let endpoint = Arc::clone(&call.endpoint);
         let Some(guard) = &endpoint.guardrails.input else { return Ok(None) };
-        let mut document = Document::of_request(&call.body)?;
+        let mut document = match Document::of_request(&call.body) {
+            Ok(document) => document,
+            Err(error) if guard.acts() => return Err(error.into()),
+            Err(error) => {
+                let examiner = self.examiner(call, guard, GuardPhase::Input, None);
+                open.guarded(examiner.unread(&error.message));
+                return Ok(None);
+            }
+        };
         let mut texts = document.texts();
         let ruling = self.examiner(call, guard, GuardPhase::Input, None).examine(&mut texts).await;
         open.guarded(ruling.verdicts);
@@ -92,7 +104,9 @@ impl Guards<'_> {
 
     /// Before anything is asked: a stream that cannot be looked into is not begun.
     fn check_stream(&self, call: &Call<'_>) -> Result<(), ApiError> {
-        if call.stream && call.dialect.format().is_none() && call.endpoint.guardrails.output.is_some() {
+        stream::check_begins(call)?;
+        let acts = call.endpoint.guardrails.output.as_ref().is_some_and(Guard::acts);
+        if call.stream && call.dialect.format().is_none() && acts {
             let name = &call.endpoint.name;
             return Err(ApiError::bad_request(format!(
                 "endpoint {name:?} guards its answers, which cannot be done in streams of this format; ask without a stream"
@@ -144,14 +158,25 @@ impl Guards<'_> {
         open: &mut Open,
     ) -> Result<Outgoing, ServeError> {
         let entity = &success.endpoint.entities[success.entity];
-        let SuccessBody::Whole { body, usage } = &mut success.body else { return Ok(success.into()) };
+        let SuccessBody::Whole { body, usage } = &mut success.body else {
+            let examiner = self.examiner(call, guard, GuardPhase::Output, None);
+            open.guarded(examiner.unread("streams of this format cannot be read by the guardrails"));
+            return Ok(success.into());
+        };
         if let Some(usage) = usage.take() {
             open.count(*usage);
         }
-        let mut document = Document::of_answer(body).map_err(|error| {
-            let reason = format!("the answer cannot be read by the guardrails: {error}");
-            ServeError::Broken { at: At::of(entity), reason }
-        })?;
+        let mut document = match Document::of_answer(body) {
+            Ok(document) => document,
+            Err(error) => {
+                let reason = format!("the answer cannot be read by the guardrails: {error}");
+                if guard.acts() {
+                    return Err(ServeError::Broken { at: At::of(entity), reason });
+                }
+                open.guarded(self.examiner(call, guard, GuardPhase::Output, None).unread(&reason));
+                return Ok(success.into());
+            }
+        };
         let mut texts = document.texts();
         let ruling = self.judged(call, guard, &mut texts).await;
         open.guarded(ruling.verdicts);

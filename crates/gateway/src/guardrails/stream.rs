@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use journal::{CountedUsage, GuardPhase, GuardVerdict};
-use policy::guardrails::{Rules, Window, Writing, whole};
+use policy::guardrails::{Guard, Rules, What, Window, Writing, whole};
 use serde_json::{Value, json};
+use wire::error::ApiError;
 use wire::sse::{self, Event, Parser};
 
 use super::blocked::{Blocked, write};
 use super::events::{Key, Over, Spot, head, is_vacuous, over, piece, visit};
 use super::examine::Sightings;
 use super::texts::Text;
+use super::visit::drop_probabilities;
+use crate::call::Call;
 use crate::dialect::Format;
 
 /// Longest event that is looked into.
@@ -30,7 +33,7 @@ pub(crate) struct Guarded {
     channels: BTreeMap<Key, Channel>,
     seen: Sightings,
     /// All that was let through, where it is judged as a whole.
-    kept: Option<BTreeMap<Key, Text>>,
+    kept: Option<Kept>,
     /// What the last events said of the answer as a whole.
     head: Value,
     /// Blocks that have begun and not ended.
@@ -64,7 +67,7 @@ impl Guarded {
 
     /// The same, keeping what it lets through.
     pub(crate) fn keeping(format: Format, rules: &Arc<Rules>, serving: bool) -> Self {
-        Self { kept: Some(BTreeMap::new()), ..Self::new(format, rules, serving) }
+        Self { kept: Some(Kept::default()), ..Self::new(format, rules, serving) }
     }
 
     /// Takes the whole events in `out` and puts in their place what may go on; `last` when nothing follows.
@@ -77,8 +80,15 @@ impl Guarded {
     ) -> bool {
         let events = out.split();
         self.parser.push(&events);
-        while let Ok(Some(event)) = self.parser.next_event() {
-            self.event(&event, out);
+        loop {
+            match self.parser.next_event() {
+                Ok(Some(event)) => self.event(&event, out),
+                Ok(None) => break,
+                Err(_) => {
+                    self.seen.add(&[What::Unreadable]);
+                    break;
+                }
+            }
             if self.seen.blocks(&self.rules).is_some() {
                 break;
             }
@@ -97,12 +107,13 @@ impl Guarded {
     }
 
     pub(super) fn kept(&mut self) -> Vec<Text> {
-        self.kept.take().unwrap_or_default().into_values().collect()
+        self.kept.take().unwrap_or_default().texts()
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) {
-        let Ok(mut value) = serde_json::from_slice::<Value>(&event.data) else {
-            return sse::write_event(out, &event.name, &event.data);
+        let mut value = match serde_json::from_slice::<Value>(&event.data) {
+            Ok(value) if value.is_object() => value,
+            _ => return self.unread(event, out),
         };
         let ends = over(self.format, &value);
         let changed = self.guard(&mut value, &ends);
@@ -129,6 +140,19 @@ impl Guarded {
         }
     }
 
+    /// What is no object of JSON goes on where it says nothing, or nobody acts on what it says.
+    fn unread(&mut self, event: &Event, out: &mut BytesMut) {
+        if !matches!(event.data.trim_ascii(), b"" | b"[DONE]") {
+            self.seen.add(&[What::Unreadable]);
+            if let Some(kept) = &mut self.kept {
+                kept.add_whole(Writing::Plain, &String::from_utf8_lossy(&event.data));
+            }
+        }
+        if self.seen.blocks(&self.rules).is_none() {
+            sse::write_event(out, &event.name, &event.data);
+        }
+    }
+
     /// Puts in place of each text what of it may go on. Whether anything is another.
     fn guard(&mut self, value: &mut Value, ends: &Over) -> bool {
         let (rules, channels, seen, kept) = (&self.rules, &mut self.channels, &mut self.seen, &mut self.kept);
@@ -149,8 +173,10 @@ impl Guarded {
             };
             seen.add(&released.found);
             let text_on = if rules.act() { &released.text } else { &*text };
-            if let (Some(kept), Some(key)) = (kept.as_mut(), &key) {
-                keep(kept, key, writing, text_on);
+            match (kept.as_mut(), &key) {
+                (Some(kept), Some(key)) => kept.add_piece(key, writing, text_on),
+                (Some(kept), None) => kept.add_whole(writing, text_on),
+                (None, _) => {}
             }
             if rules.act() && released.text != *text {
                 *text = released.text;
@@ -164,7 +190,7 @@ impl Guarded {
             }
         }
         if channels.len() > MAX_CHANNELS {
-            seen.add(&[policy::guardrails::What::Unreadable]);
+            seen.add(&[What::Unreadable]);
         }
         changed | (rules.act() && drop_probabilities(value))
     }
@@ -179,7 +205,7 @@ impl Guarded {
             self.seen.add(&released.found);
             if self.rules.act() && !released.text.is_empty() {
                 if let Some(kept) = &mut self.kept {
-                    keep(kept, &key, writing, &released.text);
+                    kept.add_piece(&key, writing, &released.text);
                 }
                 pieces.push(piece(self.format, &channel.like, &key, &released.text));
             }
@@ -306,23 +332,48 @@ impl Over {
     }
 }
 
-fn keep(kept: &mut BTreeMap<Key, Text>, key: &Key, writing: Writing, text: &str) {
-    let new = || Text { role: "assistant".to_owned(), writing, text: String::new() };
-    kept.entry(key.clone()).or_insert_with(new).text.push_str(text);
+/// Errors where a stream that is guarded would begin within a text: what is held back of it depends on what
+/// came before.
+pub(super) fn check_begins(call: &Call<'_>) -> Result<(), ApiError> {
+    let query = call.kept.as_ref().filter(|_| call.stream).map_or("", |kept| &kept.query);
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    let acts = call.endpoint.guardrails.output.as_ref().is_some_and(Guard::acts);
+    if acts && names.any(|name| name == "starting_after") {
+        let name = &call.endpoint.name;
+        return Err(ApiError::bad_request(format!(
+            "starting_after: endpoint {name:?} guards its answers, whose streams cannot begin in the middle; ask without it"
+        )));
+    }
+    Ok(())
 }
 
-/// Probabilities of tokens tell what is held back or masked.
-fn drop_probabilities(event: &mut Value) -> bool {
-    let mut dropped = false;
-    for choice in event.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(told) = choice.get_mut("logprobs").filter(|told| !told.is_null()) {
-            *told = Value::Null;
-            dropped = true;
+/// What a stream said.
+#[derive(Default)]
+struct Kept {
+    pieces: BTreeMap<Key, Text>,
+    wholes: Vec<Text>,
+}
+
+impl Kept {
+    fn add_piece(&mut self, key: &Key, writing: Writing, text: &str) {
+        let of = || said(writing, String::new());
+        self.pieces.entry(key.clone()).or_insert_with(of).text.push_str(text);
+    }
+
+    fn add_whole(&mut self, writing: Writing, text: &str) {
+        if !text.trim().is_empty() {
+            self.wholes.push(said(writing, text.to_owned()));
         }
     }
-    if event["logprobs"].as_array().is_some_and(|told| !told.is_empty()) {
-        event["logprobs"] = json!([]);
-        dropped = true;
+
+    /// Each once: what came in pieces is often said again as a whole, more than once.
+    fn texts(self) -> Vec<Text> {
+        let mut told = BTreeSet::new();
+        let all = self.pieces.into_values().chain(self.wholes);
+        all.filter(|text| told.insert(text.text.clone())).collect()
     }
-    dropped
+}
+
+fn said(writing: Writing, text: String) -> Text {
+    Text { role: "assistant".to_owned(), writing, message: 0, text }
 }

@@ -9,20 +9,129 @@ use serde_json::value::{RawValue, to_raw_value};
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
-use super::visit::walk;
-use crate::estimate::PROMPTS;
+use super::visit::{NO_TEXT, Place, drop_probabilities, own, walk};
 use crate::tally::{Tally, tally};
 
 /// Where answers have what is said.
-const ANSWERS: [&str; 7] =
-    ["choices", "content", "output", "candidates", "output_text", "promptFeedback", "completion"];
+const ANSWERS: [&str; 12] = [
+    "choices",
+    "content",
+    "output",
+    "candidates",
+    "output_text",
+    "promptFeedback",
+    "completion",
+    // A list of what was asked of a kept response.
+    "data",
+    "citations",
+    "search_results",
+    "additionalModelResponseFields",
+    "error",
+];
+/// What tells of an answer, or of an event of its stream, and is not said in it.
+pub(super) const ABOUT: [&str; 12] = [
+    "usage",
+    "usageMetadata",
+    "system_fingerprint",
+    "service_tier",
+    "createTime",
+    "partial_image_b64",
+    "stop_sequence",
+    "stopReason",
+    "safetyRatings",
+    "tokenCount",
+    "metrics",
+    "first_id",
+];
+/// What an answer repeats of its request, or tells of how it was made.
+const REPEATED: [&str; 17] = [
+    "instructions",
+    "tools",
+    "tool_choice",
+    "text",
+    "prompt",
+    "metadata",
+    "user",
+    "reasoning",
+    "truncation",
+    "previous_response_id",
+    "conversation",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "incomplete_details",
+    "container",
+    "last_id",
+];
+/// Where requests have what is said to the model.
+const PROMPTS: [&str; 6] =
+    ["messages", "prompt", "input", "contents", "generateContentRequest", "generate_content_request"];
 /// Fields that are spoken by whoever runs the application.
 const SYSTEM: [&str; 4] = ["system", "instructions", "systemInstruction", "system_instruction"];
+/// Fields of a request that hold no text: names, ids and settings, definitions of tools, and what the caller
+/// keeps for itself. Whatever else there is, is read.
+const UNREAD: [&str; 53] = [
+    "model",
+    "model_id",
+    "modelId",
+    "user",
+    "metadata",
+    "labels",
+    "requestMetadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "client_request_id",
+    "usage_context",
+    "tools",
+    "functions",
+    "toolConfig",
+    "tool_config",
+    "tool_choice",
+    "function_call",
+    "mcp_servers",
+    "container",
+    "conversation",
+    "previous_response_id",
+    "cachedContent",
+    "cached_content",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+    "top_k",
+    "n",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "logit_bias",
+    "include",
+    "reasoning",
+    "reasoning_effort",
+    "thinking",
+    "verbosity",
+    "modalities",
+    "audio",
+    "service_tier",
+    "serviceTier",
+    "performanceConfig",
+    "guardrailConfig",
+    "inferenceConfig",
+    "safetySettings",
+    "safety_settings",
+    "truncation",
+    "betas",
+    "context_management",
+    "encoding_format",
+];
 
 #[derive(Clone, Debug)]
 pub(super) struct Text {
     pub(super) role: String,
     pub(super) writing: Writing,
+    /// Which message of the document it is of.
+    pub(super) message: usize,
     pub(super) text: String,
 }
 
@@ -33,18 +142,61 @@ pub(super) struct Document {
 }
 
 struct Field {
-    name: &'static str,
-    role: &'static str,
+    name: String,
+    speaker: Speaker,
     value: Value,
     changed: bool,
+}
+
+/// Whose a field is.
+#[derive(Clone, Copy)]
+enum Speaker {
+    /// Messages, each of whom it says.
+    Messages(&'static str),
+    /// The application, whatever roles there are in it.
+    Application,
+    /// Somebody, in JSON whose keys are the caller's.
+    Own(&'static str),
+}
+
+impl Speaker {
+    /// Of a field of a request; `None` where there is no text.
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            name if PROMPTS.contains(&name) => Some(Self::Messages("user")),
+            name if SYSTEM.contains(&name) => Some(Self::Application),
+            name if UNREAD.contains(&name) => None,
+            _ => Some(Self::Own("system")),
+        }
+    }
+
+    /// Of a field of an answer.
+    fn of_answer(name: &str) -> Option<Self> {
+        match name {
+            name if ANSWERS.contains(&name) => Some(Self::Messages("assistant")),
+            name if [&ABOUT[..], &REPEATED, &NO_TEXT].iter().any(|names| names.contains(&name)) => None,
+            _ => Some(Self::Own("assistant")),
+        }
+    }
+
+    /// Visits the texts of a field of such a speaker.
+    fn walk(self, value: &mut Value, visit: &mut dyn FnMut(Place<'_>, &mut String)) {
+        match self {
+            Self::Messages(role) => walk(value, role, visit),
+            Self::Application => walk(value, "system", &mut |place, text| {
+                visit(Place { role: "system", ..place }, text);
+            }),
+            Self::Own(role) => own(value, role, visit),
+        }
+    }
 }
 
 impl Document {
     /// Errors when something cannot be read, and so not be guarded.
     pub(super) fn of_request(body: &RawObject<'_>) -> Result<Self, ApiError> {
-        let fields = PROMPTS.iter().filter_map(|name| Some((*name, body.raw(name)?))).map(|(name, raw)| {
-            let role = if SYSTEM.contains(&name) { "system" } else { "user" };
-            let field = Field::read(name, role, raw).map_err(|e| {
+        let known = body.keys().filter_map(|name| Some((name, Speaker::of(name)?, body.raw(name)?)));
+        let fields = known.map(|(name, speaker, raw)| {
+            let field = Field::read(name, speaker, raw).map_err(|e| {
                 ApiError::bad_request(format!("{name}: cannot be read by the guardrails: {e}"))
             })?;
             let tokens = matches!(name, "prompt" | "input") && holds_tokens(&field.value);
@@ -60,17 +212,22 @@ impl Document {
 
     pub(super) fn of_answer(body: &Bytes) -> Result<Self, serde_json::Error> {
         let object = RawObject::parse(body)?;
-        let fields = ANSWERS.iter().filter_map(|name| Some((*name, object.raw(name)?)));
-        let fields = fields.map(|(name, raw)| Field::read(name, "assistant", raw));
+        let said =
+            object.keys().filter_map(|name| Some((name, Speaker::of_answer(name)?, object.raw(name)?)));
+        let fields = said.map(|(name, speaker, raw)| Field::read(name, speaker, raw));
         let fields = fields.collect::<Result<_, _>>()?;
         Ok(Self { body: Some(body.clone()), fields })
     }
 
     pub(super) fn texts(&mut self) -> Vec<Text> {
-        let mut out = Vec::new();
+        let (mut out, mut messages) = (Vec::new(), 0);
         for field in &mut self.fields {
-            walk(&mut field.value, field.role, &mut |place, text| {
-                out.push(Text { role: place.role.to_owned(), writing: place.writing, text: text.clone() });
+            let before = messages + 1;
+            field.walk(&mut |place, text| {
+                let message = before + place.message;
+                messages = messages.max(message);
+                let role = place.role.to_owned();
+                out.push(Text { role, writing: place.writing, message, text: text.clone() });
             });
         }
         out
@@ -80,17 +237,18 @@ impl Document {
     pub(super) fn rewrite(&mut self, texts: &[Text]) {
         let mut texts = texts.iter();
         for field in &mut self.fields {
-            let Field { role, value, changed, .. } = field;
-            walk(value, role, &mut |_, text| {
+            let mut changed = false;
+            field.walk(&mut |_, text| {
                 if let Some(new) = texts.next().filter(|new| new.text != *text) {
                     text.clone_from(&new.text);
-                    *changed = true;
+                    changed = true;
                 }
             });
-            if field.changed {
-                // They tell the tokens that were masked.
-                drop_probabilities(&mut field.value);
-            }
+            field.changed |= changed;
+        }
+        if self.fields.iter().any(|field| field.changed) {
+            // They tell the tokens that were masked.
+            self.fields.iter_mut().for_each(|field| field.changed |= drop_probabilities(&mut field.value));
         }
     }
 
@@ -98,7 +256,7 @@ impl Document {
     pub(super) fn put_into(&self, body: &mut RawObject<'_>) -> Result<(), ApiError> {
         for field in self.fields.iter().filter(|field| field.changed) {
             let raw = to_raw_value(&field.value).map_err(|e| ApiError::internal(e.to_string()))?;
-            body.set_raw(Cow::Borrowed(field.name), Cow::Owned(raw));
+            body.set_raw(Cow::Owned(field.name.clone()), Cow::Owned(raw));
         }
         Ok(())
     }
@@ -116,11 +274,24 @@ impl Document {
 }
 
 impl Field {
-    fn read(name: &'static str, role: &'static str, raw: &RawValue) -> Result<Self, serde_json::Error> {
+    fn read(name: &str, speaker: Speaker, raw: &RawValue) -> Result<Self, serde_json::Error> {
         let value: Value = serde_json::from_str(raw.get())?;
         // A key that is there twice is read by some first, by others last: only one of them goes on.
         let changed = tally(raw, Written)? != entries(&value);
-        Ok(Self { name, role, value, changed })
+        Ok(Self { name: name.to_owned(), speaker, value, changed })
+    }
+
+    fn walk(&mut self, visit: &mut dyn FnMut(Place<'_>, &mut String)) {
+        self.speaker.walk(&mut self.value, visit);
+    }
+}
+
+/// Visits what an answer that stands in an event says.
+pub(super) fn answer(answer: &mut Value, visit: &mut dyn FnMut(Place<'_>, &mut String)) {
+    for (name, value) in answer.as_object_mut().into_iter().flatten() {
+        if let Some(speaker) = Speaker::of_answer(name) {
+            speaker.walk(value, visit);
+        }
     }
 }
 
@@ -129,22 +300,6 @@ fn holds_tokens(value: &Value) -> bool {
     items.into_iter().any(|item| {
         item.is_number() || item.as_array().is_some_and(|inner| inner.iter().any(Value::is_number))
     })
-}
-
-fn drop_probabilities(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match key.as_str() {
-                    "logprobs" => *value = Value::Null,
-                    "logprobsResult" => *value = Value::Null,
-                    _ => drop_probabilities(value),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_probabilities),
-        _ => {}
-    }
 }
 
 /// Keys of all objects in a value.
@@ -173,6 +328,7 @@ impl Tally for Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn only_what_changed_is_written_anew() {
@@ -209,5 +365,76 @@ mod tests {
             let body = RawObject::parse(body.as_bytes()).unwrap();
             assert!(Document::of_request(&body).is_err());
         }
+    }
+
+    fn of(body: &Value) -> Vec<(String, String)> {
+        let body = body.to_string();
+        let texts = Document::of_request(&RawObject::parse(body.as_bytes()).unwrap()).unwrap().texts();
+        texts.into_iter().map(|text| (text.role, text.text)).collect()
+    }
+
+    #[test]
+    fn whatever_reaches_the_model_is_read() {
+        for body in [
+            json!({"suffix": "secret"}),
+            json!({"prediction": {"type": "content", "content": "secret"}}),
+            json!({"documents": [{"name": "secret"}]}),
+            json!({"chat_template": "secret"}),
+            json!({"additionalModelRequestFields": {"id": "secret"}}),
+            json!({"promptVariables": {"name": {"text": "secret"}}}),
+            json!({"yet_to_come": ["secret"]}),
+        ] {
+            let texts = of(&body);
+            assert!(texts.len() == 1 && texts[0].1.contains("secret"), "{body}: {texts:?}");
+        }
+        let settings =
+            json!({"model": "secret", "stream": true, "temperature": 0.5, "tools": [{"name": "secret"}]});
+        assert_eq!(of(&settings), []);
+    }
+
+    #[test]
+    fn whatever_is_answered_is_read() {
+        let said = |body: &Value| Document::of_answer(&body.to_string().into()).unwrap().texts();
+        for body in [
+            json!({"custom_outputs": {"name": "secret"}}),
+            json!({"trace": {"guardrail": {"modelOutput": ["secret"]}}}),
+            json!({"yet_to_come": "secret"}),
+        ] {
+            let texts = said(&body);
+            assert!(
+                texts.len() == 1 && texts[0].text.contains("secret") && texts[0].role == "assistant",
+                "{body}: {texts:?}"
+            );
+        }
+        let about = json!({"id": "secret", "model": "secret", "usage": {"x": "secret"}, "instructions": "secret", "created": 1});
+        assert!(said(&about).is_empty());
+    }
+
+    #[test]
+    fn what_the_application_says_is_the_system_s_whatever_role_it_names() {
+        let body = json!({"systemInstruction": {"role": "user", "parts": [{"text": "a"}]}});
+        assert_eq!(of(&body), [("system".to_owned(), "a".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_message_has_is_told_from_what_another_has() {
+        let body = json!({"system": "s", "messages": [{"role": "user", "content": "a"},
+            {"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]}]});
+        let body = body.to_string();
+        let texts = Document::of_request(&RawObject::parse(body.as_bytes()).unwrap()).unwrap().texts();
+        let message = |said: &str| texts.iter().find(|text| text.text == said).unwrap().message;
+        assert!(message("b") == message("c") && message("a") != message("b") && message("s") != message("a"));
+    }
+
+    #[test]
+    fn probabilities_go_with_what_is_masked_beside_them() {
+        let body =
+            json!({"choices": [{"text": "x"}], "output": [{"logprobs": [{"token": "x"}]}]}).to_string();
+        let mut document = Document::of_answer(&body.into()).unwrap();
+        let mut texts = document.texts();
+        texts.iter_mut().for_each(|text| text.text = "y".into());
+        document.rewrite(&texts);
+        let body: Value = serde_json::from_slice(&document.into_body().unwrap().unwrap()).unwrap();
+        assert_eq!(body, json!({"choices": [{"text": "y"}], "output": [{"logprobs": []}]}));
     }
 }

@@ -5,6 +5,7 @@ use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome};
 use serde_json::{Value, json};
 
 use crate::client::{Got, invocations, post};
+use crate::raw::{Play, Raw};
 use crate::world::{CHAT, COMPLETIONS, EMBEDDINGS, Entity, TOKEN, World, world};
 
 const MAIL: &str = "bob@example.com";
@@ -491,6 +492,12 @@ async fn tokens_in_place_of_text_are_refused_where_they_cannot_be_guarded() {
         assert_eq!(world.post(&invocations("free"), &body).await.status, 200);
         let got = world.post(&invocations("e"), &body).await;
         assert!(got.status == 400 && got.error().1.contains("tokens"), "{got:?}");
+        // What only records refuses nothing.
+        guard(world, json!({"input": {"pii": {"behavior": "NONE"}}}));
+        world.endpoint("e", EMBEDDINGS, false, &[Entity::new("openai", "m")]);
+        assert_eq!(world.post(&invocations("e"), &body).await.status, 200);
+        let told = world.records.last().guards;
+        assert_eq!((told[0].guard, told[0].outcome), (GuardKind::Pii, GuardOutcome::FailedOpen));
     })
     .await;
 }
@@ -524,17 +531,108 @@ async fn a_stream_that_breaks_off_tells_what_was_clean_and_the_error() {
 }
 
 #[tokio::test]
+async fn a_blocked_answer_is_handed_out_in_no_way() {
+    world(async |world| {
+        guard(world, json!({"output": {"pii": {"behavior": "BLOCK"}}}));
+        world.chat("e", &[Entity::new("openai", &saying(&format!("the plan is secret, ask {MAIL}"), 1))]);
+        let got = world.ask("e", false).await;
+        let message: Value = serde_json::from_str(&got.error().1).unwrap();
+        assert_eq!(message["output_guardrail"][0]["anonymized_input"], Value::Null, "{message}");
+        assert!(!got.text.contains("the plan"), "{got:?}");
+    })
+    .await;
+}
+
+async fn get(world: &World, path: &str) -> Got {
+    let request = http::Request::get(path).header("host", "g");
+    let request =
+        request.header("authorization", format!("Bearer {TOKEN}")).body(http_body_util::Full::default());
+    world.send(request.unwrap()).await.read().await
+}
+
+#[tokio::test]
+async fn kept_responses_are_guarded_as_answers_are() {
+    const PATH: &str = "/ai-gateway/openai/v1/responses";
+    world(async |world| {
+        let entities = [Entity::new("openai", &saying(&format!("write to {MAIL}"), 3))];
+        world.chat("e", &entities);
+        let made = world
+            .post(PATH, &json!({"model": "e", "input": format!("I am {MAIL}"), "background": true}))
+            .await;
+        let id = made.json()["id"].as_str().unwrap().to_owned();
+        guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
+        world.chat("e", &entities);
+        for path in ["", "/input_items", "?stream=true"] {
+            let got = get(world, &format!("{PATH}/{id}{path}")).await;
+            assert!(
+                got.status == 200 && got.text.contains(MASKED) && !got.text.contains(MAIL),
+                "{path}: {got:?}"
+            );
+        }
+        for path in ["?stream=true&starting_after=3", "?stream=true&starting%5Fafter=3"] {
+            let got = get(world, &format!("{PATH}/{id}{path}")).await;
+            assert!(got.status == 400 && got.text.contains("starting_after"), "{path}: {got:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_json_in_a_guarded_stream_ends_it() {
+    world(async |world| {
+        guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
+        let deep = format!("{}\"{MAIL}\"{}", "[".repeat(200), "]".repeat(200));
+        let said = json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "hello"});
+        for hidden in [format!("{{\"delta\": {deep}}}"), format!("write to {MAIL}"), format!("\"{MAIL}\"")] {
+            let raw = Raw::start(world, Play::stream(&[format!("data: {said}\n\n"), format!("data: {hidden}\n\n")])).await;
+            world.chat("e", &[Entity::new("openai", "m").at(raw.url.clone())]);
+            let body = json!({"model": "e", "input": "hi", "stream": true});
+            let got = world.post("/ai-gateway/openai/v1/responses", &body).await;
+            assert!(!got.text.contains(MAIL), "{hidden}: {got:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_else_is_asked_is_guarded_too() {
+    world(async |world| {
+        guard(world, json!({"input": {"pii": {"behavior": "MASK"}}}));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        for (name, value) in [
+            ("prediction", json!({"type": "content", "content": MAIL})),
+            ("documents", json!([{"name": MAIL}])),
+            ("chat_template", json!(MAIL)),
+        ] {
+            let mut body = json!({"messages": [{"role": "user", "content": "hi", "name": "bob"}]});
+            body[name] = value;
+            assert_eq!(world.post(&invocations("e"), &body).await.status, 200);
+            let asked = world.ledger.requests().pop().unwrap().body[name].to_string();
+            assert!(asked.contains(MASKED) && !asked.contains(MAIL), "{name}: {asked}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn frames_that_cannot_be_looked_into_are_refused_where_the_answer_is_guarded() {
     const PATH: &str = "/ai-gateway/model/e/converse-stream";
     world(async |world| {
         let asked = turns(Role::User, &format!("write to {MAIL}")).unwrap();
         for provider in ["amazon-bedrock", "openai"] {
-            guard(world, json!({"output": {"pii": {"behavior": "NONE"}}}));
+            guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
             world.chat("e", &[Entity::new(provider, "m")]);
             let got = world.post(PATH, &asked).await;
             assert!(got.status == 400 && got.text.contains("ask without a stream"), "{provider} {got:?}");
             assert_eq!(world.ledger.requests().len(), 0, "{provider}");
         }
+        // What only records refuses nothing.
+        guard(world, json!({"output": {"pii": {"behavior": "NONE"}}}));
+        world.chat("e", &[Entity::new("amazon-bedrock", "m")]);
+        let mut running = world.send(post(PATH, TOKEN, asked.to_string())).await;
+        assert_eq!(running.status, 200);
+        while running.piece().await.is_some() {}
+        assert_eq!(world.records.last().guards[0].outcome, GuardOutcome::FailedOpen);
         guard(world, json!({"input": {"pii": {"behavior": "MASK"}}}));
         world.chat("e", &[Entity::new("amazon-bedrock", "m")]);
         let running = world.send(post(PATH, TOKEN, asked.to_string())).await;

@@ -118,6 +118,112 @@ async fn an_endpoint_may_name_its_own_judge_and_a_judge_is_not_judged() {
 }
 
 #[tokio::test]
+async fn a_judge_s_own_words_are_told_to_nobody_who_asks_another() {
+    world(async |world| {
+        let rules = |behaviour: &str| json!({"input": {"llm_judge": {"model": "judge", "prompt": "p", "behaviour": behaviour}}});
+        world.chat("judge", &[says("{\"flagged\": true, \"categories\": [\"hate\", \"the password is swordfish\"]}")]);
+        set(world, Settings::default(), rules("BLOCK"));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        for path in ["/ai-gateway/mlflow/v1/chat/completions", "/serving-endpoints/e/invocations"] {
+            let mut body = asked("hello", false);
+            body["model"] = "e".into();
+            let got = world.post(path, &body).await;
+            assert!(!got.text.contains("swordfish"), "{got:?}");
+            if got.status == 200 {
+                assert_eq!(got.json()["databricks_service_policy"]["reason"], "flagged: hate");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_of_the_user_s_last_message_has_a_topic() {
+    world(async |world| {
+        let settings = judge(world, Protocol::Json);
+        world.chat("judge", &[says("{\"flagged\": false}")]);
+        set(world, settings, json!({"input": {"valid_topics": ["cats"]}}));
+        world.chat("e", &[Entity::new("openai", "m")]);
+        let parts = json!([{"type": "text", "text": "about dogs"}, {"type": "text", "text": "and cats"}]);
+        let body = json!({"messages": [{"role": "user", "content": "hi"}, {"role": "user", "content": parts}], "stop": "x"});
+        assert_eq!(world.post(&invocations("e"), &body).await.status, 200);
+        let judged = &world.ledger.requests()[0].body["messages"][1]["content"];
+        assert_eq!(judged, "<text>\nabout dogs\nand cats\n</text>");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_only_records_lets_through_what_it_cannot_judge() {
+    world(async |world| {
+        world.chat("judge", &[Entity::new("openai", "judge;status=500")]);
+        set(
+            world,
+            Settings::default(),
+            json!({"input": {"llm_judge": {"model": "judge", "behaviour": "NONE"}}}),
+        );
+        world.chat("e", &[Entity::new("openai", "m")]);
+        assert_eq!(world.post(&invocations("e"), &asked("hello", false)).await.status, 200);
+        assert_eq!(world.records.last().guards[0].outcome, GuardOutcome::FailedOpen);
+        let uri = "http://127.0.0.1:1/analyze".parse().unwrap();
+        let presidio = Some(Presidio { uri, language: "en".into(), least_score: 50 });
+        set(
+            world,
+            Settings { presidio, ..Settings::default() },
+            json!({"input": {"pii": {"behavior": "NONE"}}}),
+        );
+        world.chat("e", &[Entity::new("openai", "m")]);
+        assert_eq!(world.post(&invocations("e"), &asked("hello", false)).await.status, 200);
+        assert_eq!(world.records.last().guards.last().unwrap().outcome, GuardOutcome::FailedOpen);
+    })
+    .await;
+}
+
+/// What is judged of a stream of these events.
+async fn judged_of(world: &World, path: &str, events: &[Value]) -> String {
+    let settings = judge(world, Protocol::LlamaGuard);
+    world.chat("judge", &[says("safe")]);
+    set(world, settings, json!({"output": {"safety": true}}));
+    let events: Vec<String> = events
+        .iter()
+        .map(|event| match event["type"].as_str() {
+            Some(kind) => format!("event: {kind}\ndata: {event}\n\n"),
+            None => format!("data: {event}\n\n"),
+        })
+        .collect();
+    let raw = Raw::start(world, Play::stream(&events)).await;
+    let provider = if path.contains("gemini") { "google" } else { "openai" };
+    world.chat("e", &[Entity::new(provider, "m").at(raw.url.clone())]);
+    let body =
+        json!({"model": "e", "stream": true, "input": "hi", "contents": [{"parts": [{"text": "hi"}]}]});
+    let got = world.post(path, &body).await;
+    assert_eq!(got.status, 200, "{got:?}");
+    let requests = world.ledger.requests();
+    let asked = requests.last().unwrap_or_else(|| panic!("{got:?}"));
+    asked.body["messages"][1]["content"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_a_stream_says_whole_is_judged_too_and_once() {
+    world(async |world| {
+        let call = json!({"candidates": [{"content": {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"q": "bad"}}}]}, "finishReason": "STOP", "index": 0}],
+            "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}});
+        let path = "/ai-gateway/gemini/v1beta/models/e:streamGenerateContent?alt=sse";
+        assert_eq!(judged_of(world, path, &[call]).await, "{\"q\":\"bad\"}");
+        let item = json!({"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "bad"}});
+        let response = |status: &str, output: Value| json!({"id": "resp_1", "object": "response", "status": status, "model": "m", "output": output,
+            "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}});
+        let events = [
+            json!({"type": "response.created", "sequence_number": 0, "response": response("in_progress", json!([]))}),
+            json!({"type": "response.output_item.done", "sequence_number": 1, "output_index": 0, "item": item}),
+            json!({"type": "response.completed", "sequence_number": 2, "response": response("completed", json!([item]))}),
+        ];
+        assert_eq!(judged_of(world, "/ai-gateway/openai/v1/responses", &events).await, "bad");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_judged_is_blocked_unless_told_otherwise() {
     world(async |world| {
         for broken in ["judge;status=500", "judge;answer=perhaps", "judge;hang=headers", "nobody"] {

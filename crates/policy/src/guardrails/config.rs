@@ -52,6 +52,16 @@ pub fn check(block: &Value, settings: &Arc<Settings>) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// The endpoints that `block` names to judge with, each with its field.
+pub fn judges(block: &Value) -> impl Iterator<Item = (String, &str)> {
+    let fields = [("llm_judge", "model"), ("custom", "endpoint_name")];
+    let places = ["input", "output"].into_iter().flat_map(move |phase| fields.map(|field| (phase, field)));
+    places.filter_map(move |(phase, (name, field))| {
+        let named = block.get(phase)?.get(name)?.get(field)?.as_str()?;
+        Some((format!("{PATH}.{phase}.{name}.{field}"), named))
+    })
+}
+
 fn invalid(path: impl Into<String>, reason: impl Into<String>) -> Invalid {
     Invalid { path: path.into(), reason: reason.into() }
 }

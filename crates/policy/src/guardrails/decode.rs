@@ -13,7 +13,7 @@ const LINE: usize = 16;
 /// The readings of what is encoded in `view`.
 pub(super) fn children(view: &View) -> Vec<View> {
     let chars: Vec<(char, Span)> = view.chars().collect();
-    let mut out = escaped(&chars);
+    let mut out = unescaped(&chars);
     for bytes in base64_runs(&chars).into_iter().chain(hex_runs(&chars)) {
         out.extend(segments(&bytes).into_iter().flat_map(|segment| fold(segment.into_iter())));
     }
@@ -162,21 +162,20 @@ fn pair(chars: &[(char, Span)], at: usize, within: bool) -> Option<((u8, Span), 
     Some(((u8::try_from(high << 4 | low).ok()?, span), from + 2))
 }
 
+/// The readings of `view` with its escapes read; none where it has none.
+pub(super) fn escaped(view: &View) -> Vec<View> {
+    let may = memchr::memchr3(b'%', b'\\', b'&', view.text.as_bytes()).is_some();
+    if may { unescaped(&view.chars().collect::<Vec<_>>()) } else { Vec::new() }
+}
+
 /// The text with its escapes read, where it has any: `%41`, `\u0041`, `\x41`, `&#65;`, `&#x41;`.
-fn escaped(chars: &[(char, Span)]) -> Vec<View> {
+fn unescaped(chars: &[(char, Span)]) -> Vec<View> {
     let (mut out, mut at, mut any) = (Vec::with_capacity(chars.len()), 0, false);
     while at < chars.len() {
         let bytes = percent(chars, at);
         if !bytes.is_empty() {
-            let end = at + 3 * bytes.len();
-            let read = readable(&bytes);
-            any |= !read.is_empty();
-            if read.is_empty() {
-                out.extend_from_slice(&chars[at..end]);
-            } else {
-                out.extend(read);
-            }
-            at = end;
+            any |= readable(&bytes, &chars[at..], &mut out);
+            at += 3 * bytes.len();
             continue;
         }
         match escape(chars, at) {
@@ -207,21 +206,29 @@ fn percent(chars: &[(char, Span)], mut at: usize) -> Vec<(u8, Span)> {
     bytes
 }
 
-/// Bytes as text; nothing when they are none.
-fn readable(bytes: &[(u8, Span)]) -> Vec<(char, Span)> {
+/// Bytes as text, and those that are none as they were written. Whether there is any.
+fn readable(bytes: &[(u8, Span)], written: &[(char, Span)], out: &mut Vec<(char, Span)>) -> bool {
     let plain: Vec<u8> = bytes.iter().map(|(byte, _)| *byte).collect();
-    let (mut out, mut at) = (Vec::new(), 0);
+    let (mut at, mut any) = (0, false);
     while at < plain.len() {
-        let Some(c) = character(&plain[at..]) else { return Vec::new() };
-        let end = at + c.len_utf8();
-        out.push((c, (bytes[at].1.0, bytes[end - 1].1.1)));
-        at = end;
+        match character(&plain[at..]) {
+            Some(c) => {
+                let end = at + c.len_utf8();
+                out.push((c, (bytes[at].1.0, bytes[end - 1].1.1)));
+                at = end;
+                any = true;
+            }
+            None => {
+                out.extend_from_slice(&written[3 * at..3 * at + 3]);
+                at += 1;
+            }
+        }
     }
-    out
+    any
 }
 
 /// Longest escape of one character.
-const ESCAPE: usize = 12;
+pub(super) const ESCAPE: usize = 16;
 
 /// The character that an escape at `at` is for, and the escape's length.
 fn escape(chars: &[(char, Span)], at: usize) -> Option<(char, usize)> {
@@ -293,6 +300,8 @@ mod tests {
             finds(text, "bob@example.com");
         }
         finds("caf%C3%A9 100% sure", "cafe 100% sure");
+        finds("bob%40example.com%ff", "bob@example.com");
+        finds("bob&#x000000000040;example.com", "bob@example.com");
         assert!(decoded("100% sure").is_empty());
     }
 

@@ -5,6 +5,7 @@ mod config;
 mod confusables;
 mod decode;
 mod fold;
+mod json;
 mod keywords;
 mod pii;
 mod scan;
@@ -13,7 +14,7 @@ mod window;
 
 use std::sync::Arc;
 
-pub use config::{check, compile};
+pub use config::{check, compile, judges};
 pub use fold::Writing;
 pub use pii::Entity;
 pub use scan::{Behavior, Rules, What};
@@ -53,6 +54,12 @@ impl Guard {
     /// Whether a model is to be asked.
     pub fn asks(&self) -> bool {
         self.safety || !self.topics.is_empty() || !self.judges.is_empty()
+    }
+
+    /// Whether anything that it finds changes what goes on; else it only records.
+    pub fn acts(&self) -> bool {
+        let blocks = self.judges.iter().any(|judge| judge.blocks);
+        self.rules.act() || self.safety || !self.topics.is_empty() || blocks
     }
 }
 

@@ -83,6 +83,11 @@ impl Protocol {
         }
     }
 
+    /// Whether `name` is one of a version's categories.
+    pub fn is_category(name: &str) -> bool {
+        Self::ALL.into_iter().any(|(_, protocol)| (1..=14).any(|code| protocol.category(code) == Some(name)))
+    }
+
     /// The categories that a block tells, flagged or not.
     pub fn categories() -> impl Iterator<Item = &'static str> {
         (1..=11).filter_map(|code| Self::LlamaGuard2.category(code))
@@ -120,5 +125,6 @@ mod tests {
         assert_eq!(Protocol::LlamaGuard2.category(6), Some("privacy"));
         assert_eq!(Protocol::LlamaGuard2.category(0), None);
         assert_eq!(Protocol::categories().count(), 11);
+        assert!(Protocol::is_category("elections") && !Protocol::is_category("the answer is 42"));
     }
 }

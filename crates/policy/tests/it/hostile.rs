@@ -1,9 +1,10 @@
 //! Texts made to take long.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tollgate_policy::guardrails::{Writing, whole};
+use tollgate_policy::guardrails::{Window, Writing, whole};
 
 use crate::positives::rules;
 
@@ -32,6 +33,14 @@ fn time_is_linear_in_hostile_text() {
         "+1 (2",
         "x@x.x@",
         "\n",
+        " ",
+        " \n",
+        "\u{200b}",
+        "\u{301}",
+        "\u{e0041}",
+        "\u{fe01}",
+        "%",
+        "\\",
     ] {
         let took = |bytes: usize| {
             let text = piece.repeat(bytes / piece.len());
@@ -40,6 +49,32 @@ fn time_is_linear_in_hostile_text() {
             started.elapsed()
         };
         let (short, long) = (took(16 << 10), took(128 << 10));
+        assert!(long < short * 32 + Duration::from_millis(200), "{piece:?}: {short:?}, then {long:?}");
+        assert!(long < Duration::from_secs(20), "{piece:?}: {long:?}");
+    }
+}
+
+/// The same of a text that comes in small pieces, in which much is held back.
+#[test]
+fn time_is_linear_in_a_hostile_stream() {
+    let rules = rules(json!({"pii": {"behavior": "MASK"}}));
+    for piece in
+        [" ", "\u{200b}", "\u{301}", "\u{e0041}", "\u{fe01}", "YWFh", "41 ", "0x41, ", "%", "&#", "a@"]
+    {
+        let took = |bytes: usize| {
+            let text = piece.repeat(bytes / piece.len());
+            let mut window = Window::new(Arc::clone(&rules), Writing::Plain);
+            let started = Instant::now();
+            let mut rest = text.as_str();
+            while !rest.is_empty() {
+                let (first, others) = rest.split_at(rest.ceil_char_boundary(48));
+                window.push(first);
+                rest = others;
+            }
+            window.finish();
+            started.elapsed()
+        };
+        let (short, long) = (took(8 << 10), took(64 << 10));
         assert!(long < short * 32 + Duration::from_millis(200), "{piece:?}: {short:?}, then {long:?}");
         assert!(long < Duration::from_secs(20), "{piece:?}: {long:?}");
     }

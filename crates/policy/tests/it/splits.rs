@@ -78,7 +78,14 @@ fn what_is_encoded_is_found_in_a_stream_however_long_it_is() {
         STANDARD.encode(format!("{}write to bob@example.com. {}", FILLER.repeat(20), FILLER.repeat(20)));
     let twice = STANDARD.encode(&encoded);
     let escaped: String = "bob@example.com".bytes().map(|b| format!("%25{b:02x}")).collect();
-    for hidden in [encoded, twice, escaped] {
+    let pairs = |text: &str, before: &str, after: &str| -> String {
+        text.bytes().map(|byte| format!("{before}{byte:02x}{after}")).collect()
+    };
+    let long = format!("bob@{}com", "example.".repeat(25));
+    let spread = pairs(&format!("{}{long}", FILLER.repeat(2)), "0x", ", ");
+    let spread_twice = pairs(&pairs(&long, "0x", ", "), "0x", ", ");
+    let joined = format!("word{}", pairs(&format!("{long} "), "", " "));
+    for hidden in [encoded, twice, escaped, spread, spread_twice, joined] {
         let text = format!("{FILLER}{hidden} {}", FILLER.repeat(30));
         let expected = whole(&rules, Writing::Plain, &text);
         assert!(!expected.found.is_empty(), "{hidden}");
@@ -107,12 +114,45 @@ fn masked_json_stays_json() {
     }
 }
 
+/// Whether a number stands in a string is told by all that came before, however much that is.
+#[test]
+fn masked_json_stays_json_however_long_it_is() {
+    let rules = masking();
+    for before in ["x".repeat(3000), format!("{}\\\"", "a \"b\" ".repeat(400))] {
+        let numbers = format!("{before}, [ssn, 536904399, 2");
+        let arguments = json!({"notes": [before, numbers, "536904399"], "ssn": 536_904_399_u64, "more": before, "list": [536_904_399_u64, 3]});
+        for text in [arguments.to_string(), serde_json::to_string_pretty(&arguments).unwrap()] {
+            let expected = whole(&rules, Writing::Json, &text);
+            let masked: serde_json::Value = serde_json::from_str(&expected.text).unwrap();
+            assert_eq!(masked["ssn"], "<US_SSN>");
+            assert!(!masked["notes"][1].as_str().unwrap().contains("536904399"), "{masked}");
+            assert_eq!(pieces(&rules, Writing::Json, bytes(&text)), expected);
+        }
+    }
+}
+
 #[test]
 fn a_keyword_is_found_in_a_stream() {
     let rules = rules(json!({"invalid_keywords": ["project bluebird", "機密"]}));
     for text in ["all about Project\u{200b} Bluebird!", "これは機密です"] {
         let text = format!("{}{text} {}", FILLER.repeat(4), FILLER.repeat(4));
         assert_eq!(pieces(&rules, Writing::Plain, bytes(&text)).found.len(), 1);
+    }
+}
+
+#[test]
+fn what_is_found_across_a_mask_is_told_once() {
+    let rules = rules(json!({"pii": {"behavior": "MASK"}, "invalid_keywords": ["project bluebird"]}));
+    for shift in 0..32 {
+        let text = format!(
+            "{}{} project bluebird@example.com {}",
+            FILLER.repeat(4),
+            "x".repeat(shift),
+            FILLER.repeat(4)
+        );
+        let expected = whole(&rules, Writing::Plain, &text);
+        assert_eq!(expected.found.len(), 2, "{expected:?}");
+        assert_eq!(pieces(&rules, Writing::Plain, bytes(&text)), expected, "{shift}");
     }
 }
 
@@ -139,7 +179,9 @@ proptest! {
             cut.push(&rest[..at]);
             rest = &rest[at..];
         }
-        prop_assert_eq!(pieces(&rules, Writing::Plain, cut), whole(&rules, Writing::Plain, &text));
+        for writing in [Writing::Plain, Writing::Json] {
+            prop_assert_eq!(pieces(&rules, writing, cut.iter().copied()), whole(&rules, writing, &text));
+        }
     }
 }
 
@@ -156,6 +198,12 @@ fn word() -> impl Strategy<Value = String> {
         Just("blue\u{200b}bird".to_owned()),
         Just("NTM2LTkwLTQzOTk=".to_owned()),
         Just("\n".to_owned()),
+        Just("62 6f 62 ".to_owned()),
+        Just("0x40, ".to_owned()),
+        Just(",".to_owned()),
+        Just("/".to_owned()),
+        Just("ssn_".to_owned()),
+        Just("\"ssn\": 536904399, ".to_owned()),
         Just("4111 1111 1111 1111".to_owned()),
     ]
 }

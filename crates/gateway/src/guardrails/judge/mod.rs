@@ -17,10 +17,13 @@ const PIECE: usize = 16 << 10;
 const MAX_PIECES: usize = 32;
 
 /// What was said of a text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Judged {
     pub(super) flagged: bool,
+    /// For the record.
     pub(super) categories: Vec<String>,
+    /// For the client: of what a model says, the names that are known, and no words of its own.
+    pub(super) told: Vec<String>,
     pub(super) usage: Usage,
 }
 
@@ -102,7 +105,7 @@ impl Judging<'_> {
 
     /// Piece by piece, until one is flagged.
     async fn ask_all(&self, ask: &Ask) -> Result<Judged, String> {
-        let mut all = Judged { flagged: false, categories: Vec::new(), usage: Usage::new(0, 0) };
+        let mut all = Judged::default();
         let text = match ask.guard {
             // What a user asks for has a topic; what instructs the model has none that counts.
             GuardKind::ValidTopics => self.last_said(),
@@ -132,7 +135,9 @@ impl Judging<'_> {
                 let messages = protocol::messages(*protocol, prompt.as_deref(), question, text);
                 let (said, usage) = chat::ask(examiner.gateway, examiner.snapshot, name, messages).await?;
                 let (flagged, categories) = protocol::read(*protocol, &said)?;
-                Ok(Judged { flagged, categories, usage })
+                let known = |name: &&String| Protocol::is_category(name);
+                let told = categories.iter().filter(known).cloned().collect();
+                Ok(Judged { flagged, categories, told, usage })
             }
             Who::Moderation => match &examiner.settings.moderation {
                 Some(api) => moderation::ask(examiner.gateway, api, text).await,
@@ -147,9 +152,12 @@ impl Judging<'_> {
         texts.join("\n\n")
     }
 
+    /// All of the last message of the user; all there is where there is none.
     fn last_said(&self) -> String {
-        let user = self.texts.iter().rev().find(|text| text.role == "user").or(self.texts.last());
-        user.map(|text| text.text.clone()).unwrap_or_default()
+        let by_user = |text: &&Text| text.role == "user";
+        let Some(last) = self.texts.iter().rev().find(by_user) else { return self.all_said() };
+        let said = self.texts.iter().filter(by_user).filter(|text| text.message == last.message);
+        said.map(|text| text.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 }
 

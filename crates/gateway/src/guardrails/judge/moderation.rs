@@ -5,7 +5,6 @@ use http::header::AUTHORIZATION;
 use policy::guardrails::Moderation;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use wire::usage::Usage;
 
 use super::Judged;
 use crate::Gateway;
@@ -23,7 +22,7 @@ pub(super) async fn ask(gateway: &Gateway, api: &Moderation, text: &str) -> Resu
     let answer = remote::post(gateway, "the moderation API", request, &body).await?;
     let results = answer["results"].as_array().filter(|results| !results.is_empty());
     let results = results.ok_or("the moderation API's answer has no results")?;
-    let mut judged = Judged { flagged: false, categories: Vec::new(), usage: Usage::new(0, 0) };
+    let mut judged = Judged::default();
     for result in results {
         judged.flagged |= result["flagged"]
             .as_bool()
@@ -33,5 +32,6 @@ pub(super) async fn ask(gateway: &Gateway, api: &Moderation, text: &str) -> Resu
             .categories
             .extend(flags.filter(|(_, flag)| **flag == Value::Bool(true)).map(|(name, _)| name.clone()));
     }
+    judged.told.clone_from(&judged.categories);
     Ok(judged)
 }

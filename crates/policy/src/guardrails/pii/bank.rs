@@ -2,7 +2,7 @@
 //! routing numbers, which have the ABA's check digit.
 
 use super::nearby::About;
-use super::shape::{Shape, compile, digits, stands_alone};
+use super::shape::{Shape, compile, digits, is_own};
 use super::{Entity, Hit, Reading};
 
 static ACCOUNT: Shape = Shape::new(|| compile("[0-9]{6,17}|[0-9]{2,9}(?:[ -][0-9]{2,9}){1,3}"));
@@ -12,7 +12,10 @@ pub(super) fn find(reading: &Reading<'_>, hits: &mut Vec<Hit>) {
     let (text, nearby) = (reading.text, &reading.nearby);
     for (from, to) in ROUTING.find(text) {
         let number = digits(&text[from..to]);
-        if is_routing(&number) && nearby.says(About::Routing, from, to) && stands_alone(text, from, to) {
+        if is_routing(&number)
+            && nearby.says(About::Routing, from, to)
+            && is_own(reading, About::Routing, from, to)
+        {
             hits.push(Hit { entity: Entity::AbaRoutingNumber, from, to });
         }
     }
@@ -24,7 +27,7 @@ pub(super) fn find(reading: &Reading<'_>, hits: &mut Vec<Hit>) {
                 && nearby.says(About::Bank, from, to)
                 && !nearby.says(About::Otherwise, from, to));
         let long_enough = (6..=17).contains(&digits(&text[from..to]).len());
-        if told && long_enough && !is_date(&text[from..to]) && stands_alone(text, from, to) {
+        if told && long_enough && !is_date(&text[from..to]) && is_own(reading, About::Account, from, to) {
             hits.push(Hit { entity: Entity::UsBankNumber, from, to });
         }
     }

@@ -1,7 +1,7 @@
 //! Payment cards: a known issuer's prefix, its length, and Luhn's check digit (ISO/IEC 7812).
 
 use super::nearby::About;
-use super::shape::{Shape, compile, digits, one_separator, stands_alone};
+use super::shape::{Shape, compile, digits, is_own, one_separator};
 use super::{Entity, Hit, Reading};
 
 static BARE: Shape = Shape::new(|| compile("[0-9]{12,19}"));
@@ -16,7 +16,11 @@ pub(super) fn find(reading: &Reading<'_>, hits: &mut Vec<Hit>) {
         for (from, to) in shape.find(text) {
             let number = digits(&text[from..to]);
             let rare = number.len() < 14 && !reading.nearby.says(About::Card, from, to);
-            if !rare && is_card(&number) && one_separator(&text[from..to]) && stands_alone(text, from, to) {
+            if !rare
+                && is_card(&number)
+                && one_separator(&text[from..to])
+                && is_own(reading, About::Card, from, to)
+            {
                 hits.push(Hit { entity: Entity::CreditCard, from, to });
             }
         }

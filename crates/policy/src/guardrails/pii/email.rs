@@ -26,8 +26,7 @@ fn address(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
         from += 1;
     }
     let to = at + 1 + domain(bytes.get(at + 1..)?)?;
-    let is_path = bytes.get(to) == Some(&b':')
-        && bytes.get(to + 1).is_some_and(|b| b.is_ascii_alphabetic() || b"~/".contains(b));
+    let is_path = is_path(&bytes[from..at], &bytes[to..]);
     (from < at && !is_path && !is_userinfo(bytes, from)).then_some((from, to))
 }
 
@@ -55,12 +54,29 @@ fn domain(rest: &[u8]) -> Option<usize> {
     (dots > 0 && (letters || punycode) && !FILES.contains(&top.as_str())).then_some(name.len())
 }
 
+/// Whether `rest` makes it the `user@host:path` of a copy over a network; a password has no such form.
+fn is_path(local: &[u8], rest: &[u8]) -> bool {
+    let Some(rest) = rest.strip_prefix(b":") else { return false };
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'<>,;".contains(byte);
+    let path = rest.iter().take(super::REACH).take_while(|byte| !ends(byte));
+    let begins = rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || b"~/".contains(byte));
+    begins && (local == b"git" || rest[0] == b'~' || path.into_iter().any(|byte| *byte == b'/'))
+}
+
+/// Whose URLs name a user without a password.
+const WITH_USERS: [&[u8]; 8] =
+    [b"ssh", b"git", b"git+ssh", b"sftp", b"ftp", b"postgres", b"postgresql", b"mongodb"];
+
 /// Whether it is the `user:password@host` of a URL.
 fn is_userinfo(bytes: &[u8], from: usize) -> bool {
     let before = &bytes[from.saturating_sub(super::REACH)..from];
     let word = before.rsplit(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
-    let scheme = memchr::memmem::rfind(word, b"://");
-    scheme.is_some_and(|at| !word[at + 3..].iter().any(|byte| b"/?=".contains(byte)))
+    let Some(at) = memchr::memmem::rfind(word, b"://") else { return false };
+    let named = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+.-".contains(*byte);
+    let scheme = &word[at - word[..at].iter().rev().take_while(named).count()..at];
+    let user = &word[at + 3..];
+    let password = user.contains(&b':') && !scheme.is_empty();
+    (password || WITH_USERS.contains(&scheme)) && !user.iter().any(|byte| b"/?=".contains(byte))
 }
 
 #[cfg(test)]
@@ -77,9 +93,21 @@ mod tests {
             ("https://h/?to=bob@example.com", "bob@example.com"),
             ("bob@xn--bcher-kva.example", "bob@xn--bcher-kva.example"),
             ("a@b.co:", "a@b.co"),
+            ("bob@example.com:hunter2", "bob@example.com"),
+            ("://bob@example.com", "bob@example.com"),
+            ("https://bob@example.com", "bob@example.com"),
         ] {
             assert!(found(text).contains(&("EMAIL_ADDRESS", address)), "{text}: {:?}", found(text));
         }
-        assert!(found("https://user:pass@example.com/").is_empty());
+        for text in [
+            "https://user:pass@example.com/",
+            "ssh://git@example.com/x",
+            "git@example.com:org/repo.git",
+            "git@example.com:repo",
+            "deploy@example.com:releases/app",
+            "bob@example.com:~/file",
+        ] {
+            assert!(found(text).is_empty(), "{text}");
+        }
     }
 }

@@ -176,6 +176,11 @@ impl Nearby {
         self.among(from.saturating_sub(REACH), from, |(_, end, what)| what == about && end <= from)
     }
 
+    /// Whether such a word ends there.
+    pub(super) fn ends_at(&self, about: About, to: usize) -> bool {
+        self.among(to.saturating_sub(REACH), to, |(_, end, what)| what == about && end == to)
+    }
+
     fn among(&self, from: usize, to: usize, is_it: impl Fn((usize, usize, About)) -> bool) -> bool {
         let first = self.0.partition_point(|(start, ..)| *start < from);
         self.0[first..].iter().take_while(|(_, end, _)| *end <= to).any(|word| is_it(*word))

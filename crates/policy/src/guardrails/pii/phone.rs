@@ -1,7 +1,7 @@
 //! Telephone numbers: those of the North American plan in their usual forms, and international ones with `+`.
 
 use super::nearby::About;
-use super::shape::{Shape, compile, digits, stands_alone};
+use super::shape::{Shape, compile, digits, is_own, stands_alone};
 use super::{Entity, Hit, Reading};
 
 /// Area code and exchange begin with 2 to 9.
@@ -21,12 +21,12 @@ pub(super) fn find(reading: &Reading<'_>, hits: &mut Vec<Hit>) {
     for (from, to) in NATIONAL.find(text) {
         let written = &text[from..to];
         let told = written.contains(['-', '(', '.', '+']) || reading.nearby.says(About::Phone, from, to);
-        if told && begins(text, from) && stands_alone(text, from, to) {
+        if told && begins(text, from) && is_own(reading, About::Phone, from, to) {
             push(from, to);
         }
     }
     for (from, to) in BARE.find(text) {
-        if reading.nearby.says(About::Phone, from, to) && stands_alone(text, from, to) {
+        if reading.nearby.says(About::Phone, from, to) && is_own(reading, About::Phone, from, to) {
             push(from, to);
         }
     }

@@ -6,6 +6,9 @@ use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use regex_automata::{Input, MatchKind};
 
+use super::Reading;
+use super::nearby::About;
+
 /// A pattern. It is short: time is linear in the text.
 pub(super) struct Shape(LazyLock<Option<Regex>>);
 
@@ -34,28 +37,62 @@ pub(super) fn compile(pattern: &str) -> Option<Regex> {
     Regex::builder().configure(config).syntax(syntax).build(pattern).ok()
 }
 
+/// From so many digits on, what stands beside a mark is a number of its own, and no part of an amount or a date.
+const OWN: usize = 6;
+
 /// Whether a number stands at `from..to` by itself, and is no piece of a longer name, number or path.
 pub(super) fn stands_alone(text: &str, from: usize, to: usize) -> bool {
-    let before = text[..from].chars().next_back();
     let bytes = text.as_bytes();
     let before_that = from.checked_sub(2).and_then(|at| bytes.get(at));
-    let joined = match before {
-        Some('-') => before_that.is_some_and(u8::is_ascii_alphanumeric),
-        Some('.' | '/' | '+' | ',') => before_that.is_some_and(u8::is_ascii_digit),
-        Some('$' | '_' | '@') => true,
+    let joined = match text[..from].chars().next_back() {
+        Some('-' | '_') => before_that.is_some_and(u8::is_ascii_alphanumeric),
+        Some('.' | '+') => before_that.is_some_and(u8::is_ascii_digit),
+        Some(mark @ (',' | '/')) => {
+            let digits = bytes[..from - 1].iter().rev().take_while(|byte| byte.is_ascii_digit()).take(OWN);
+            !has_form(&text[from..to], mark) && (1..OWN).contains(&digits.count())
+        }
+        Some('$' | '@') => true,
         Some(c) => c.is_ascii_alphanumeric(),
         None => false,
     };
-    !joined && !goes_on(bytes, to)
+    !joined && !goes_on(text, from, to)
 }
 
-/// Whether a number goes on at `to`.
-fn goes_on(bytes: &[u8], to: usize) -> bool {
+/// The same of a number about which something must be said: the word may be joined to it, as in `SSN-536-90-4399`.
+pub(super) fn is_own(reading: &Reading<'_>, about: About, from: usize, to: usize) -> bool {
+    stands_alone(reading.text, from, to) || is_told(reading, about, from, to)
+}
+
+fn is_told(reading: &Reading<'_>, about: About, from: usize, to: usize) -> bool {
+    let joined = matches!(from.checked_sub(1).map(|at| reading.text.as_bytes()[at]), Some(b'-' | b'_'));
+    joined && reading.nearby.ends_at(about, from - 1) && !goes_on(reading.text, from, to)
+}
+
+/// Whether it is written as no amount is that goes on behind `mark`, and no number in a path.
+fn has_form(number: &str, mark: char) -> bool {
+    let count = |sign| number.matches(sign).count();
+    let last = number.len() - number.rfind(' ').map_or(0, |at| at + 1);
+    let most = if mark == '/' { 12 } else { 9 };
+    // Groups of an amount, the last too, are of three.
+    number.contains(['-', '('])
+        || count('.') >= 2
+        || (count(' ') >= 2 && last == 4)
+        || digits(number).len() >= most
+}
+
+/// Whether the number at `from..to` goes on.
+fn goes_on(text: &str, from: usize, to: usize) -> bool {
+    let bytes = text.as_bytes();
     let is = |at: usize, test: fn(&u8) -> bool| bytes.get(at).is_some_and(test);
+    let digits = || bytes[to + 1..].iter().take_while(|byte| byte.is_ascii_digit()).take(OWN).count();
     match bytes.get(to) {
-        Some(b'-' | b'/' | b'+' | b'@') => is(to + 1, u8::is_ascii_alphanumeric),
-        Some(b'.' | b',' | b':') => is(to + 1, u8::is_ascii_digit),
-        Some(b'_') => true,
+        Some(b'-' | b'+' | b'@' | b'_') => is(to + 1, u8::is_ascii_alphanumeric),
+        Some(b'.') => is(to + 1, u8::is_ascii_digit),
+        Some(b',' | b':') => !has_form(&text[from..to], ',') && (1..OWN).contains(&digits()),
+        Some(b'/') => {
+            let other = is(to + 1, u8::is_ascii_alphanumeric) && digits() < OWN;
+            !has_form(&text[from..to], '/') && other
+        }
         Some(byte) => byte.is_ascii_alphanumeric(),
         None => false,
     }

@@ -1,7 +1,7 @@
 //! Social Security numbers: area 000, 666 and 900 on, group 00 and serial 0000 are never given (SSA POMS RM 10201).
 
 use super::nearby::About;
-use super::shape::{Shape, compile, digits, one_separator, stands_alone};
+use super::shape::{Shape, compile, digits, is_own, one_separator};
 use super::{Entity, Hit, Reading};
 
 static NUMBER: Shape = Shape::new(|| compile("[0-9]{3}[ .-][0-9]{2}[ .-][0-9]{4}|[0-9]{9}"));
@@ -12,7 +12,11 @@ pub(super) fn find(reading: &Reading<'_>, hits: &mut Vec<Hit>) {
         let written = &text[from..to];
         // Only the form with hyphens says by itself what it is.
         let told = written.contains('-') || reading.nearby.says(About::Ssn, from, to);
-        if told && one_separator(written) && is_given(&digits(written)) && stands_alone(text, from, to) {
+        if told
+            && one_separator(written)
+            && is_given(&digits(written))
+            && is_own(reading, About::Ssn, from, to)
+        {
             hits.push(Hit { entity: Entity::UsSsn, from, to });
         }
     }

@@ -1,0 +1,35 @@
+//! Where in a text of JSON something stands, so that what takes its place leaves it JSON.
+
+/// Read from the beginning of the text up to here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    in_string: bool,
+    /// Behind a backslash.
+    escaped: bool,
+}
+
+impl Place {
+    /// Goes on by `text`.
+    pub(super) fn read(&mut self, text: &str) {
+        for byte in text.bytes() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = self.in_string,
+                b'"' => self.in_string = !self.in_string,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether values that are no strings stand at `from..to` of `raw`, of which this is the place `from`.
+    pub(super) fn is_bare(self, raw: &str, from: usize, to: usize) -> bool {
+        let numbers =
+            raw[from..to].bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE, \n\r\t".contains(&byte));
+        let before = raw[..from].trim_end().chars().next_back();
+        let behind = raw[to..].trim_start().chars().next();
+        !self.in_string
+            && numbers
+            && matches!(before, None | Some(':' | '[' | ','))
+            && matches!(behind, None | Some(',' | ']' | '}'))
+    }
+}
