@@ -101,7 +101,7 @@ def signature_of(request):
 @check("signatures: botocore makes the same for everything that Tollgate sent")
 def signatures():
     ids = ["echo", "amazon.nova-lite-v1:0", "arn:aws:bedrock:us-west-2:123456789012:inference-profile/us.amazon.nova-lite-v1:0"]
-    before = len(ledger())
+    arrivals = Arrivals()
     for at, model in enumerate(ids):
         name = f"{PREFIX}-{at}"
         make_endpoint(name, entity(model))
@@ -109,7 +109,7 @@ def signatures():
             ask(name, "grüße 世界 'x'", **more).ok() if "stream" not in more else sse_chunks(ask(name, "hi", **more))
     make_endpoint(f"{PREFIX}-e", entity("amazon.titan-embed-text-v2:0", "llm/v1/embeddings"))
     post(f"/serving-endpoints/{PREFIX}-e/invocations", {"input": ["a", "b"]}).ok()
-    requests = [request for request in ledger()[before:] if "/model/" in request["path"]]
+    requests = [request for request in arrivals.take() if "/model/" in request["path"]]
     assert len(requests) == 3 * len(ids) + 2, len(requests)
     for request in requests:
         made = request["headers"]["authorization"].rsplit("Signature=", 1)[1]

@@ -255,6 +255,18 @@ def ledger():
     return get("/_ledger?limit=1000000", base=UPSTREAM, token=None).json["requests"]
 
 
+class Arrivals:
+    """What the simulator received since this was made. It keeps no more than the last 20,000 requests: of more, take them now and then."""
+    def __init__(self):
+        self.last = max((request["id"] for request in ledger()), default=0)
+
+    def take(self):
+        """Those that were not taken before, oldest first."""
+        requests = get(f"/_ledger?limit=1000000&since={self.last}", base=UPSTREAM, token=None).json["requests"]
+        self.last = max((request["id"] for request in requests), default=self.last)
+        return requests
+
+
 def last_upstream_request(model):
     return [request for request in ledger() if request["model"] == model][-1]
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 
-from harness import (ENDPOINTS, PREFIX, PROVIDER_KEY, SCOPE, ask, call, check, delete, finish, get, ledger,
+from harness import (ENDPOINTS, PREFIX, PROVIDER_KEY, SCOPE, Arrivals, ask, call, check, delete, finish, get, ledger,
                      make_endpoint, make_scope, openai_entity, post, put)
 
 NAME = f"{PREFIX}-updates"
@@ -179,6 +179,18 @@ class Load:
             thread.join()
 
 
+def note(arrivals, received, sent):
+    """Counts what the provider was asked, and keeps how."""
+    for request in arrivals.take():
+        # Other suites share the simulator, and what they send may be anything.
+        body = request["body"] if isinstance(request["body"], dict) else {}
+        messages = [message for message in body.get("messages") or [] if isinstance(message, dict)]
+        question = messages[0].get("content") if messages else None
+        if isinstance(question, str):
+            received[question] += 1
+            sent[question] = request
+
+
 def slow(name):
     """A model that answers after half a second: all callers are in a call almost always, and changes come in the middle of it."""
     return f"echo-{name};latency_ms=500"
@@ -204,23 +216,15 @@ def under_load():
     configure(entity("start", model=slow("start"))).ok()
     revisions = {"start": get(f"{OURS}/revisions").ok()["revisions"][-1]["revision"]}
     versions, keys = Eras("start"), Eras(PROVIDER_KEY)
+    arrivals, received, sent = Arrivals(), Counter(), {}
     with Load() as load:
         for turn in range(CHANGES):
             # The callers set the pace: a fast server would be through its changes before they have asked often.
             load.wait_for(turn * LOAD_THREADS // 10)
             change(turn, versions, keys, revisions)
+            note(arrivals, received, sent)
+    note(arrivals, received, sent)
     assert not load.problems, (len(load.problems), load.problems[:3])
-    received = Counter()
-    sent = {}
-    for request in ledger():
-        # Other suites share the simulator, and what they send may be anything.
-        body = request["body"] if isinstance(request["body"], dict) else {}
-        messages = [message for message in body.get("messages") or [] if isinstance(message, dict)]
-        question = messages[0].get("content") if messages else None
-        if not isinstance(question, str):
-            continue
-        received[question] += 1
-        sent[question] = request
     seen = set()
     for question, name, model, start, end in load.answers:
         assert received[question] == 1, (question, received[question])
