@@ -165,6 +165,18 @@ for endpoint in (OWN, FOREIGN):
         assert after["output"]["message"]["content"][0]["text"] == "echo: hello there", after
 
 
+@check("guardrails mask and block streams at Tollgate, whoever made the frames")
+def surface_guarded():
+    at = gateway_client(**BY_KEY)
+    for model in (entity("echo;answer=write%20to%20bob@example.com%20or%20to%20Bluebird;chunks=30"), openai_entity("echo;answer=write%20to%20bob@example.com%20or%20to%20Bluebird;chunks=30")):
+        for guards, told, reason in (({"pii": {"behavior": "MASK"}}, "write to <EMAIL_ADDRESS> or to Bluebird", "end_turn"), ({"invalid_keywords": ["bluebird"]}, None, "content_filtered")):
+            make_endpoint(f"{PREFIX}-guarded", model, ai_gateway={"guardrails": {"output": guards}})
+            events = list(at.converse_stream(modelId=f"{PREFIX}-guarded", messages=USER)["stream"])
+            said = "".join(delta["text"] for delta in deltas(events))
+            assert said == told or told is None and "Bluebird" not in said, events
+            assert [event["messageStop"]["stopReason"] for event in events if "messageStop" in event] == [reason], events
+
+
 @check("errors at Tollgate are the client's exceptions")
 def surface_errors():
     at = gateway_client(**BY_KEY)

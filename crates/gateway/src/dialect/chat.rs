@@ -16,8 +16,8 @@ pub(super) struct UnifiedChat {
 }
 
 impl Dialect for UnifiedChat {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Chat)
+    fn format(&self) -> Format {
+        Format::Chat
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {

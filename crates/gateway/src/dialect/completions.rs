@@ -22,8 +22,8 @@ pub(super) struct UnifiedCompletions {
 const INEXPRESSIBLE: [&str; 3] = ["suffix", "echo", "best_of"];
 
 impl Dialect for UnifiedCompletions {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Completions)
+    fn format(&self) -> Format {
+        Format::Completions
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {

@@ -34,12 +34,12 @@ pub(crate) enum Format {
     Messages,
     Responses,
     Contents,
+    Converse,
 }
 
 /// A client's format.
 pub(crate) trait Dialect: Send + Sync {
-    /// `None`: its streams cannot be looked into, and are refused where guardrails would have to.
-    fn format(&self) -> Option<Format>;
+    fn format(&self) -> Format;
 
     /// Reads the client's request, its body without our own fields.
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError>;

@@ -7,7 +7,6 @@ use policy::guardrails::Protocol;
 use serde_json::{Map, Value, json};
 use wire::chat::{ChatChunk, ChatResponse, Choice, ChunkChoice, Content, Delta, Message};
 use wire::error::ApiError;
-use wire::sse;
 use wire::usage::Usage;
 
 use super::service;
@@ -161,7 +160,7 @@ impl Blocked {
         let counted = ChatChunk { created, usage, ..ChatChunk::of(&id, &model, Vec::new()) };
         stream.chunk(counted, &mut out).map_err(internal)?;
         stream.finish(&mut out).map_err(internal)?;
-        let mut out = service::with_policy(&out, &self.policy());
+        let mut out = service::with_policy(&out, call.dialect.format(), &self.policy());
         out.extend_from_slice(call.dialect.terminator());
         let body = if call.dialect.framing() == ClientFraming::Array {
             crate::stream::as_array(out)
@@ -179,11 +178,4 @@ impl Blocked {
             event["databricks_service_policy"] = self.policy();
         }
     }
-}
-
-/// Writes `value` as an event; its name is its type where the format has names.
-pub(super) fn write(out: &mut BytesMut, named: bool, value: &Value) {
-    let name = value["type"].as_str().filter(|_| named).unwrap_or_default();
-    // Writing JSON into memory fails for no value that is JSON already.
-    let _ = sse::write_event_json(out, name, value);
 }

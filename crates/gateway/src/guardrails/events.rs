@@ -39,6 +39,7 @@ pub(super) fn visit(format: Format, event: &mut Value, visit: &mut Visit<'_>) {
             _ => "",
         },
         Format::Responses => "response",
+        Format::Converse => return turn(event, visit),
     };
     if format == Format::Responses && delta(event, visit) {
         return rest(event, &[goes_on, "delta"], visit);
@@ -54,6 +55,7 @@ pub(super) fn visit(format: Format, event: &mut Value, visit: &mut Visit<'_>) {
         Format::Messages => message(event, goes_on, visit),
         Format::Responses => response(event, visit),
         Format::Contents => contents(event, visit),
+        Format::Converse => {}
     }
 }
 
@@ -119,6 +121,40 @@ fn message(event: &mut Value, said: &str, visit: &mut Visit<'_>) {
     rest(said, &["text", "thinking", "partial_json", "data"], visit);
 }
 
+/// What a block says in pieces: where it stands in a delta, by the key that it is told apart by.
+const SAID: [(&str, Option<&str>); 3] =
+    [("text", None), ("toolUse", Some("input")), ("reasoningContent", Some("text"))];
+
+fn turn(event: &mut Value, visit: &mut Visit<'_>) {
+    for (name, said) in event.as_object_mut().into_iter().flatten() {
+        // `p` makes all events of a length.
+        let goes_on = if name == "contentBlockDelta" { "delta" } else { "" };
+        rest(said, &[goes_on, "p"], visit);
+        let group = said["contentBlockIndex"].as_u64().unwrap_or(0);
+        let Some(delta) = said.get_mut("delta").filter(|_| !goes_on.is_empty()) else { continue };
+        for (key, inner) in SAID {
+            let Some(block) = delta.get_mut(key) else { continue };
+            let text = match inner {
+                Some(inner) => {
+                    rest(block, &[inner], visit);
+                    block.get_mut(inner)
+                }
+                None => Some(block),
+            };
+            let writing = if key == "toolUse" { Writing::Json } else { Writing::Plain };
+            if let Some(Value::String(text)) = text {
+                visit(Spot::Piece((group, key.to_owned()), writing), text);
+            }
+        }
+        rest(delta, &SAID.map(|(key, _)| key), visit);
+    }
+}
+
+/// The texts of a delta.
+fn said(delta: &Value) -> impl Iterator<Item = &Value> {
+    SAID.into_iter().map(|(key, inner)| inner.map_or(&delta[key], |inner| &delta[key][inner]))
+}
+
 fn response(event: &mut Value, visit: &mut Visit<'_>) {
     if let Some(response) = event.get_mut("response") {
         answer(response, &mut |place, text| visit(Spot::Whole(place.writing), text));
@@ -179,6 +215,12 @@ pub(super) fn over(format: Format, event: &Value) -> Over {
         Format::Responses if kind.ends_with(".done") => {
             Over::Groups(vec![event["output_index"].as_u64().unwrap_or(0)])
         }
+        Format::Converse if !event["messageStop"].is_null() || !event["metadata"].is_null() => {
+            Over::Everything
+        }
+        Format::Converse => {
+            Over::Groups(event["contentBlockStop"]["contentBlockIndex"].as_u64().into_iter().collect())
+        }
         Format::Messages | Format::Responses => Over::Nothing,
     }
 }
@@ -221,6 +263,7 @@ pub(super) fn is_vacuous(format: Format, event: &Value) -> bool {
             let parts: Vec<bool> = parts.collect();
             !parts.is_empty() && parts.into_iter().all(|silent| silent) && event["usageMetadata"].is_null()
         }
+        Format::Converse => said(&event["contentBlockDelta"]["delta"]).any(empty),
     }
 }
 
@@ -240,6 +283,11 @@ pub(super) fn piece(format: Format, like: &Value, key: &Key, text: &str) -> Valu
             let mut event = like.clone();
             event["delta"] = text.into();
             event
+        }
+        Format::Converse => {
+            let inner = SAID.iter().find(|(key, _)| key == name).and_then(|(_, inner)| *inner);
+            let text = inner.map_or_else(|| text.into(), |inner| json!({ inner: text }));
+            json!({"contentBlockDelta": {"contentBlockIndex": group, "delta": {name: text}}})
         }
         Format::Contents => {
             let mut part = json!({ "text": text });

@@ -4,6 +4,7 @@
 mod blocked;
 mod events;
 mod examine;
+mod framed;
 mod judge;
 mod presidio;
 mod remote;
@@ -79,7 +80,7 @@ impl Guards<'_> {
         call: &mut Call<'_>,
         open: &mut Open,
     ) -> Result<Option<Outgoing>, ServeError> {
-        self.check_stream(call)?;
+        stream::check_begins(call)?;
         let endpoint = Arc::clone(&call.endpoint);
         let Some(guard) = &endpoint.guardrails.input else { return Ok(None) };
         let mut document = match Document::of_request(&call.body) {
@@ -100,19 +101,6 @@ impl Guards<'_> {
         document.rewrite(&texts);
         document.put_into(&mut call.body)?;
         Ok(None)
-    }
-
-    /// Before anything is asked: a stream that cannot be looked into is not begun.
-    fn check_stream(&self, call: &Call<'_>) -> Result<(), ApiError> {
-        stream::check_begins(call)?;
-        let acts = call.endpoint.guardrails.output.as_ref().is_some_and(Guard::acts);
-        if call.stream && call.dialect.format().is_none() && acts {
-            let name = &call.endpoint.name;
-            return Err(ApiError::bad_request(format!(
-                "endpoint {name:?} guards its answers, which cannot be done in streams of this format; ask without a stream"
-            )));
-        }
-        Ok(())
     }
 
     fn examiner<'a>(
@@ -138,7 +126,7 @@ impl Guards<'_> {
             return Ok(success.into());
         };
         let remote = guard.rules.pii().is_some() && call.endpoint.guardrails.settings.presidio.is_some();
-        let Some(format) = call.dialect.format() else { return self.whole(call, guard, success, open).await };
+        let format = call.dialect.format();
         let whole = matches!(success.body, SuccessBody::Whole { .. });
         match (whole, guard.asks() || remote) {
             (true, _) => self.whole(call, guard, success, open).await,
@@ -159,8 +147,6 @@ impl Guards<'_> {
     ) -> Result<Outgoing, ServeError> {
         let entity = &success.endpoint.entities[success.entity];
         let SuccessBody::Whole { body, usage } = &mut success.body else {
-            let examiner = self.examiner(call, guard, GuardPhase::Output, None);
-            open.guarded(examiner.unread("streams of this format cannot be read by the guardrails"));
             return Ok(success.into());
         };
         if let Some(usage) = usage.take() {
@@ -258,9 +244,7 @@ impl Guards<'_> {
 
     /// A block: on the AI Gateway's paths an answer with a reason to stop, where there are such answers.
     fn tell(&self, call: &Call<'_>, blocked: Blocked, entity: Arc<str>) -> Result<Outgoing, ServeError> {
-        let unwritable = call.stream && call.dialect.format().is_none();
-        if unwritable || self.is_serving() || call.endpoint.task == Task::Embeddings || call.dialect.counts()
-        {
+        if self.is_serving() || call.endpoint.task == Task::Embeddings || call.dialect.counts() {
             return Err(ServeError::Blocked(Box::new(blocked)));
         }
         let (content_type, body) = blocked.answer(call)?;

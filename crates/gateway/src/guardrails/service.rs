@@ -2,27 +2,28 @@
 
 use bytes::BytesMut;
 use serde_json::Value;
-use wire::sse::{self, Parser};
+
+use super::framed::{frames, pass, read, write};
+use crate::dialect::Format;
 
 /// `events`, of which the last that is an object tells the policy.
-pub(super) fn with_policy(events: &[u8], policy: &Value) -> BytesMut {
-    let mut parser = Parser::new(events.len() + 1);
-    parser.push(events);
+pub(super) fn with_policy(events: &[u8], format: Format, policy: &Value) -> BytesMut {
+    let mut frames = frames(format);
+    frames.push(events);
     let mut all = Vec::new();
-    while let Ok(Some(event)) = parser.next_event() {
+    while let Ok(Some(event)) = frames.next_event() {
         all.push(event);
     }
     let mut out = BytesMut::with_capacity(events.len() + 256);
     let count = all.len();
     for (at, event) in all.into_iter().enumerate() {
-        let last = at + 1 == count;
-        match serde_json::from_slice::<Value>(&event.data) {
-            Ok(mut value) if last && value.is_object() => {
-                value["databricks_service_policy"] = policy.clone();
-                // Writing JSON into memory fails for no value that is JSON already.
-                let _ = sse::write_event_json(&mut out, &event.name, &value);
+        match read(format, &event).filter(|_| at + 1 == count) {
+            Some(mut value) => {
+                let told = if format == Format::Converse { &mut value[&event.name] } else { &mut value };
+                told["databricks_service_policy"] = policy.clone();
+                write(&mut out, format, &value);
             }
-            _ => sse::write_event(&mut out, &event.name, &event.data),
+            None => pass(&mut out, format, &event),
         }
     }
     out

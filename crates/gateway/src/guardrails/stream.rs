@@ -9,18 +9,18 @@ use journal::{CountedUsage, GuardPhase, GuardVerdict};
 use policy::guardrails::{Guard, Rules, What, Window, Writing, whole};
 use serde_json::{Value, json};
 use wire::error::ApiError;
-use wire::sse::{self, Event, Parser};
+use wire::sse::{self, Event};
 
-use super::blocked::{Blocked, write};
+use super::blocked::Blocked;
 use super::events::{Key, Over, Spot, head, is_vacuous, over, piece, visit};
 use super::examine::Sightings;
+use super::framed::{frames, pass, read, write};
 use super::texts::Text;
 use super::visit::drop_probabilities;
 use crate::call::Call;
 use crate::dialect::Format;
+use crate::stream::Frames;
 
-/// Longest event that is looked into.
-const MAX_EVENT: usize = 64 << 20;
 /// Most texts of one answer that are under way.
 const MAX_CHANNELS: usize = 4096;
 
@@ -29,7 +29,7 @@ pub(crate) struct Guarded {
     rules: Arc<Rules>,
     /// Whether a block is told as serving endpoints do.
     serving: bool,
-    parser: Parser,
+    frames: Frames,
     channels: BTreeMap<Key, Channel>,
     seen: Sightings,
     /// All that was let through, where it is judged as a whole.
@@ -55,7 +55,7 @@ impl Guarded {
             format,
             rules: Arc::clone(rules),
             serving,
-            parser: Parser::new(MAX_EVENT),
+            frames: frames(format),
             channels: BTreeMap::new(),
             seen: Sightings::default(),
             kept: None,
@@ -79,9 +79,9 @@ impl Guarded {
         usage: impl FnOnce() -> CountedUsage,
     ) -> bool {
         let events = out.split();
-        self.parser.push(&events);
+        self.frames.push(&events);
         loop {
-            match self.parser.next_event() {
+            match self.frames.next_event() {
                 Ok(Some(event)) => self.event(&event, out),
                 Ok(None) => break,
                 Err(_) => {
@@ -111,10 +111,7 @@ impl Guarded {
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) {
-        let mut value = match serde_json::from_slice::<Value>(&event.data) {
-            Ok(value) if value.is_object() => value,
-            _ => return self.unread(event, out),
-        };
+        let Some(mut value) = read(self.format, event) else { return self.unread(event, out) };
         let ends = over(self.format, &value);
         let changed = self.guard(&mut value, &ends);
         if self.seen.blocks(&self.rules).is_some() {
@@ -127,14 +124,13 @@ impl Guarded {
         self.note(&value);
         match (changed, self.rules.act()) {
             (true, _) if is_vacuous(self.format, &value) => {}
-            (_, false) => sse::write_event(out, &event.name, &event.data),
+            (_, false) => pass(out, self.format, event),
             (changed, true) => {
                 let numbered = self.number(&mut value);
                 if changed || numbered {
-                    // Writing JSON into memory fails for no value that is JSON already.
-                    let _ = sse::write_event_json(out, &event.name, &value);
+                    write(out, self.format, &value);
                 } else {
-                    sse::write_event(out, &event.name, &event.data);
+                    pass(out, self.format, event);
                 }
             }
         }
@@ -149,7 +145,7 @@ impl Guarded {
             }
         }
         if self.seen.blocks(&self.rules).is_none() {
-            sse::write_event(out, &event.name, &event.data);
+            pass(out, self.format, event);
         }
     }
 
@@ -215,12 +211,8 @@ impl Guarded {
         }
         for mut event in pieces {
             self.number(&mut event);
-            write(out, self.names(), &event);
+            write(out, self.format, &event);
         }
-    }
-
-    fn names(&self) -> bool {
-        matches!(self.format, Format::Messages | Format::Responses)
     }
 
     /// Gives an event that has a number the next. Whether that is another.
@@ -247,7 +239,18 @@ impl Guarded {
                 Some("content_block_stop") => drop(self.open.remove(&event["index"].as_u64().unwrap_or(0))),
                 _ => {}
             },
+            Format::Converse => self.note_blocks(event),
             Format::Responses => {}
+        }
+    }
+
+    /// Blocks of text and of thoughts have no event for their beginning.
+    fn note_blocks(&mut self, event: &Value) {
+        for name in ["contentBlockStart", "contentBlockDelta"] {
+            self.open.extend(event[name]["contentBlockIndex"].as_u64());
+        }
+        if let Some(index) = event["contentBlockStop"]["contentBlockIndex"].as_u64() {
+            self.open.remove(&index);
         }
     }
 
@@ -282,7 +285,7 @@ impl Guarded {
             }
             Format::Messages => {
                 for index in std::mem::take(&mut self.open) {
-                    write(&mut out, true, &json!({"type": "content_block_stop", "index": index}));
+                    write(&mut out, self.format, &json!({"type": "content_block_stop", "index": index}));
                 }
                 json!({"type": "message_delta", "delta": {"stop_reason": "refusal", "stop_sequence": null}, "usage": {"output_tokens": completion}})
             }
@@ -303,12 +306,24 @@ impl Guarded {
                 event["usageMetadata"] = json!({"promptTokenCount": prompt, "candidatesTokenCount": completion, "totalTokenCount": usage.usage.total_tokens});
                 event
             }
+            Format::Converse => {
+                for index in std::mem::take(&mut self.open) {
+                    let stop = json!({"contentBlockStop": {"contentBlockIndex": index}});
+                    write(&mut out, self.format, &stop);
+                }
+                json!({"messageStop": {"stopReason": "content_filtered"}})
+            }
         };
-        blocked.mark(&mut last, self.serving);
-        write(&mut out, self.names(), &last);
+        let told = if self.format == Format::Converse { &mut last["messageStop"] } else { &mut last };
+        blocked.mark(told, self.serving);
+        write(&mut out, self.format, &last);
         match self.format {
-            Format::Messages => write(&mut out, true, &json!({"type": "message_stop"})),
+            Format::Messages => write(&mut out, self.format, &json!({"type": "message_stop"})),
             Format::Chat | Format::Completions => out.extend_from_slice(sse::DONE),
+            Format::Converse => {
+                let usage = json!({"inputTokens": prompt, "outputTokens": completion, "totalTokens": usage.usage.total_tokens});
+                write(&mut out, self.format, &json!({"metadata": {"usage": usage}}));
+            }
             Format::Responses | Format::Contents => {}
         }
         out

@@ -1,26 +1,24 @@
-//! How an upstream's stream is cut into events.
+//! How a stream is cut into events.
 
 use providers::Framing;
 use wire::sse::Event;
 use wire::{eventstream, sse};
 
-/// Longest single event.
-const MAX_EVENT: usize = 16 << 20;
-
-pub(super) enum Frames {
+pub(crate) enum Frames {
     Sse(sse::Parser),
     EventStream(eventstream::Parser),
 }
 
 impl Frames {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// Single events of more than `longest` bytes are errors.
+    pub(crate) fn new(framing: Framing, longest: usize) -> Self {
         match framing {
-            Framing::Sse => Self::Sse(sse::Parser::new(MAX_EVENT)),
-            Framing::AwsEventStream => Self::EventStream(eventstream::Parser::new(MAX_EVENT)),
+            Framing::Sse => Self::Sse(sse::Parser::new(longest)),
+            Framing::AwsEventStream => Self::EventStream(eventstream::Parser::new(longest)),
         }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         match self {
             Self::Sse(parser) => parser.push(bytes),
             Self::EventStream(parser) => parser.push(bytes),
@@ -28,7 +26,7 @@ impl Frames {
     }
 
     /// The next whole event, if it has arrived; else what is wrong with the bytes.
-    pub(super) fn next_event(&mut self) -> Result<Option<Event>, String> {
+    pub(crate) fn next_event(&mut self) -> Result<Option<Event>, String> {
         match self {
             Self::Sse(parser) => parser.next_event().map_err(|e| e.to_string()),
             Self::EventStream(parser) => parser.next_event().map_err(|e| e.to_string()),

@@ -15,6 +15,7 @@ use providers::{StreamFault, UpstreamError};
 use wire::sse::Event;
 
 pub(crate) use client::{ClientBody, Watching};
+pub(crate) use frames::Frames;
 pub(crate) use passed::{Passed, Unwrap};
 pub(crate) use translated::{Origin, Translated};
 pub(crate) use upstream::{Step, Upstream};

@@ -20,6 +20,8 @@ use crate::dialect::Dialect;
 use crate::error::{At, ServeError};
 use crate::record::Open;
 
+/// Longest single event.
+const MAX_EVENT: usize = 16 << 20;
 /// How long the upstream may take to close after its terminator, so that the connection can be kept.
 const CLOSE_WITHIN: Duration = Duration::from_millis(50);
 
@@ -58,7 +60,7 @@ impl Upstream {
         let timer = Box::pin(tokio::time::sleep_until(last + idle));
         Self {
             body,
-            frames: Frames::new(framing),
+            frames: Frames::new(framing, MAX_EVENT),
             relay,
             at,
             idle,

@@ -26,14 +26,14 @@ fn with_tool() -> Value {
     body
 }
 
-struct Streamed {
-    status: u16,
-    headers: HeaderMap,
-    bytes: Vec<u8>,
+pub(crate) struct Streamed {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Streamed {
-    fn events(&self) -> Vec<(String, Value)> {
+    pub(crate) fn events(&self) -> Vec<(String, Value)> {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.bytes));
         assert_eq!(self.headers["content-type"], "application/vnd.amazon.eventstream");
         let mut parser = Parser::new(1 << 20);
@@ -47,7 +47,7 @@ impl Streamed {
     }
 }
 
-async fn stream(world: &World, path: &str, body: &Value) -> Streamed {
+pub(crate) async fn stream(world: &World, path: &str, body: &Value) -> Streamed {
     let mut running = world.send(post(&format!("{path}-stream"), TOKEN, body.to_string())).await;
     let (status, headers) = (running.status, running.headers.clone());
     let mut bytes = Vec::new();

@@ -1,10 +1,12 @@
 //! Guardrails: one verdict on every surface, streamed or not, for every role, before any upstream is called
 //! and before the client sees anything.
 
+use std::time::Duration;
+
 use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome};
 use serde_json::{Value, json};
 
-use crate::client::{Got, invocations, post};
+use crate::client::{Got, invocations};
 use crate::raw::{Play, Raw};
 use crate::world::{CHAT, COMPLETIONS, EMBEDDINGS, Entity, TOKEN, World, world};
 
@@ -163,19 +165,29 @@ impl Surface {
             };
             return world.post(&path, &body).await;
         }
+        if stream && self.path.ends_with("/converse") {
+            return self.frames(world, &body).await;
+        }
         if stream {
             body["stream"] = true.into();
         }
         world.post(self.path, &body).await
     }
 
-    /// Whether its streams can be looked into: those that cannot are refused.
-    fn has_guarded_streams(&self) -> bool {
-        self.task != EMBEDDINGS && !self.path.ends_with("/converse")
+    /// Frames as if they were events.
+    async fn frames(&self, world: &World, body: &Value) -> Got {
+        let got = crate::converse::stream(world, self.path, body).await;
+        let text = if got.status == 200 {
+            got.events().iter().map(|(name, said)| format!("event: {name}\ndata: {said}\n\n")).collect()
+        } else {
+            String::from_utf8_lossy(&got.bytes).into_owned()
+        };
+        let (broke, waited, took) = (false, Duration::ZERO, Duration::ZERO);
+        Got { status: got.status, headers: got.headers, text, broke, waited, took }
     }
 
     fn streams(&self) -> &'static [bool] {
-        if self.has_guarded_streams() { &[false, true] } else { &[false] }
+        if self.task == EMBEDDINGS { &[false] } else { &[false, true] }
     }
 }
 
@@ -362,9 +374,10 @@ fn answered(got: &Got, stream: bool) -> String {
             "/output/message/content/0/text",
         ];
         let deltas = (event["type"] == "content_block_delta"
-            || event["type"] == "response.output_text.delta")
-            .then(|| event["delta"]["text"].as_str().or(event["delta"].as_str()))
-            .flatten();
+            || event["type"] == "response.output_text.delta"
+            || event["contentBlockIndex"].is_u64())
+        .then(|| event["delta"]["text"].as_str().or(event["delta"].as_str()))
+        .flatten();
         let blocks = ["/content/0/text", "/output/0/content/0/text"].iter().filter(|_| !stream);
         let found = places.iter().chain(blocks).find_map(|place| event.pointer(place)?.as_str());
         deltas.or(found).unwrap_or_default().to_owned()
@@ -615,30 +628,94 @@ async fn whatever_else_is_asked_is_guarded_too() {
 }
 
 #[tokio::test]
-async fn frames_that_cannot_be_looked_into_are_refused_where_the_answer_is_guarded() {
-    const PATH: &str = "/ai-gateway/model/e/converse-stream";
+async fn all_that_frames_say_is_guarded() {
+    const PATH: &str = "/ai-gateway/model/e/converse";
+    let frame = |name: &str, said: Value| {
+        wire::eventstream::frame(&wire::sse::Event { name: name.to_owned(), data: said.to_string().into() })
+            .unwrap()
+            .to_vec()
+    };
+    let delta = |index: u64, delta: Value| {
+        frame("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta, "p": "abcdefgh"}))
+    };
+    let stop = |index: u64| frame("contentBlockStop", json!({ "contentBlockIndex": index }));
     world(async |world| {
-        let asked = turns(Role::User, &format!("write to {MAIL}")).unwrap();
-        for provider in ["amazon-bedrock", "openai"] {
-            guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
-            world.chat("e", &[Entity::new(provider, "m")]);
-            let got = world.post(PATH, &asked).await;
-            assert!(got.status == 400 && got.text.contains("ask without a stream"), "{provider} {got:?}");
-            assert_eq!(world.ledger.requests().len(), 0, "{provider}");
+        guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
+        let signature = json!({"reasoningContent": {"signature": "c2ln"}});
+        let frames = [
+            frame("messageStart", json!({"role": "assistant"})),
+            delta(0, json!({"reasoningContent": {"text": "they are bob@exa"}})),
+            delta(0, json!({"reasoningContent": {"text": "mple.com, I think"}})),
+            delta(0, signature.clone()),
+            stop(0),
+            frame(
+                "contentBlockStart",
+                json!({"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "t", "name": "f"}}}),
+            ),
+            delta(1, json!({"toolUse": {"input": "{\"to\": \"bob@"}})),
+            delta(1, json!({"toolUse": {"input": "example.com\"}"}})),
+            stop(1),
+            delta(2, json!({"hologram": {"of": MAIL}})),
+            stop(2),
+            frame(
+                "messageStop",
+                json!({"stopReason": "tool_use", "additionalModelResponseFields": {"x": MAIL}}),
+            ),
+            frame("metadata", json!({"usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}})),
+        ];
+        let raw = Raw::start(world, Play::stream(&frames)).await;
+        world.chat("e", &[Entity::new("amazon-bedrock", "m").at(raw.url.clone())]);
+        let got = crate::converse::stream(world, PATH, &turns(Role::User, "hello").unwrap()).await;
+        let events = got.events();
+        let said = |pointer: &str| -> String {
+            events.iter().filter_map(|(_, said)| said.pointer(pointer)?.as_str()).collect()
+        };
+        assert_eq!(said("/delta/reasoningContent/text"), format!("they are {MASKED}, I think"));
+        assert_eq!(said("/delta/toolUse/input"), format!("{{\"to\": \"{MASKED}\"}}"));
+        assert_eq!(
+            (said("/delta/hologram/of"), said("/additionalModelResponseFields/x")),
+            (MASKED.into(), MASKED.into())
+        );
+        assert!(events.iter().any(|(_, said)| said["delta"] == signature), "{events:?}");
+        // What is held back goes on before its block ends.
+        let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
+        let stops = names.iter().filter(|name| **name == "contentBlockStop").count();
+        assert_eq!((names[0], stops, names[names.len() - 1]), ("messageStart", 3, "metadata"), "{names:?}");
+        let open = events.iter().try_fold(None, |_, (name, said)| match name.as_str() {
+            "contentBlockDelta" => Ok(said["contentBlockIndex"].as_u64()),
+            "contentBlockStop" => Ok(None),
+            name => {
+                if name.starts_with("content") || name.starts_with("me") {
+                    Ok(None)
+                } else {
+                    Err(name.to_owned())
+                }
+            }
+        });
+        assert_eq!(open, Ok(None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn frames_that_cannot_be_looked_into_end_the_stream() {
+    world(async |world| {
+        let frame = |name: &str, said: &str| {
+            let event = wire::sse::Event { name: name.to_owned(), data: said.to_owned().into() };
+            wire::eventstream::frame(&event).unwrap().to_vec()
+        };
+        let frames = [
+            frame("messageStart", r#"{"role": "assistant"}"#),
+            frame("contentBlockDelta", &format!("\"{MAIL}\"")),
+        ];
+        for (behavior, passes) in [("MASK", false), ("NONE", true)] {
+            guard(world, json!({"output": {"pii": {"behavior": behavior}}}));
+            let raw = Raw::start(world, Play::stream(&frames)).await;
+            world.chat("e", &[Entity::new("amazon-bedrock", "m").at(raw.url.clone())]);
+            let asked = turns(Role::User, "hello").unwrap();
+            let got = crate::converse::stream(world, "/ai-gateway/model/e/converse", &asked).await;
+            assert_eq!(String::from_utf8_lossy(&got.bytes).contains(MAIL), passes, "{behavior}");
         }
-        // What only records refuses nothing.
-        guard(world, json!({"output": {"pii": {"behavior": "NONE"}}}));
-        world.chat("e", &[Entity::new("amazon-bedrock", "m")]);
-        let mut running = world.send(post(PATH, TOKEN, asked.to_string())).await;
-        assert_eq!(running.status, 200);
-        while running.piece().await.is_some() {}
-        assert_eq!(world.records.last().guards[0].outcome, GuardOutcome::FailedOpen);
-        guard(world, json!({"input": {"pii": {"behavior": "MASK"}}}));
-        world.chat("e", &[Entity::new("amazon-bedrock", "m")]);
-        let running = world.send(post(PATH, TOKEN, asked.to_string())).await;
-        assert_eq!(running.status, 200);
-        let sent = world.ledger.requests().pop().unwrap().body.to_string();
-        assert!(sent.contains(MASKED) && !sent.contains(MAIL), "{sent}");
     })
     .await;
 }

@@ -24,8 +24,8 @@ use crate::shape::Shape;
 pub(crate) struct Converse;
 
 impl Dialect for Converse {
-    fn format(&self) -> Option<Format> {
-        None
+    fn format(&self) -> Format {
+        Format::Converse
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {

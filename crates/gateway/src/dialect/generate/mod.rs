@@ -20,8 +20,8 @@ pub(crate) struct GenerateContent {
 }
 
 impl Dialect for GenerateContent {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Contents)
+    fn format(&self) -> Format {
+        Format::Contents
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
@@ -55,8 +55,8 @@ impl Dialect for GenerateContent {
 pub(crate) struct CountContent;
 
 impl Dialect for CountContent {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Contents)
+    fn format(&self) -> Format {
+        Format::Contents
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {

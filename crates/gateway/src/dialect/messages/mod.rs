@@ -20,8 +20,8 @@ pub(super) use request::effort;
 pub(crate) struct Messages;
 
 impl Dialect for Messages {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Messages)
+    fn format(&self) -> Format {
+        Format::Messages
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
@@ -55,8 +55,8 @@ impl Dialect for Messages {
 pub(crate) struct CountMessages;
 
 impl Dialect for CountMessages {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Messages)
+    fn format(&self) -> Format {
+        Format::Messages
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {

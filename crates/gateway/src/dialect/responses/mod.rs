@@ -17,8 +17,8 @@ use super::{Dialect, DialectStream, Format, Passage};
 pub(crate) struct Responses;
 
 impl Dialect for Responses {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Responses)
+    fn format(&self) -> Format {
+        Format::Responses
     }
 
     fn request(&self, body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
@@ -48,8 +48,8 @@ impl Dialect for Responses {
 pub(crate) struct StoredResponses;
 
 impl Dialect for StoredResponses {
-    fn format(&self) -> Option<Format> {
-        Some(Format::Responses)
+    fn format(&self) -> Format {
+        Format::Responses
     }
 
     fn request(&self, _body: &RawObject<'_>) -> Result<ChatRequest, ApiError> {
