@@ -36,10 +36,12 @@ async fn a_limit_holds_from_the_answer_on_and_is_explained_and_counted() {
     put(json!([{"tokens": 0, "renewal_period": "minute"}])).await;
     assert_eq!(client.ask("limited", false).await.status, 403);
     let metrics = client.get("/metrics").await.text;
-    let mut lines = metrics.lines().filter(|line| line.starts_with("tollgate_limits_exceeded_total{"));
-    let line =
-        lines.find(|line| line.contains("endpoint=\"limited\"")).unwrap_or_else(|| panic!("{metrics}"));
-    assert!(line.contains("key=\"user\"") && line.contains("refused=\"true\""), "{line}");
+    for (key, measure) in [("user", "calls"), ("endpoint", "tokens")] {
+        let counted = format!(
+            "tollgate_limits_exceeded_total{{endpoint=\"limited\",key=\"{key}\",measure=\"{measure}\",refused=\"true\"}} 1"
+        );
+        assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    }
 }
 
 #[tokio::test]
