@@ -96,7 +96,7 @@ fn what_is_encoded_is_found_in_a_stream_however_long_it_is() {
 #[test]
 fn masked_json_stays_json() {
     let rules = masking();
-    let arguments = json!({"to": "say \"hi\"\nbob@example.com", "ssn": 536_904_399_u64, "list": [1, "212-555-0147"], "account_number": "12345678"});
+    let arguments = json!({"to": "say \"hi\"\nbob@example.com", "ssn": 536_904_399_u64, "list": [1, "212-555-0147"], "account_number": "12345678", "tin": -536_904_399_i64, "ssns": [-536_904_399_i64, 7]});
     for text in [
         arguments.to_string(),
         serde_json::to_string_pretty(&arguments).unwrap(),
@@ -110,6 +110,8 @@ fn masked_json_stays_json() {
             (Some("<US_SSN>"), Some("<PHONE_NUMBER>"))
         );
         assert_eq!(masked["account_number"], "<US_BANK_NUMBER>");
+        // With its sign.
+        assert_eq!((&masked["tin"], &masked["ssns"]), (&json!("<US_SSN>"), &json!(["<US_SSN>", 7])));
         assert_eq!(pieces(&rules, Writing::Json, bytes(&text)), expected);
     }
 }
@@ -204,6 +206,7 @@ fn word() -> impl Strategy<Value = String> {
         Just("/".to_owned()),
         Just("ssn_".to_owned()),
         Just("\"ssn\": 536904399, ".to_owned()),
+        Just("\"ssn\": -536904399, ".to_owned()),
         Just("4111 1111 1111 1111".to_owned()),
     ]
 }
