@@ -1,0 +1,211 @@
+//! Guardrails on what is answered: texts and arguments of tools, on every surface, however a stream is cut.
+
+use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome};
+use serde_json::{Value, json};
+
+use crate::client::Got;
+use crate::grid::{Role, Surface, surfaces};
+use crate::guardrails::{MAIL, MASKED, guard, is_filtered, saying, verdict};
+use crate::world::{CHAT, COMPLETIONS, EMBEDDINGS, Entity, World, world};
+
+/// Each row of the grid that answers with text, on each provider, in each mode.
+fn rows() -> impl Iterator<Item = (Surface, &'static str, bool)> {
+    let rows = surfaces().into_iter().filter(|surface| surface.task != EMBEDDINGS);
+    let rows =
+        rows.flat_map(|surface| surface.providers().iter().map(move |provider| (surface.clone(), *provider)));
+    rows.flat_map(|(surface, provider)| {
+        surface.streams().iter().map(move |stream| (surface.clone(), provider, *stream))
+    })
+}
+
+async fn ask(world: &World, surface: &Surface, provider: &'static str, model: &str, stream: bool) -> Got {
+    world.endpoint("e", surface.task, false, &[Entity::new(provider, model)]);
+    let mut body = (surface.body)(Role::User, "hello").unwrap();
+    if surface.task == CHAT {
+        surface.offer(&mut body);
+    }
+    surface.ask(world, body, stream).await
+}
+
+fn is_blocked(world: &World, surface: &Surface, stream: bool, got: &Got, case: &str) {
+    if stream || surface.blocks_by_answer() {
+        assert!(got.status == 200 && is_filtered(got), "{case}: {got:?}");
+    } else {
+        let (code, message) = got.error();
+        let message: Value = serde_json::from_str(&message).unwrap();
+        assert_eq!(
+            (got.status, code.as_str(), &message["finishReason"]),
+            (400, "BAD_REQUEST", &json!("output_guardrail_triggered")),
+            "{case}"
+        );
+    }
+    let settlement = world.records.last();
+    assert_eq!((settlement.outcome, settlement.status), (Outcome::Refused, got.status), "{case}");
+    assert!(settlement.usage.is_some(), "{case}: what the provider gave is counted");
+}
+
+#[tokio::test]
+async fn what_is_answered_is_masked_on_every_surface_however_it_is_cut() {
+    world(async |world| {
+        guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
+        let said = format!(
+            "{} Write to {MAIL}, or call 212-555-0147. {}",
+            "It was a bright cold day. ".repeat(10),
+            "And so on. ".repeat(40)
+        );
+        let expected = said.replace(MAIL, MASKED).replace("212-555-0147", "<PHONE_NUMBER>");
+        let cuts = [1, 7, said.len()];
+        for (surface, provider, stream) in rows() {
+            for chunks in if stream { &cuts[..] } else { &[1] } {
+                let case = format!("{} {provider} stream={stream} chunks={chunks}", surface.path);
+                let got = ask(world, &surface, provider, &saying(&said, *chunks), stream).await;
+                assert_eq!(got.status, 200, "{case}: {got:?}");
+                assert_eq!(answered(&surface, &got, stream), expected, "{case}");
+                assert_eq!(
+                    verdict(world, GuardKind::Pii, GuardPhase::Output),
+                    GuardOutcome::Masked,
+                    "{case}"
+                );
+                assert_eq!(world.records.last().outcome, Outcome::Completed, "{case}");
+            }
+        }
+    })
+    .await;
+}
+
+/// The text of an answer of any format, of its deltas where it is streamed.
+fn answered(surface: &Surface, got: &Got, stream: bool) -> String {
+    let text = |event: &Value| {
+        let places = [
+            "/choices/0/delta/content",
+            "/choices/0/text",
+            "/choices/0/message/content",
+            "/candidates/0/content/parts/0/text",
+            "/output/message/content/0/text",
+        ];
+        let deltas = (event["type"] == "content_block_delta"
+            || event["type"] == "response.output_text.delta"
+            || event["contentBlockIndex"].is_u64())
+        .then(|| event["delta"]["text"].as_str().or(event["delta"].as_str()))
+        .flatten();
+        let blocks = ["/content/0/text", "/output/0/content/0/text"].iter().filter(|_| !stream);
+        let found = places.iter().chain(blocks).find_map(|place| event.pointer(place)?.as_str());
+        deltas.or(found).unwrap_or_default().to_owned()
+    };
+    surface.events(got, stream).iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
+    world(async |world| {
+        for (rules, kind, forbidden, parts) in [
+            (
+                json!({"invalid_keywords": ["Bluebird"]}),
+                GuardKind::InvalidKeywords,
+                "the blue\u{200b}bird flies",
+                ["bird", "flies"],
+            ),
+            (
+                json!({"pii": {"behavior": "BLOCK"}}),
+                GuardKind::Pii,
+                "write to bob@example.com soon",
+                ["bob", "soon"],
+            ),
+        ] {
+            guard(world, json!({ "output": rules }));
+            let said = format!("{} {forbidden} {}", "Once upon a time. ".repeat(30), "The end. ".repeat(50));
+            for (surface, provider, stream) in rows() {
+                for chunks in if stream { &[5, 100][..] } else { &[1] } {
+                    let case =
+                        format!("{} {provider} {kind:?} stream={stream} chunks={chunks}", surface.path);
+                    let got = ask(world, &surface, provider, &saying(&said, *chunks), stream).await;
+                    let told =
+                        if got.status == 200 { answered(&surface, &got, stream) } else { got.text.clone() };
+                    assert!(parts.iter().all(|part| !told.contains(part)), "{case}: {got:?}");
+                    is_blocked(world, &surface, stream, &got, &case);
+                    assert_eq!(verdict(world, kind, GuardPhase::Output), GuardOutcome::Blocked, "{case}");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// A model that calls the tool `f`.
+fn calling(arguments: &Value) -> String {
+    let plan = json!([{"tool": "f", "arguments": arguments}]).to_string();
+    let encoded: String = plan.bytes().map(|b| format!("%{b:02x}")).collect();
+    format!("m;plan={encoded}")
+}
+
+/// The arguments of the call in an answer of any format, as JSON.
+fn called(surface: &Surface, got: &Got, stream: bool) -> String {
+    let mut out = String::new();
+    for event in surface.events(got, stream) {
+        for place in [
+            "/choices/0/message/tool_calls/0/function/arguments",
+            "/choices/0/delta/tool_calls/0/function/arguments",
+            "/delta/partial_json",
+            "/delta/toolUse/input",
+        ] {
+            out += event.pointer(place).and_then(Value::as_str).unwrap_or_default();
+        }
+        if event["type"] == "response.function_call_arguments.delta" {
+            out += event["delta"].as_str().unwrap();
+        }
+        let list = |place: &str| event.pointer(place).and_then(Value::as_array).cloned().unwrap_or_default();
+        for block in [
+            list("/content"),
+            list("/output"),
+            list("/output/message/content"),
+            list("/candidates/0/content/parts"),
+        ]
+        .concat()
+        {
+            for place in ["/input", "/toolUse/input", "/functionCall/args"] {
+                out += &block.pointer(place).map(Value::to_string).unwrap_or_default();
+            }
+            out += block["arguments"].as_str().unwrap_or_default();
+        }
+    }
+    out
+}
+
+#[tokio::test]
+async fn what_tools_are_called_with_is_guarded_on_every_surface() {
+    world(async |world| {
+        // Halves of it, which the simulator streams, have half an address each.
+        let arguments =
+            json!({"q": format!("the Bluebird, {MAIL}, and more of them"), "ssn": -536_904_399_i64});
+        let masked = json!({"q": format!("the Bluebird, {MASKED}, and more of them"), "ssn": "<US_SSN>"});
+        for (rules, kind, outcome) in [
+            (json!({"pii": {"behavior": "MASK"}}), GuardKind::Pii, GuardOutcome::Masked),
+            (json!({"pii": {"behavior": "BLOCK"}}), GuardKind::Pii, GuardOutcome::Blocked),
+            (json!({"invalid_keywords": ["bluebird"]}), GuardKind::InvalidKeywords, GuardOutcome::Blocked),
+            (json!({"pii": {"behavior": "NONE"}}), GuardKind::Pii, GuardOutcome::Detected),
+        ] {
+            guard(world, json!({ "output": rules }));
+            for (surface, provider, stream) in rows().filter(|(surface, ..)| surface.task != COMPLETIONS) {
+                let case = format!("{} {provider} {kind:?} {outcome:?} stream={stream}", surface.path);
+                let got = ask(world, &surface, provider, &calling(&arguments), stream).await;
+                assert_eq!(verdict(world, kind, GuardPhase::Output), outcome, "{case}: {got:?}");
+                if outcome == GuardOutcome::Blocked {
+                    is_blocked(world, &surface, stream, &got, &case);
+                    let told = if got.status == 200 { called(&surface, &got, stream) } else { String::new() };
+                    let all = got.text + &told;
+                    assert!(!all.contains("bob") && !all.contains("Bluebird"), "{case}: {all}");
+                    continue;
+                }
+                assert_eq!(got.status, 200, "{case}: {got:?}");
+                let told: Value = serde_json::from_str(&called(&surface, &got, stream)).unwrap();
+                let masks = outcome == GuardOutcome::Masked;
+                assert_eq!(told, *(if masks { &masked } else { &arguments }), "{case}");
+                assert!(
+                    !masks || !(got.text.contains(MAIL) || got.text.contains("536904399")),
+                    "{case}: {got:?}"
+                );
+            }
+        }
+    })
+    .await;
+}
