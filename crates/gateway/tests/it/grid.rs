@@ -1,6 +1,7 @@
 //! What guardrails meet: each path by which an endpoint is asked, in each mode, and a request of its format for
 //! whoever says something.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -282,6 +283,42 @@ impl Surface {
             CHAT if self.path.contains("/converse") => &["openai", "anthropic", "google", "amazon-bedrock"],
             CHAT => &["openai", "anthropic", "google"],
             _ => &["openai"],
+        }
+    }
+}
+
+/// Whether `path` is one of the route `of`.
+fn is_of(path: &str, of: &str) -> bool {
+    let (path, of): (Vec<_>, Vec<_>) = (path.split('/').collect(), of.split('/').collect());
+    path.len() == of.len() && path.iter().zip(of).all(|(part, of)| of.starts_with('{') || *part == of)
+}
+
+#[test]
+fn every_path_by_which_an_endpoint_is_asked_has_its_rows() {
+    let (rows, counting) = (surfaces(), counting());
+    let mut asked = 0;
+    for route in tollgate_gateway::routes().filter(|route| route.access == Access::Query) {
+        let rows: Vec<&Surface> =
+            rows.iter().chain(&counting).filter(|row| is_of(&row.path, route.path)).collect();
+        assert!(!rows.is_empty(), "{}", route.path);
+        asked += rows.len();
+    }
+    assert_eq!(asked, rows.len() + counting.len(), "a row is of no path, or of two");
+    // Whole and streamed, of every format; embeddings have no streams.
+    let formats = [chat, completions, embeddings, messages, responses, contents, turns];
+    for (at, format) in formats.into_iter().enumerate() {
+        for prefix in ["/serving-endpoints/", "/ai-gateway/", "/"] {
+            let is_one = |row: &&Surface| {
+                row.path.starts_with(prefix) && (row.body)(Role::User, "x") == format(Role::User, "x")
+            };
+            let modes: BTreeSet<bool> =
+                rows.iter().filter(is_one).flat_map(|row| row.streams).copied().collect();
+            let least = match (at, prefix) {
+                (6, "/serving-endpoints/") => 0,
+                (2, _) => 1,
+                _ => 2,
+            };
+            assert_eq!(modes.len(), least, "{prefix} {at}");
         }
     }
 }

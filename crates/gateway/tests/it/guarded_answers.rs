@@ -50,13 +50,19 @@ async fn what_is_answered_is_masked_on_every_surface_however_it_is_cut() {
         guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
         let said = format!(
             "{} Write to {MAIL}, or call 212-555-0147. {}",
-            "It was a bright cold day. ".repeat(10),
+            "It was a bright cold day. ".repeat(3),
             "And so on. ".repeat(40)
         );
         let expected = said.replace(MAIL, MASKED).replace("212-555-0147", "<PHONE_NUMBER>");
-        let cuts = [1, 7, said.len()];
+        let all = [1, 7, said.len()];
         for (surface, provider, stream) in rows() {
-            for chunks in if stream { &cuts[..] } else { &[1] } {
+            // Each format has a path of the AI Gateway; its others are the same behind the door.
+            let cuts = match (stream, surface.path.starts_with("/ai-gateway/")) {
+                (false, _) => &all[..1],
+                (true, false) => &all[..2],
+                (true, true) => &all[..],
+            };
+            for chunks in cuts {
                 let case = format!("{} {provider} stream={stream} chunks={chunks}", surface.path);
                 let got = ask(world, &surface, provider, &saying(&said, *chunks), stream).await;
                 assert_eq!(got.status, 200, "{case}: {got:?}");
