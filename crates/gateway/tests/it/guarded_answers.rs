@@ -1,11 +1,14 @@
 //! Guardrails on what is answered: texts and arguments of tools, on every surface, however a stream is cut.
 
+use std::collections::BTreeMap;
+
 use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome};
 use serde_json::{Value, json};
 
 use crate::client::Got;
 use crate::grid::{Role, Surface, surfaces};
 use crate::guardrails::{MAIL, MASKED, guard, is_filtered, saying, verdict};
+use crate::raw::{Play, Raw};
 use crate::world::{CHAT, COMPLETIONS, EMBEDDINGS, Entity, World, world};
 
 /// Each row of the grid that answers with text, on each provider, in each mode.
@@ -210,6 +213,91 @@ async fn what_tools_are_called_with_is_guarded_on_every_surface() {
                     !masks || !(got.text.contains(MAIL) || got.text.contains("536904399")),
                     "{case}: {got:?}"
                 );
+            }
+        }
+    })
+    .await;
+}
+
+/// What `value` says under each key, one after the other.
+fn by_key(value: &Value, key: &str, out: &mut BTreeMap<String, String>) {
+    match value {
+        Value::String(text) => *out.entry(key.to_owned()).or_default() += text,
+        Value::Array(items) => items.iter().for_each(|item| by_key(item, key, out)),
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| by_key(value, key, out)),
+        _ => {}
+    }
+}
+
+/// An upstream that thinks aloud before it answers, whole or in pieces that have a piece of an address each.
+async fn thinking(world: &World, stream: bool) -> Raw {
+    let thought = format!("they are {MAIL}, I think");
+    if !stream {
+        let said = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+            "content": [{"type": "thinking", "thinking": thought, "signature": "c2ln"}, {"type": "text", "text": "well"}],
+            "usage": {"input_tokens": 3, "output_tokens": 4}});
+        let headers = "content-type: application/json\r\n";
+        return Raw::start(world, Play::whole("200 OK", headers, &said.to_string())).await;
+    }
+    let delta =
+        |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+    let begin = |index: u64, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
+    let (first, second) = thought.split_at(14);
+    let events = [
+        json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": {"input_tokens": 3}}}),
+        begin(0, json!({"type": "thinking", "thinking": "", "signature": ""})),
+        delta(0, json!({"type": "thinking_delta", "thinking": first})),
+        delta(0, json!({"type": "thinking_delta", "thinking": second})),
+        delta(0, json!({"type": "signature_delta", "signature": "c2ln"})),
+        json!({"type": "content_block_stop", "index": 0}),
+        begin(1, json!({"type": "text", "text": ""})),
+        delta(1, json!({"type": "text_delta", "text": "well"})),
+        json!({"type": "content_block_stop", "index": 1}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}}),
+        json!({"type": "message_stop"}),
+    ];
+    let events: Vec<String> = events
+        .iter()
+        .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()))
+        .collect();
+    Raw::start(world, Play::stream(&events)).await
+}
+
+#[tokio::test]
+async fn what_a_model_thinks_is_guarded_on_every_surface() {
+    world(async |world| {
+        for (behavior, outcome) in [("MASK", GuardOutcome::Masked), ("BLOCK", GuardOutcome::Blocked)] {
+            guard(world, json!({"output": {"pii": {"behavior": behavior}}}));
+            for stream in [false, true] {
+                let raw = thinking(world, stream).await;
+                world.chat("e", &[Entity::new("anthropic", "m").at(&raw.url)]);
+                for (surface, ..) in rows().filter(|(surface, provider, streams)| {
+                    surface.task == CHAT && *provider == "anthropic" && *streams == stream
+                }) {
+                    let case = format!("{} {behavior} stream={stream}", surface.path);
+                    let body = (surface.body)(Role::User, "hello").unwrap();
+                    let got = surface.ask(world, body, stream).await;
+                    assert_eq!(
+                        verdict(world, GuardKind::Pii, GuardPhase::Output),
+                        outcome,
+                        "{case}: {got:?}"
+                    );
+                    if outcome == GuardOutcome::Blocked {
+                        is_blocked(world, &surface, stream, &got, &case);
+                        assert!(!got.text.contains("bob"), "{case}: {got:?}");
+                        continue;
+                    }
+                    assert_eq!(got.status, 200, "{case}: {got:?}");
+                    let mut told = BTreeMap::new();
+                    surface.events(&got, stream).iter().for_each(|event| by_key(event, "", &mut told));
+                    let told: Vec<&String> = told.values().filter(|said| said.contains("they are")).collect();
+                    let expected = format!("they are {MASKED}, I think");
+                    assert!(
+                        !told.is_empty() && told.iter().all(|said| said.contains(&expected)),
+                        "{case}: {told:?}"
+                    );
+                    assert!(!got.text.contains(MAIL), "{case}: {got:?}");
+                }
             }
         }
     })
