@@ -198,6 +198,56 @@ proptest! {
             prop_assert_eq!(pieces(&rules, writing, cut.iter().copied()), whole(&rules, writing, &text));
         }
     }
+
+    /// Any numbers, under words that tell what they are.
+    #[test]
+    fn masked_numbers_leave_json(members in proptest::collection::vec((key(), number(), any::<bool>()), 1..8)) {
+        let member = |(key, number, list): &(&str, String, bool)| {
+            if *list { format!("\"{key}\": [{number}, {number},{number}]") } else { format!("\"{key}\":{number}") }
+        };
+        let text = format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(", "));
+        let is_json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+        prop_assert!(is_json(&text), "{}", text);
+        let masked = whole(&masking_all(), Writing::Json, &text).text;
+        prop_assert!(is_json(&masked), "{} of {}", masked, text);
+    }
+}
+
+fn key() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "ssn",
+        "call",
+        "card",
+        "account_number",
+        "routing",
+        "passport",
+        "itin",
+        "bank",
+        "x",
+    ])
+}
+
+fn number() -> impl Strategy<Value = String> {
+    let known = [
+        "536904399",
+        "2125550147",
+        "4111111111111111",
+        "12345678",
+        "021000021".trim_start_matches('0'),
+        "900700000",
+        "212.5550147",
+        "212.555",
+    ];
+    let digits = prop_oneof![proptest::sample::select(known.map(str::to_owned).to_vec()), "[1-9][0-9]{2,17}"];
+    (
+        proptest::sample::select(vec!["", "-"]),
+        digits,
+        proptest::sample::select(vec!["", ".5", ".0147", "e5", "E-2"]),
+    )
+        .prop_map(|(sign, digits, more)| {
+            let more = if digits.contains('.') && more.starts_with('.') { "" } else { more };
+            format!("{sign}{digits}{more}")
+        })
 }
 
 fn word() -> impl Strategy<Value = String> {
