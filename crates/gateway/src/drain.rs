@@ -64,3 +64,40 @@ impl Drains {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_are_read_on_than_there_is_room_for() {
+        let drains = Drains::default();
+        for _ in 0..AT_ONCE {
+            assert_eq!(drains.start((), |()| pending()), Ok(()));
+        }
+        assert_eq!(drains.start("one more", |_| pending()), Err("one more"));
+    }
+
+    #[tokio::test]
+    async fn at_the_end_those_under_way_are_waited_for_and_then_dropped() {
+        let drains = Drains::default();
+        let (kept, dropped) = (Arc::new(()), Arc::new(()));
+        let ends = |held: Arc<()>| async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            drop(held);
+        };
+        let hangs = |held: Arc<()>| async move {
+            pending::<()>().await;
+            drop(held);
+        };
+        assert!(
+            drains.start(Arc::clone(&kept), ends).is_ok()
+                && drains.start(Arc::clone(&dropped), hangs).is_ok()
+        );
+        drains.finish(Duration::from_millis(200)).await;
+        assert_eq!((Arc::strong_count(&kept), Arc::strong_count(&dropped)), (1, 1));
+        assert!(drains.start((), |()| pending()).is_err(), "none starts any more");
+    }
+}
