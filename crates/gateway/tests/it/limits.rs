@@ -289,15 +289,17 @@ async fn tokens_go_beyond_the_cap_by_what_was_reserved_too_little_for_those_in_f
     world_with(setup, async |world| {
         let answering = |script: &str| {
             let model = Entity::new("openai", &format!("m;{script}"));
-            world.limited("e", CHAT, false, &limit(json!({"tokens": 3_000})), &[model]);
+            // No multiple of what an answer takes, so that the last to be let in has to do with less.
+            world.limited("e", CHAT, false, &limit(json!({"tokens": 1_510})), &[model]);
         };
-        answering("chunks=1");
+        answering("chunks=10");
         let mut used = 0;
         for _ in 0..20 {
             used += world.ask("e", true).await.usage()["total_tokens"].as_u64().unwrap();
         }
-        answering("chunks=40;chunk_ms=1");
-        let answers = join_all((0..400).map(|_| world.ask("e", true))).await;
+        // So late that all are let in before one ends, and more is known of how long they are.
+        answering("first_token_ms=2000;chunks=60");
+        let answers = join_all((0..300).map(|_| world.ask("e", true))).await;
         let served = answers.iter().filter(|got| got.status == 200);
         used += served.map(|got| got.usage()["total_tokens"].as_u64().unwrap()).sum::<u64>();
         let seen = watched.seen.lock();
