@@ -10,7 +10,7 @@ use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use wire::table::TableName;
 
-use crate::aside::aside;
+use crate::aside::{Pace, aside};
 use crate::checks::{delta, is_ours};
 use crate::columns::Kind;
 use crate::compact::{compact, day_of};
@@ -47,7 +47,7 @@ const KEEP_WITHIN: Duration = Duration::from_secs(300);
 pub(crate) async fn keep_all(lake: &Lake, retention: Retention) -> Result<(), TableError> {
     for name in list::names(lake).await? {
         let (of, one) = (lake.clone(), name.clone());
-        let kept = aside(async move { keep(&of, &one, retention).await });
+        let kept = aside(Pace::Patient, async move { keep(&of, &one, retention).await });
         let slow = || TableError::Slow { table: name.clone(), seconds: KEEP_WITHIN.as_secs() };
         let kept = tokio::time::timeout(KEEP_WITHIN, kept).await;
         if let Err(error) = kept.unwrap_or_else(|_| Err(slow())).flatten() {

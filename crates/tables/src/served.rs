@@ -11,7 +11,7 @@ use serde::Serialize;
 use wire::table::TableName;
 
 use crate::append::{self, Batch, Numbered, last_number};
-use crate::aside::aside;
+use crate::aside::{Pace, aside};
 use crate::checks::delta;
 use crate::clock;
 use crate::columns::Kind;
@@ -159,18 +159,19 @@ impl Served {
             return Ok(false);
         }
         let mut table = append::open_or_create(lake, &name).await?;
-        let known = aside(known(table.clone(), name.clone(), workspace.workspace_id.clone())).await??;
+        let known = aside(Pace::Patient, known(table.clone(), name.clone(), workspace.workspace_id.clone()))
+            .await??;
         let rows = changes(&known, current, workspace, clock::now_ms());
         let is_change = !rows.is_empty();
         if is_change {
             let number = last_number(&table, &name, APPLICATION).await?.map_or(1, |last| last + 1);
             let rows: Arc<[Numbered]> = Arc::new([Numbered { number, rows: Rows::ServedEntities(rows) }]);
-            let batch = Batch { application: APPLICATION, rows: &rows, fresh: None };
+            let batch = Batch { application: APPLICATION, rows: &rows, fresh: None, pace: Pace::Patient };
             append::append(&mut table, &name, batch, &|| Ok(())).await?;
         }
         // Whoever was quicker may have written something else: the table says what it holds.
         let known = self::known(table, name, workspace.workspace_id.clone());
-        self.known = Some(aside(known).await??);
+        self.known = Some(aside(Pace::Patient, known).await??);
         Ok(is_change)
     }
 }
