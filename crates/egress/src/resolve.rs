@@ -122,13 +122,7 @@ impl Resolver {
             Ok(Err(_)) => BROKE_OFF.to_owned(),
             Err(_) => format!("no answer within {} ms", patience.as_millis()),
         };
-        match self.remembered(host) {
-            Some(addresses) => {
-                tracing::warn!(host, reason, "a name does not resolve: its last addresses are used");
-                Ok(addresses)
-            }
-            None => Err(reason),
-        }
+        self.inner.remembered(host).ok_or(reason)
     }
 
     /// The addresses if they are young, else the look-up that is under way now.
@@ -151,11 +145,6 @@ impl Resolver {
         young.ok_or(flight)
     }
 
-    fn remembered(&self, host: &str) -> Option<Vec<IpAddr>> {
-        let names = self.inner.names.lock();
-        names.get(host)?.young(Instant::now(), self.inner.times.dropped_after)
-    }
-
     /// Looks up on its own, since whoever asked may leave before the machine's resolver is done.
     #[expect(clippy::disallowed_methods, reason = "it holds nothing that a shutdown would have to wait for")]
     fn begin(&self, host: &str, began: Instant) -> Flight {
@@ -163,9 +152,16 @@ impl Resolver {
         let (inner, host) = (Arc::clone(&self.inner), host.to_owned());
         tokio::spawn(async move {
             let found = inner.look_up(&host, began).await;
-            if let Ok(addresses) = &found {
-                let found = Found { at: Instant::now(), addresses: addresses.clone() };
-                inner.names.lock().entry(host).or_default().found = Some(found);
+            match &found {
+                Ok(addresses) => {
+                    let found = Found { at: Instant::now(), addresses: addresses.clone() };
+                    inner.names.lock().entry(host).or_default().found = Some(found);
+                }
+                Err(reason) if inner.remembered(&host).is_some() => {
+                    tracing::warn!(host, reason, "a name does not resolve: its last addresses are used");
+                }
+                // Who asked is told.
+                Err(_) => {}
             }
             // Those who asked may all have left.
             let _ = told.send(Some(found));
@@ -177,6 +173,10 @@ impl Resolver {
 const BROKE_OFF: &str = "the look-up broke off";
 
 impl Inner {
+    fn remembered(&self, host: &str) -> Option<Vec<IpAddr>> {
+        self.names.lock().get(host)?.young(Instant::now(), self.times.dropped_after)
+    }
+
     async fn look_up(&self, host: &str, began: Instant) -> Result<Vec<IpAddr>, String> {
         let room = timeout_at(began + self.times.patience, self.room.acquire()).await;
         let Ok(Ok(_room)) = room else {

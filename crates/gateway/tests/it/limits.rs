@@ -302,12 +302,11 @@ async fn tokens_go_beyond_the_cap_by_what_was_reserved_too_little_for_those_in_f
         let answers = join_all((0..300).map(|_| world.ask("e", true))).await;
         let served = answers.iter().filter(|got| got.status == 200);
         used += served.map(|got| got.usage()["total_tokens"].as_u64().unwrap()).sum::<u64>();
-        let seen = watched.seen.lock();
+        let seen = std::mem::take(&mut *watched.seen.lock());
         assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
         assert!(seen.highest > 3_000, "{}: no answer was longer than expected", seen.highest);
         assert!(answers.iter().any(|got| got.status == 429), "the load was no load");
         assert_eq!(seen.in_flight, 0);
-        drop(seen);
         assert_eq!(standing(world, Measure::Tokens).await.used, used);
     })
     .await;
