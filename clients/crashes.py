@@ -22,7 +22,7 @@ KILLS, THREADS = (50, 8) if os.environ.get("FULL") else (5, 6)
 SEED = int(os.environ.get("SEED") or random.randrange(10**6))
 TABLE = {"catalog_name": "main", "schema_name": "logs", "table_name_prefix": "chat", "enabled": True}
 SETTINGS = {"TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_LOG__LEVEL": "warn"}
-USAGE, PAYLOAD = "system/serving/endpoint_usage", "main/logs/chat_payload"
+USAGE, GATEWAY, PAYLOAD = "system/serving/endpoint_usage", "system/ai_gateway/usage", "main/logs/chat_payload"
 READY_SECONDS = 2.0
 
 
@@ -59,8 +59,10 @@ class Load:
         address = urlsplit(self.server.url)
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
         try:
-            body = {"messages": [{"role": "user", "content": marker}], "client_request_id": marker, "stream": hash(marker) % 2 == 0}
-            connection.request("POST", f"/serving-endpoints/{NAME}/invocations", json.dumps(body),
+            number = int(marker.split("-")[1])
+            path = "/ai-gateway/mlflow/v1/chat/completions" if number % 3 == 0 else f"/serving-endpoints/{NAME}/invocations"
+            body = {"model": NAME, "messages": [{"role": "user", "content": marker}], "client_request_id": marker, "stream": number % 2 == 0}
+            connection.request("POST", path, json.dumps(body),
                                {"Authorization": f"Bearer {self.server.token}", "Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -179,14 +181,16 @@ with scratch_folder("crashes") as folder:
     load.stop()
     server.stop()
     tables = server.data / "tables"
-    found = lake.rows(tables, USAGE, "client_request_id, outcome, usage_provenance, databricks_request_id")
+    found = lake.rows(tables, PAYLOAD, "client_request_id, outcome, databricks_request_id")
+    used = {row[0]: row[1:] for name, own in ((USAGE, "databricks_request_id"), (GATEWAY, "request_id"))
+            for row in lake.rows(tables, name, f"{own}, outcome, usage_provenance")}
     outcomes, upstream = {row[0]: row[1] for row in found}, dict(seen_upstream())
 
     @check(f"each of {len(load.begun)} calls has at most one row, with an id of its own")
     def once():
         twice = [marker for marker, count in Counter(row[0] for row in found).items() if count > 1]
         assert not twice, twice[:5]
-        assert len({row[3] for row in found}) == len(found)
+        assert len({row[2] for row in found}) == len(found)
 
     @check(f"each of {len(load.whole)} calls that were answered to the end has its row, completed")
     def complete():
@@ -202,13 +206,17 @@ with scratch_folder("crashes") as folder:
 
     @check(f"calls that a kill cut are aborted, and estimated: {Counter(outcomes.values())}")
     def aborted():
-        assert all(row[2] == "estimated" for row in found if row[1] == "aborted"), found[:3]
+        assert all(provenance == "estimated" for outcome, provenance in used.values() if outcome == "aborted"), list(used.items())[:3]
         assert set(outcomes.values()) <= {"completed", "aborted", "cancelled", "failed"}, Counter(outcomes.values())
 
-    @check("the table of bodies has the same calls")
-    def bodies():
-        assert {row[0] for row in lake.rows(tables, PAYLOAD, "client_request_id")} == set(outcomes)
-        assert lake.agree(tables, PAYLOAD) == len(found) == lake.agree(tables, USAGE, ["input_token_count", "output_token_count"])
+    @check("the tables of usage have the same calls, each in one of them, and so have the sums by the hour")
+    def usage():
+        assert {row[2]: row[1] for row in found} == {own: outcome for own, (outcome, _) in used.items()}
+        rows = lake.agree(tables, USAGE, ["input_token_count", "output_token_count"]), lake.agree(tables, GATEWAY, ["input_tokens", "output_tokens"])
+        assert lake.agree(tables, PAYLOAD) == len(found) == sum(rows) and min(rows) > 0, rows
+        with Server(folder, UPSTREAM, SETTINGS) as again:
+            groups = call("GET", "/api/tollgate/v1/usage?group_by=endpoint", token=again.token, base=again.url).ok()["groups"]
+        assert [group["requests"] for group in groups] == [len(found)], groups
 
     @check(f"it was ready again within {READY_SECONDS} s each time: at most {slowest:.2f} s")
     def ready():

@@ -197,6 +197,14 @@ impl Guards<'_> {
             return Ok(success.into());
         };
         let ended = Collecting { upstream: &mut upstream, dialect: call.dialect, open }.into(&mut out).await;
+        let ended = match ended {
+            Ok(Ended::TooLong) if !guard.acts() => {
+                open.guarded(self.examiner(call, guard, GuardPhase::Output, None).unread(&too_long()));
+                return Ok(Success { body: SuccessBody::Stream { upstream, ready: out }, ..success }.into());
+            }
+            Ok(Ended::TooLong) => Err(ApiError::internal(too_long()).with_status(502).into()),
+            ended => ended,
+        };
         let mut guarded = Guarded::keeping(format, &guard.rules, self.is_serving());
         let goes_on = guarded.take(&mut out, true, || upstream.usage());
         open.guarded(guarded.verdicts());
@@ -204,14 +212,14 @@ impl Guards<'_> {
         let outcome = match (&blocked, &ended) {
             _ if !goes_on => Outcome::Refused,
             (Some(_), _) => Outcome::Refused,
-            (None, Ok(true)) => Outcome::Completed,
+            (None, Ok(Ended::Complete)) => Outcome::Completed,
             (None, _) => Outcome::Failed,
         };
         match (blocked, ended) {
             (Some(blocked), _) => out = guarded.refusal(&blocked, &upstream.usage()),
             (None, _) if !goes_on => {}
-            (None, Ok(true)) => out.extend_from_slice(call.dialect.terminator()),
-            (None, Ok(false)) => {}
+            (None, Ok(Ended::Complete)) => out.extend_from_slice(call.dialect.terminator()),
+            (None, Ok(Ended::Failed | Ended::TooLong)) => {}
             (None, Err(error)) => upstream.fail(&error, &mut out),
         }
         let body = if call.dialect.framing() == ClientFraming::Array { as_array(out) } else { out.freeze() };
@@ -252,6 +260,19 @@ impl Guards<'_> {
     }
 }
 
+/// How the collecting of a stream ended.
+enum Ended {
+    Complete,
+    /// It told its own failure.
+    Failed,
+    /// There is more of it.
+    TooLong,
+}
+
+fn too_long() -> String {
+    format!("the answer is longer than {MAX_COLLECTED} bytes and cannot be judged")
+}
+
 /// A stream that is read to its end, unless the client leaves. Whatever ends it, what has come is on record.
 struct Collecting<'a> {
     upstream: &'a mut Upstream,
@@ -260,18 +281,13 @@ struct Collecting<'a> {
 }
 
 impl Collecting<'_> {
-    /// Whether it is complete, or told its own failure.
-    async fn into(self, out: &mut BytesMut) -> Result<bool, ServeError> {
+    async fn into(self, out: &mut BytesMut) -> Result<Ended, ServeError> {
         loop {
             match std::future::poll_fn(|cx| self.upstream.poll_step(cx, out)).await? {
-                Step::Read if out.len() > MAX_COLLECTED => {
-                    let message =
-                        format!("the answer is longer than {MAX_COLLECTED} bytes and cannot be judged");
-                    return Err(ApiError::internal(message).with_status(502).into());
-                }
+                Step::Read if out.len() > MAX_COLLECTED => return Ok(Ended::TooLong),
                 Step::Read => {}
-                Step::Complete => return Ok(true),
-                Step::Failed => return Ok(false),
+                Step::Complete => return Ok(Ended::Complete),
+                Step::Failed => return Ok(Ended::Failed),
             }
         }
     }

@@ -1,210 +1,22 @@
 //! Guardrails: one verdict on every surface, streamed or not, for every role, before any upstream is called
 //! and before the client sees anything.
 
-use std::time::Duration;
-
 use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome};
 use serde_json::{Value, json};
 
 use crate::client::{Got, invocations};
+use crate::grid::{ROLES, Role, counting, surfaces, turns};
 use crate::raw::{Play, Raw};
-use crate::world::{CHAT, COMPLETIONS, EMBEDDINGS, Entity, TOKEN, World, world};
+use crate::world::{EMBEDDINGS, Entity, TOKEN, World, world};
 
-const MAIL: &str = "bob@example.com";
-const MASKED: &str = "<EMAIL_ADDRESS>";
+pub(crate) const MAIL: &str = "bob@example.com";
+pub(crate) const MASKED: &str = "<EMAIL_ADDRESS>";
 
-/// Who says it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Role {
-    System,
-    User,
-    Assistant,
-    Arguments,
-    Result,
-}
-
-const ROLES: [Role; 5] = [Role::System, Role::User, Role::Assistant, Role::Arguments, Role::Result];
-
-/// A surface: its path, whether it is of the AI Gateway, and a request in which `role` says `text`.
-struct Surface {
-    path: &'static str,
-    task: &'static str,
-    body: fn(Role, &str) -> Option<Value>,
-}
-
-const SURFACES: [Surface; 10] = [
-    Surface { path: "/serving-endpoints/e/invocations", task: CHAT, body: chat },
-    Surface { path: "/ai-gateway/mlflow/v1/chat/completions", task: CHAT, body: chat },
-    Surface { path: "/ai-gateway/openai/v1/chat/completions", task: CHAT, body: chat },
-    Surface { path: "/serving-endpoints/completions", task: COMPLETIONS, body: completions },
-    Surface { path: "/serving-endpoints/embeddings", task: EMBEDDINGS, body: embeddings },
-    Surface { path: "/ai-gateway/anthropic/v1/messages", task: CHAT, body: messages },
-    Surface { path: "/serving-endpoints/anthropic/v1/messages", task: CHAT, body: messages },
-    Surface { path: "/ai-gateway/codex/v1/responses", task: CHAT, body: responses },
-    Surface { path: "/ai-gateway/gemini/v1beta/models/e:generateContent", task: CHAT, body: contents },
-    Surface { path: "/ai-gateway/model/e/converse", task: CHAT, body: turns },
-];
-
-/// `more` after `first`.
-fn said(first: Value, more: Vec<Value>) -> Vec<Value> {
-    std::iter::once(first).chain(more).collect()
-}
-
-fn chat(role: Role, text: &str) -> Option<Value> {
-    let user = json!({"role": "user", "content": if role == Role::User { text } else { "hello" }});
-    let call = |arguments: Value| json!({"role": "assistant", "content": null, "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f", "arguments": arguments.to_string()}}]});
-    let result = |text: &str| json!({"role": "tool", "tool_call_id": "t", "content": text});
-    let more = match role {
-        Role::System => {
-            return Some(json!({"model": "e", "messages": [{"role": "system", "content": text}, user]}));
-        }
-        Role::User => vec![],
-        Role::Assistant => vec![
-            json!({"role": "assistant", "content": [{"type": "text", "text": text}]}),
-            json!({"role": "user", "content": "go on"}),
-        ],
-        Role::Arguments => vec![call(json!({ "q": text })), result("ok")],
-        Role::Result => vec![call(json!({})), result(text)],
-    };
-    Some(json!({"model": "e", "messages": said(user, more)}))
-}
-
-fn completions(role: Role, text: &str) -> Option<Value> {
-    (role == Role::User).then(|| json!({"model": "e", "prompt": text}))
-}
-
-fn embeddings(role: Role, text: &str) -> Option<Value> {
-    (role == Role::User).then(|| json!({"model": "e", "input": ["hello", text]}))
-}
-
-fn messages(role: Role, text: &str) -> Option<Value> {
-    let user = json!({"role": "user", "content": if role == Role::User { text } else { "hello" }});
-    let call = |input: Value| json!({"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": input}]});
-    let result = |text: &str| json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": text}]}]});
-    let (system, more) = match role {
-        Role::System => (json!([{"type": "text", "text": text}]), vec![]),
-        Role::User => (json!("be brief"), vec![]),
-        Role::Assistant => (
-            json!("be brief"),
-            vec![json!({"role": "assistant", "content": text}), json!({"role": "user", "content": "go on"})],
-        ),
-        Role::Arguments => (json!("be brief"), vec![call(json!({ "q": text })), result("ok")]),
-        Role::Result => (json!("be brief"), vec![call(json!({})), result(text)]),
-    };
-    Some(json!({"model": "e", "max_tokens": 50, "system": system, "messages": said(user, more)}))
-}
-
-fn responses(role: Role, text: &str) -> Option<Value> {
-    let user = json!({"role": "user", "content": [{"type": "input_text", "text": if role == Role::User { text } else { "hello" }}]});
-    let call = |arguments: Value| json!({"type": "function_call", "call_id": "t", "name": "f", "arguments": arguments.to_string()});
-    let result = |text: &str| json!({"type": "function_call_output", "call_id": "t", "output": text});
-    let more = match role {
-        Role::System => return Some(json!({"model": "e", "instructions": text, "input": [user]})),
-        Role::User => vec![],
-        Role::Assistant => vec![
-            json!({"role": "assistant", "content": [{"type": "output_text", "text": text}]}),
-            json!({"role": "user", "content": "go on"}),
-        ],
-        Role::Arguments => vec![call(json!({ "q": text })), result("ok")],
-        Role::Result => vec![call(json!({})), result(text)],
-    };
-    Some(json!({"model": "e", "input": said(user, more)}))
-}
-
-fn contents(role: Role, text: &str) -> Option<Value> {
-    let user = json!({"role": "user", "parts": [{"text": if role == Role::User { text } else { "hello" }}]});
-    let call =
-        |args: Value| json!({"role": "model", "parts": [{"functionCall": {"name": "f", "args": args}}]});
-    let result = |text: &str| json!({"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"output": text}}}]});
-    let more = match role {
-        Role::System => {
-            return Some(json!({"systemInstruction": {"parts": [{"text": text}]}, "contents": [user]}));
-        }
-        Role::User => vec![],
-        Role::Assistant => vec![
-            json!({"role": "model", "parts": [{"text": text}]}),
-            json!({"role": "user", "parts": [{"text": "go on"}]}),
-        ],
-        Role::Arguments => vec![call(json!({ "q": text })), result("ok")],
-        Role::Result => vec![call(json!({})), result(text)],
-    };
-    Some(json!({"contents": said(user, more)}))
-}
-
-fn turns(role: Role, text: &str) -> Option<Value> {
-    let turn = |role: &str, block: Value| json!({"role": role, "content": [block]});
-    let user = turn("user", json!({"text": if role == Role::User { text } else { "hello" }}));
-    let call =
-        |input: Value| turn("assistant", json!({"toolUse": {"toolUseId": "t", "name": "f", "input": input}}));
-    let result =
-        |content: Value| turn("user", json!({"toolResult": {"toolUseId": "t", "content": [content]}}));
-    let more = match role {
-        Role::System => return Some(json!({"system": [{"text": text}], "messages": [user]})),
-        Role::User => vec![],
-        Role::Assistant => {
-            vec![turn("assistant", json!({"text": text})), turn("user", json!({"text": "go on"}))]
-        }
-        Role::Arguments => vec![call(json!({ "q": text })), result(json!({"text": "ok"}))],
-        Role::Result => vec![call(json!({})), result(json!({"json": {"said": text}}))],
-    };
-    let tool = json!({"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}});
-    Some(json!({"messages": said(user, more), "toolConfig": {"tools": [tool]}}))
-}
-
-impl Surface {
-    fn is_serving(&self) -> bool {
-        self.path.starts_with("/serving-endpoints/")
-    }
-
-    async fn ask(&self, world: &World, mut body: Value, stream: bool) -> Got {
-        if self.path.contains(":generateContent") {
-            let path = if stream {
-                self.path.replace(":generateContent", ":streamGenerateContent?alt=sse")
-            } else {
-                self.path.to_owned()
-            };
-            return world.post(&path, &body).await;
-        }
-        if stream && self.path.ends_with("/converse") {
-            return self.frames(world, &body).await;
-        }
-        if stream {
-            body["stream"] = true.into();
-        }
-        world.post(self.path, &body).await
-    }
-
-    /// Frames as if they were events.
-    async fn frames(&self, world: &World, body: &Value) -> Got {
-        let got = crate::converse::stream(world, self.path, body).await;
-        let text = if got.status == 200 {
-            got.events().iter().map(|(name, said)| format!("event: {name}\ndata: {said}\n\n")).collect()
-        } else {
-            String::from_utf8_lossy(&got.bytes).into_owned()
-        };
-        let (broke, waited, took) = (false, Duration::ZERO, Duration::ZERO);
-        Got { status: got.status, headers: got.headers, text, broke, waited, took }
-    }
-
-    fn streams(&self) -> &'static [bool] {
-        if self.task == EMBEDDINGS { &[false] } else { &[false, true] }
-    }
-}
-
-/// Those whose format each surface may meet; what serves only chat is left out elsewhere.
-fn providers(surface: &Surface) -> &'static [&'static str] {
-    match surface.task {
-        CHAT if surface.path.ends_with("/converse") => &["openai", "anthropic", "google", "amazon-bedrock"],
-        CHAT => &["openai", "anthropic", "google"],
-        _ => &["openai"],
-    }
-}
-
-fn guard(world: &World, guardrails: Value) {
+pub(crate) fn guard(world: &World, guardrails: Value) {
     *world.guardrails.lock() = guardrails;
 }
 
-fn is_filtered(got: &Got) -> bool {
+pub(crate) fn is_filtered(got: &Got) -> bool {
     ["\"content_filter\"", "\"content_filtered\"", "\"refusal\"", "\"SAFETY\"", "\"SPII\"", "\"BLOCKLIST\""]
         .iter()
         .any(|reason| got.text.contains(reason))
@@ -221,7 +33,7 @@ fn without_instructions(got: &Got) -> String {
 }
 
 /// The verdict on something that only one guard of a phase may have given.
-fn verdict(world: &World, guard: GuardKind, phase: GuardPhase) -> GuardOutcome {
+pub(crate) fn verdict(world: &World, guard: GuardKind, phase: GuardPhase) -> GuardOutcome {
     let settlement = world.records.last();
     let of: Vec<_> = settlement.guards.iter().filter(|v| v.guard == guard && v.phase == phase).collect();
     assert_eq!(of.len(), 1, "{:?}", settlement.guards);
@@ -232,8 +44,8 @@ fn verdict(world: &World, guard: GuardKind, phase: GuardPhase) -> GuardOutcome {
 async fn what_is_asked_is_blocked_on_every_surface_whoever_says_it() {
     world(async |world| {
         guard(world, json!({"input": {"pii": {"behavior": "BLOCK"}}}));
-        for surface in SURFACES {
-            for provider in providers(&surface) {
+        for surface in surfaces() {
+            for provider in surface.providers() {
                 world.endpoint("e", surface.task, false, &[Entity::new(provider, "m")]);
                 for (role, stream) in ROLES
                     .into_iter()
@@ -244,7 +56,7 @@ async fn what_is_asked_is_blocked_on_every_surface_whoever_says_it() {
                     let before = world.ledger.requests().len();
                     let got = surface.ask(world, body, stream).await;
                     assert_eq!(world.ledger.requests().len(), before, "{case}: the upstream was called");
-                    let by_answer = !surface.is_serving() && surface.task == CHAT;
+                    let by_answer = surface.blocks_by_answer();
                     assert_eq!(got.status, if by_answer { 200 } else { 400 }, "{case}: {got:?}");
                     if by_answer {
                         assert!(
@@ -291,8 +103,8 @@ async fn what_is_asked_is_blocked_on_every_surface_whoever_says_it() {
 async fn what_is_asked_is_masked_on_every_surface_whoever_says_it() {
     world(async |world| {
         guard(world, json!({"input": {"pii": {"behavior": "MASK"}}}));
-        for surface in SURFACES {
-            for provider in providers(&surface) {
+        for surface in surfaces() {
+            for provider in surface.providers() {
                 world.endpoint("e", surface.task, false, &[Entity::new(provider, "m")]);
                 for (role, stream) in ROLES
                     .into_iter()
@@ -319,134 +131,9 @@ async fn what_is_asked_is_masked_on_every_surface_whoever_says_it() {
 }
 
 /// What a model says on its way out, cut into `chunks` pieces.
-fn saying(text: &str, chunks: usize) -> String {
+pub(crate) fn saying(text: &str, chunks: usize) -> String {
     let encoded: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
     format!("m;answer={encoded};chunks={chunks}")
-}
-
-#[tokio::test]
-async fn what_is_answered_is_masked_on_every_surface_however_it_is_cut() {
-    world(async |world| {
-        guard(world, json!({"output": {"pii": {"behavior": "MASK"}}}));
-        let said = format!(
-            "{} Write to {MAIL}, or call 212-555-0147. {}",
-            "It was a bright cold day. ".repeat(20),
-            "And so on. ".repeat(60)
-        );
-        let expected = said.replace(MAIL, MASKED).replace("212-555-0147", "<PHONE_NUMBER>");
-        for surface in SURFACES.iter().filter(|surface| surface.task != EMBEDDINGS) {
-            for provider in providers(surface) {
-                let cuts = [(false, 1), (true, 1), (true, 7), (true, said.len())];
-                for (stream, chunks) in
-                    cuts.into_iter().filter(|(stream, _)| surface.streams().contains(stream))
-                {
-                    let case = format!("{} {provider} stream={stream} chunks={chunks}", surface.path);
-                    world.endpoint(
-                        "e",
-                        surface.task,
-                        false,
-                        &[Entity::new(provider, &saying(&said, chunks))],
-                    );
-                    let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), stream).await;
-                    assert_eq!(got.status, 200, "{case}: {got:?}");
-                    assert_eq!(answered(&got, stream), expected, "{case}");
-                    assert_eq!(
-                        verdict(world, GuardKind::Pii, GuardPhase::Output),
-                        GuardOutcome::Masked,
-                        "{case}"
-                    );
-                    assert_eq!(world.records.last().outcome, Outcome::Completed, "{case}");
-                }
-            }
-        }
-    })
-    .await;
-}
-
-/// The text of an answer of any format, of its deltas where it is streamed.
-fn answered(got: &Got, stream: bool) -> String {
-    let text = |event: &Value| {
-        let places = [
-            "/choices/0/delta/content",
-            "/choices/0/text",
-            "/choices/0/message/content",
-            "/candidates/0/content/parts/0/text",
-            "/output/message/content/0/text",
-        ];
-        let deltas = (event["type"] == "content_block_delta"
-            || event["type"] == "response.output_text.delta"
-            || event["contentBlockIndex"].is_u64())
-        .then(|| event["delta"]["text"].as_str().or(event["delta"].as_str()))
-        .flatten();
-        let blocks = ["/content/0/text", "/output/0/content/0/text"].iter().filter(|_| !stream);
-        let found = places.iter().chain(blocks).find_map(|place| event.pointer(place)?.as_str());
-        deltas.or(found).unwrap_or_default().to_owned()
-    };
-    events(got, stream).iter().map(text).collect()
-}
-
-fn events(got: &Got, stream: bool) -> Vec<Value> {
-    if !stream {
-        return vec![got.json()];
-    }
-    let data =
-        got.text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-    data.map(|data| serde_json::from_str(data).unwrap()).collect()
-}
-
-#[tokio::test]
-async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
-    world(async |world| {
-        guard(world, json!({"output": {"invalid_keywords": ["Bluebird"]}}));
-        let said = format!(
-            "{} the blue\u{200b}bird flies {}",
-            "Once upon a time. ".repeat(40),
-            "The end. ".repeat(80)
-        );
-        for surface in SURFACES.iter().filter(|surface| surface.task != EMBEDDINGS) {
-            for provider in providers(surface) {
-                let cuts = [(false, 1), (true, 5), (true, 400)];
-                for (stream, chunks) in
-                    cuts.into_iter().filter(|(stream, _)| surface.streams().contains(stream))
-                {
-                    let case = format!("{} {provider} stream={stream} chunks={chunks}", surface.path);
-                    world.endpoint(
-                        "e",
-                        surface.task,
-                        false,
-                        &[Entity::new(provider, &saying(&said, chunks))],
-                    );
-                    let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), stream).await;
-                    let told = if got.status == 200 { answered(&got, stream) } else { got.text.clone() };
-                    assert!(!told.contains("bird") && !told.contains("flies"), "{case}: {got:?}");
-                    if stream || !surface.is_serving() {
-                        assert!(got.status == 200 && is_filtered(&got), "{case}: {got:?}");
-                    } else {
-                        let (code, message) = got.error();
-                        let message: Value = serde_json::from_str(&message).unwrap();
-                        assert_eq!(
-                            (got.status, code.as_str(), &message["finishReason"]),
-                            (400, "BAD_REQUEST", &json!("output_guardrail_triggered")),
-                            "{case}"
-                        );
-                    }
-                    assert_eq!(
-                        verdict(world, GuardKind::InvalidKeywords, GuardPhase::Output),
-                        GuardOutcome::Blocked,
-                        "{case}"
-                    );
-                    let settlement = world.records.last();
-                    assert_eq!(
-                        (settlement.outcome, settlement.status),
-                        (Outcome::Refused, got.status),
-                        "{case}"
-                    );
-                    assert!(settlement.usage.is_some(), "{case}: what the provider gave is counted");
-                }
-            }
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -480,7 +167,7 @@ async fn what_is_only_looked_for_goes_on_as_it_came_and_is_recorded() {
 async fn texts_that_are_clean_pass_and_every_guard_that_ran_is_recorded() {
     world(async |world| {
         guard(world, json!({"input": {"pii": {"behavior": "BLOCK"}, "invalid_keywords": ["x"]}, "output": {"pii": {"behavior": "MASK"}}}));
-        for surface in SURFACES {
+        for surface in surfaces() {
             world.endpoint("e", surface.task, false, &[Entity::new("openai", "m")]);
             for stream in surface.streams() {
                 let got = surface.ask(world, (surface.body)(Role::User, "order 112-3456789-1234567").unwrap(), *stream).await;
@@ -519,10 +206,21 @@ async fn tokens_in_place_of_text_are_refused_where_they_cannot_be_guarded() {
 async fn counting_is_guarded_as_asking_is() {
     world(async |world| {
         guard(world, json!({"input": {"pii": {"behavior": "BLOCK"}}}));
-        world.chat("e", &[Entity::new("anthropic", "m")]);
-        let body = messages(Role::User, MAIL).unwrap();
-        let got = world.post("/ai-gateway/anthropic/v1/messages/count_tokens", &body).await;
-        assert_eq!((got.status, world.ledger.requests().len()), (400, 0), "{got:?}");
+        assert_eq!(counting().len(), 6);
+        for (surface, provider) in
+            counting().iter().flat_map(|row| row.providers().iter().map(move |p| (row, p)))
+        {
+            world.chat("e", &[Entity::new(provider, "m")]);
+            for body in ROLES.into_iter().filter_map(|role| (surface.body)(role, MAIL)) {
+                let got = world.post(&surface.path, &body).await;
+                assert_eq!(
+                    (got.status, world.ledger.requests().len()),
+                    (400, 0),
+                    "{}: {got:?}",
+                    surface.path
+                );
+            }
+        }
     })
     .await;
 }

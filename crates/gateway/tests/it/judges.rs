@@ -330,6 +330,31 @@ async fn a_judged_stream_is_charged_what_its_last_read_says() {
     .await;
 }
 
+/// More than is collected: nobody holds up or ends what is only recorded.
+#[tokio::test]
+async fn a_stream_too_long_to_be_judged_goes_on_where_judging_only_records() {
+    world(async |world| {
+        judge(world, Protocol::Json);
+        world.chat("judge", &[says("{\"flagged\": true}")]);
+        let none = json!({"llm_judge": {"model": "judge", "prompt": "p", "behaviour": "NONE"}});
+        set(world, Settings::default(), json!({"output": none}));
+        let said = SAID.replace("hi", &"x".repeat(14 << 20));
+        let pieces = [&said, &said, &said, &said, &said, "data: [DONE]\n\n"];
+        let raw = Raw::start(world, Play::stream(&pieces)).await;
+        world.chat("e", &[Entity::new("custom", "m").at(&raw.url)]);
+        let got = world.post(&invocations("e"), &asked("hello", true)).await;
+        assert_eq!((got.status, got.is_done()), (200, true));
+        assert_eq!(got.text.matches("xx").count(), 5 * (7 << 20));
+        let settled = world.records.last();
+        assert_eq!((settled.outcome, settled.guards.len()), (Outcome::Completed, 1), "{:?}", settled.guards);
+        assert_eq!(
+            (settled.guards[0].guard, settled.guards[0].outcome),
+            (GuardKind::Judge, GuardOutcome::FailedOpen)
+        );
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_kept_response_that_is_judged_again_uses_nothing_again() {
     world(async |world| {

@@ -28,6 +28,8 @@ mod faults;
 mod fixtures;
 mod frames;
 mod fuzz;
+mod grid;
+mod guarded_answers;
 mod guardrails;
 mod hosted;
 mod judges;

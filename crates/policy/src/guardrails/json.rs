@@ -33,3 +33,12 @@ impl Place {
             && matches!(behind, None | Some(',' | ']' | '}'))
     }
 }
+
+/// Where the number that has digits at `from` begins: its sign is no part of what is found, and has no place before a string.
+pub(super) fn with_sign(raw: &str, from: usize) -> usize {
+    match raw.as_bytes()[..=from] {
+        [b'-', digit] if digit.is_ascii_digit() => from - 1,
+        [.., before, b'-', digit] if digit.is_ascii_digit() && !before.is_ascii_alphanumeric() => from - 1,
+        _ => from,
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::decode::{DEPTH, ESCAPE, escaped};
 use super::fold::{View, Writing, read};
-use super::json::Place;
+use super::json::{Place, with_sign};
 use super::pii::{Entity, REACH};
 use super::scan::{Behavior, Found, Rules, What};
 
@@ -83,6 +83,9 @@ impl Window {
         let mut found = self.rules.find(&readings);
         found.retain(|found| found.to > self.held);
         let begun = found.iter().any(|found| found.from < self.held && found.what != What::Keyword);
+        if self.writing == Writing::Json {
+            found.iter_mut().for_each(|found| found.from = with_sign(&self.raw, found.from));
+        }
         found.iter_mut().for_each(|found| found.from = found.from.max(self.held));
         let unescaped = unescaped(&readings[0]);
         let shown: Vec<&View> = readings.iter().take(1).chain(&unescaped).collect();

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 use tollgate_policy::guardrails::{Writing, whole};
 
-use crate::positives::{masking, positives, rules};
+use crate::further::further;
+use crate::positives::{masking, masking_all, positives, rules};
 
 type Encode = fn(&str) -> String;
 
@@ -38,7 +39,7 @@ const ENCODINGS: [(&str, Encode); 14] = [
     ("base64 for URLs, in a sentence", |text| format!("please decode {} now", URL_SAFE_NO_PAD.encode(text))),
     ("hexadecimal", |text| of_bytes(text, |b| format!("{b:02x}"))),
     ("URL escapes", |text| of_bytes(text, |b| format!("%{b:02X}"))),
-    ("escapes of programs", |text| each(text, |c| format!("\\u{:04x}", u32::from(c)))),
+    ("escapes of programs", |text| text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()),
     ("base64 of base64", |text| STANDARD.encode(STANDARD.encode(text))),
     ("URL escapes of hexadecimal", |text| {
         of_bytes(&of_bytes(text, |b| format!("{b:02x}")), |b| format!("%{b:02x}"))
@@ -70,17 +71,24 @@ fn mathematical(c: char) -> String {
 /// At least 995 of a thousand, in each.
 #[test]
 fn what_is_written_otherwise_is_found() {
-    let (pii, positives) = (masking(), positives());
     let keywords = rules(json!({"invalid_keywords": ["Project Bluebird", "überraschung"]}));
     for (name, encode) in ENCODINGS {
-        let caught =
-            positives.iter().filter(|(text, _)| !whole(&pii, Writing::Plain, &encode(text)).found.is_empty());
-        let caught = caught.count();
-        assert!(caught * 1000 >= positives.len() * 995, "{name}: {caught} of {}", positives.len());
+        for (set, pii, positives) in
+            [("labelled", masking(), positives()), ("further", masking_all(), further())]
+        {
+            let is_caught = |text: &str| !whole(&pii, Writing::Plain, &encode(text)).found.is_empty();
+            let missed: Vec<_> =
+                positives.iter().filter(|one| !is_caught(&one.text)).map(|one| &one.text).collect();
+            let (missing, all) = (missed.len(), positives.len());
+            assert!(
+                (all - missing) * 1000 >= all * 995,
+                "{name}: {missing} of {all} of the {set}: {missed:?}"
+            );
+            println!("{name}: {missing} of {all} of the {set} missed");
+        }
         // Lookalikes of letters with marks are other letters; the plain word is in all.
         let told = encode("tell me about Project Bluebird, please");
         assert_eq!(whole(&keywords, Writing::Plain, &told).found.len().min(1), 1, "{name}: {told}");
-        println!("{name}: {caught} of {}", positives.len());
     }
 }
 

@@ -1,30 +1,56 @@
 //! Texts with something in them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tollgate_policy::guardrails::{Rules, Settings, compile};
 
-const SET: &str = include_str!("../pii/labelled.jsonl");
+use crate::quality::LABELLED;
 
-/// 500 texts of the labelled set with personal data, and what it is.
-pub(crate) fn positives() -> Vec<(String, String)> {
-    let rows = SET.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let positive = rows.filter_map(|row| {
-        let [from, to] = [0, 1].map(|at| usize::try_from(row["spans"][0][at].as_u64().unwrap_or(0)).unwrap());
+/// Of each kind so many, or all there are.
+const EACH: usize = 100;
+
+/// A text with personal data, and what it is.
+pub(crate) struct Positive {
+    pub(crate) text: String,
+    pub(crate) value: String,
+}
+
+/// 560 texts of the labelled set: of every kind of which it has texts.
+pub(crate) fn positives() -> Vec<Positive> {
+    let mut kinds: BTreeMap<String, Vec<Positive>> = BTreeMap::new();
+    for line in LABELLED.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
         let text = row["text"].as_str().unwrap().to_owned();
-        let value = text.get(from..to).filter(|value| !value.is_empty())?.to_owned();
-        Some((text, value))
+        let Some(span) = row["spans"].get(0) else { continue };
+        let [from, to] = [0, 1].map(|at| usize::try_from(span[at].as_u64().unwrap()).unwrap());
+        let value = text[from..to].to_owned();
+        kinds.entry(span[2].as_str().unwrap().to_owned()).or_default().push(Positive { text, value });
+    }
+    let chosen = kinds.into_values().flat_map(|texts| {
+        // Spread over the sentences that they stand in.
+        let step = (texts.len() / EACH).max(1);
+        texts.into_iter().step_by(step).take(EACH)
     });
-    positive.step_by(3).take(500).collect()
+    chosen.collect()
 }
 
 /// The rules of `input`.
 pub(crate) fn rules(input: Value) -> Arc<Rules> {
-    let guardrails = compile(&json!({ "input": input }), &Arc::new(Settings::default())).unwrap();
+    rules_with(input, Settings::default())
+}
+
+fn rules_with(input: Value, settings: Settings) -> Arc<Rules> {
+    let guardrails = compile(&json!({ "input": input }), &Arc::new(settings)).unwrap();
     Arc::clone(&guardrails.input.unwrap().rules)
 }
 
 pub(crate) fn masking() -> Arc<Rules> {
     rules(json!({"pii": {"behavior": "MASK"}}))
+}
+
+/// The extended set too.
+pub(crate) fn masking_all() -> Arc<Rules> {
+    rules_with(json!({"pii": {"behavior": "MASK"}}), Settings { extended: true, ..Settings::default() })
 }
