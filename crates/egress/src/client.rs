@@ -14,10 +14,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::RwLock;
+use rustls::RootCertStore;
 
 use crate::address::AddressPolicy;
 use crate::connect::{ConnectError, Connector};
 use crate::established::Since;
+use crate::resolve::{Lookup, Resolver, SystemLookup};
 
 type Pool = legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
 
@@ -46,6 +48,10 @@ pub struct ClientConfig {
     /// The same for plain HTTP: engines on one's own machines close idle connections after 5 s and up, and
     /// a request that crosses that close is lost. A new connection to them costs next to nothing.
     pub plain_idle_timeout: Duration,
+    /// Where names are looked up.
+    pub lookup: Arc<dyn Lookup>,
+    /// Whose certificates are trusted; none: those whom the machine trusts.
+    pub roots: Option<Arc<RootCertStore>>,
 }
 
 impl Default for ClientConfig {
@@ -56,6 +62,8 @@ impl Default for ClientConfig {
             // Below the 60 s after which common load balancers close an idle connection.
             idle_timeout: Duration::from_secs(50),
             plain_idle_timeout: Duration::from_secs(4),
+            lookup: Arc::new(SystemLookup),
+            roots: None,
         }
     }
 }
@@ -70,6 +78,7 @@ pub struct Client {
 struct Inner {
     config: ClientConfig,
     policy: Arc<AddressPolicy>,
+    resolver: Resolver,
     tls: rustls::ClientConfig,
     pools: RwLock<HashMap<PoolKey, Pool>>,
 }
@@ -97,17 +106,22 @@ impl Client {
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?;
-        let tls = hyper_rustls::ConfigBuilderExt::with_native_roots(tls)?.with_no_client_auth();
+        let tls = match &config.roots {
+            Some(roots) => tls.with_root_certificates(Arc::clone(roots)),
+            None => hyper_rustls::ConfigBuilderExt::with_native_roots(tls)?,
+        };
         let policy = Arc::new(config.policy.clone());
-        Ok(Self { inner: Arc::new(Inner { config, policy, tls, pools: RwLock::default() }) })
+        let (resolver, tls) = (Resolver::new(Arc::clone(&config.lookup)), tls.with_no_client_auth());
+        Ok(Self { inner: Arc::new(Inner { config, policy, resolver, tls, pools: RwLock::default() }) })
     }
 
     /// A client of its own, with connections of its own, under another policy.
     #[must_use]
     pub fn with_policy(&self, policy: AddressPolicy) -> Self {
         let config = ClientConfig { policy: policy.clone(), ..self.inner.config.clone() };
-        let (policy, tls) = (Arc::new(policy), self.inner.tls.clone());
-        Self { inner: Arc::new(Inner { config, policy, tls, pools: RwLock::default() }) }
+        let (policy, resolver) = (Arc::new(policy), self.inner.resolver.clone());
+        let tls = self.inner.tls.clone();
+        Self { inner: Arc::new(Inner { config, policy, resolver, tls, pools: RwLock::default() }) }
     }
 
     /// Sends one request; `connect_limit` bounds the connection, TLS apart, when a new one is needed.
@@ -147,7 +161,8 @@ impl Client {
 
     fn build(&self, key: PoolKey) -> Pool {
         let config = &self.inner.config;
-        let connector = Connector { policy: Arc::clone(&self.inner.policy), limit: key.connect_limit };
+        let (policy, resolver) = (Arc::clone(&self.inner.policy), self.inner.resolver.clone());
+        let connector = Connector { policy, resolver, limit: key.connect_limit };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(self.inner.tls.clone())
             .https_or_http()

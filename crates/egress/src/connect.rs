@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +13,7 @@ use tower_service::Service;
 
 use crate::address::{AddressPolicy, Denied};
 use crate::established::Established;
+use crate::resolve::Resolver;
 
 /// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +22,8 @@ pub enum ConnectError {
     NoHost,
     #[error("{0}")]
     Denied(Denied),
-    #[error("cannot resolve {host}: {source}")]
-    Resolve { host: String, source: io::Error },
+    #[error("cannot resolve {host}: {reason}")]
+    Resolve { host: String, reason: String },
     #[error("cannot connect to {host}:{port}: {source}")]
     Connect { host: String, port: u16, source: io::Error },
     #[error("no connection to {host}:{port} within {} ms", limit.as_millis())]
@@ -33,6 +33,7 @@ pub enum ConnectError {
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) policy: Arc<AddressPolicy>,
+    pub(crate) resolver: Resolver,
     pub(crate) limit: Duration,
 }
 
@@ -46,11 +47,11 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { policy, limit } = self.clone();
+        let Self { policy, resolver, limit } = self.clone();
         Box::pin(async move {
             let host = uri.host().ok_or(ConnectError::NoHost)?.trim_matches(['[', ']']).to_owned();
             let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-            match tokio::time::timeout(limit, connect(&policy, &host, port)).await {
+            match tokio::time::timeout(limit, connect(&policy, &resolver, &host, port)).await {
                 Ok(connected) => connected.map(Established::new),
                 Err(_) => Err(ConnectError::TimedOut { host, port, limit }),
             }
@@ -58,16 +59,22 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn connect(policy: &AddressPolicy, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let addresses = resolve(host, port).await?;
+pub(crate) async fn connect(
+    policy: &AddressPolicy,
+    resolver: &Resolver,
+    host: &str,
+    port: u16,
+) -> Result<TcpStream, ConnectError> {
+    let found = resolver.resolve(host).await;
+    let addresses = found.map_err(|reason| ConnectError::Resolve { host: host.to_owned(), reason })?;
     // All addresses of a name are checked before one is tried: a name with a forbidden one among them is
-    // not to be trusted with the others.
+    // not to be trusted with the others. Those that are remembered too: the policy knows nothing of them.
     for address in &addresses {
-        policy.check(host, address.ip(), port).map_err(ConnectError::Denied)?;
+        policy.check(host, *address, port).map_err(ConnectError::Denied)?;
     }
     let mut last = None;
     for address in addresses {
-        match TcpStream::connect(address).await {
+        match TcpStream::connect((address, port)).await {
             Ok(stream) => {
                 stream.set_nodelay(true).map_err(|e| failed(host, port, e))?;
                 return Ok(stream);
@@ -75,17 +82,9 @@ async fn connect(policy: &AddressPolicy, host: &str, port: u16) -> Result<TcpStr
             Err(error) => last = Some(error),
         }
     }
-    Err(failed(host, port, last.unwrap_or_else(|| io::Error::other("the name has no address"))))
+    Err(failed(host, port, last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
 }
 
 fn failed(host: &str, port: u16, source: io::Error) -> ConnectError {
     ConnectError::Connect { host: host.to_owned(), port, source }
-}
-
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let found = tokio::net::lookup_host((host, port)).await;
-    found.map(Iterator::collect).map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })
 }

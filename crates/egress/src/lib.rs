@@ -8,7 +8,9 @@ mod address;
 mod client;
 mod connect;
 mod established;
+mod resolve;
 
 pub use address::{AddressPolicy, BadRule, Denied};
 pub use client::{Client, ClientConfig, Failure};
 pub use connect::ConnectError;
+pub use resolve::{LookingUp, Lookup, SystemLookup};

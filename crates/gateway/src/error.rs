@@ -140,8 +140,8 @@ impl ServeError {
             Self::NoSecret { .. } => ApiError::invalid(self.sentence()),
             Self::Blocked(blocked) => ApiError::bad_request(blocked.message()),
             Self::Upstream { at, error, .. } => {
-                let inner =
-                    json!({"external_model_provider": at.provider, "external_model_error": error.body});
+                let inner = json!({"external_model_provider": at.provider, "external_model_error": error.body,
+                    "served_entity_name": *at.entity});
                 ApiError::new(ErrorCode::of_status(error.status), inner.to_string()).with_status(error.status)
             }
             Self::NoCredential { at, reason } | Self::Broken { at, reason } => {

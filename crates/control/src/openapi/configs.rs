@@ -111,7 +111,7 @@ fn timeouts() -> Value {
     let mut out = object(
         &[],
         [
-            ("connect_ms", limit("to a usable connection, TLS included")),
+            ("connect_ms", limit("to a connection, TLS apart")),
             (
                 "first_byte_ms",
                 limit(

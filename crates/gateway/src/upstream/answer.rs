@@ -41,7 +41,7 @@ fn passed(asking: &Asking<'_>, is_json: bool, bytes: Bytes) -> Result<SuccessBod
         malformed(asking, format!("{e}{hint}"))
     })?;
     if is_error(&object) {
-        let error = Box::new(asking.prepared.format.error(0, &bytes));
+        let error = Box::new(asking.prepared.error(0, &bytes));
         return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
     }
     let usage = object.get::<Usage>("usage").ok().flatten();
@@ -59,7 +59,7 @@ fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<Succes
     }
     let is_error = body["type"] == "error" || (body["error"].is_object() && body.get("output").is_none());
     if is_error {
-        let error = Box::new(asking.prepared.format.error(0, &bytes));
+        let error = Box::new(asking.prepared.error(0, &bytes));
         return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
     }
     let usage = || {

@@ -5,6 +5,7 @@ mod credentials;
 mod defaults;
 mod embeddings;
 mod request;
+mod unkeyed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -261,7 +262,7 @@ impl Asking<'_> {
             400.. => {
                 let wait = retry_after(response.headers().get(RETRY_AFTER));
                 let body = self.error_body(response).await;
-                let error = Box::new(self.prepared.format.error(status, &body));
+                let error = Box::new(self.prepared.error(status, &body));
                 Err(ServeError::Upstream { at: self.at.clone(), error, retry_after: wait })
             }
             _ => Err(self.broken(format!(

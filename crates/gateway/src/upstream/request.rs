@@ -15,6 +15,7 @@ use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
 use super::defaults;
+use super::unkeyed::unkeyed;
 use crate::call::{Call, Kept};
 use crate::dialect::Passage;
 use crate::error::ServeError;
@@ -60,8 +61,7 @@ pub(super) enum Format<'a> {
 }
 
 impl Format<'_> {
-    /// Reads an error of the upstream; `status` is 0 for one that came with a success or in a stream.
-    pub(super) fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
+    fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
         match self {
             Self::Unified(codec) => codec.error(status, body),
             Self::Chat { codec, .. } => codec.error(status, body),
@@ -253,6 +253,11 @@ fn json(body: &serde_json::Value) -> Result<Bytes, ApiError> {
 }
 
 impl Prepared<'_> {
+    /// Reads an error of the upstream; `status` is 0 for one that came with a success.
+    pub(super) fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
+        unkeyed(self.format.error(status, body), &self.headers)
+    }
+
     /// Only what we decided goes out: of the caller's headers those that belong to a format that passes through.
     pub(super) fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, ApiError> {
         let uri = self.uri.as_ref().unwrap_or(&self.destination.uri);

@@ -101,16 +101,25 @@ async fn a_client_that_leaves_during_a_fallback_ends_every_call() {
             Entity::new("openai", "never").named("c", 0),
         ];
         world.endpoint("e", CHAT, true, &entities);
-        let socket = world.ask_and_wait("e", true).await;
-        let second = async || (world.ledger.summary().total == 2).then_some(());
-        eventually(AT_LAST, second).await.unwrap();
-        drop(socket);
-        let settled = world.settled(AT_LAST).await;
-        assert_eq!((settled.outcome, settled.entity.as_deref()), (Outcome::Cancelled, Some("b")));
-        let attempts: Vec<_> = settled.attempts.iter().map(|attempt| attempt.status).collect();
-        assert_eq!(attempts, [Some(500), None]);
-        world.upstream(State::Cancelled, AT_LAST).await;
-        assert_eq!(world.ledger.summary().total, 2);
+        within_tries(async || {
+            let seen = world.ledger.summary().total;
+            let socket = world.ask_and_wait("e", true).await;
+            let second = async || (world.ledger.summary().total == seen + 2).then_some(());
+            eventually(AT_LAST, second).await.unwrap();
+            let settled = world.records.settlements().len();
+            drop(socket);
+            let soon = is_cancelled_soon(world).await;
+            let record = async || (world.records.settlements().len() > settled).then_some(());
+            eventually(AT_LAST, record).await.unwrap();
+            let settled = world.records.last();
+            assert_eq!((settled.outcome, settled.entity.as_deref()), (Outcome::Cancelled, Some("b")));
+            let attempts: Vec<_> = settled.attempts.iter().map(|attempt| attempt.status).collect();
+            assert_eq!(attempts, [Some(500), None]);
+            let asked = world.ledger.summary();
+            assert_eq!((asked.total, asked.open), (seen + 2, 0));
+            soon
+        })
+        .await;
     })
     .await;
 }

@@ -12,18 +12,18 @@ use crate::client::invocations;
 use crate::raw::{Play, Raw};
 use crate::world::{CHAT, Entity, World, world};
 
-fn judge(world: &World, protocol: Protocol) -> Settings {
+pub(crate) fn judge(world: &World, protocol: Protocol) -> Settings {
     // The judge itself has no guardrails; those that judge come with the next endpoint.
     *world.guardrails.lock() = Value::Null;
     Settings { judge: Some(JudgeSettings { endpoint: "judge".into(), protocol }), ..Settings::default() }
 }
 
-fn says(text: &str) -> Entity {
+pub(crate) fn says(text: &str) -> Entity {
     let encoded: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
     Entity::new("openai", &format!("judge;answer={encoded}"))
 }
 
-fn set(world: &World, settings: Settings, guardrails: Value) {
+pub(crate) fn set(world: &World, settings: Settings, guardrails: Value) {
     *world.guard_settings.lock() = Arc::new(settings);
     *world.guardrails.lock() = guardrails;
 }

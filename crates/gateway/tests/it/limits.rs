@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{join_all, ready};
 use http::Request;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use journal::{LimitHit, Outcome};
-use policy::limits::{Counting, Measure, Standing};
+use parking_lot::Mutex;
+use policy::guardrails::Protocol;
+use policy::limits::{Admitting, Asked, Counting, Hold, Limiter, Looking, Measure, Standing, Verdict};
 use policy::runtime::{Explain, Question};
 use policy::{Principal, PrincipalKind};
 use serde_json::{Value, json};
@@ -18,6 +21,7 @@ use simulator::State;
 use tollgate_gateway::{GatewayConfig, MemoryLimiter};
 
 use crate::client::{Got, chat, invocations};
+use crate::judges::{judge, says, set};
 use crate::world::{CHAT, EMBEDDINGS, Entity, Setup, TOKEN, World, eventually, world, world_with};
 
 fn ann() -> Arc<Principal> {
@@ -221,6 +225,93 @@ async fn tokens_under_streaming_load_stay_under_the_cap_and_settle_to_what_was_u
     .await;
 }
 
+/// A limiter that is looked at after each of its steps.
+struct Watched {
+    limiter: MemoryLimiter,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    last: Option<Asked>,
+    /// By how much the calls that ended since somebody was let in exceeded what was reserved for them.
+    beyond: u64,
+    in_flight: u64,
+    highest: u64,
+    wrong: Vec<String>,
+}
+
+impl Watched {
+    /// Nobody is let in beyond the cap; from then on only what is in flight, and by no more than it exceeds.
+    fn check(&self, seen: &mut Seen) {
+        let asked = seen.last.as_ref().unwrap();
+        let standings = self.limiter.look(asked).now_or_never().unwrap();
+        let tokens = standings.iter().find(|standing| standing.measure == Measure::Tokens).unwrap();
+        seen.highest = seen.highest.max(tokens.used);
+        if tokens.used > tokens.cap + seen.beyond {
+            let (used, cap, beyond) = (tokens.used, tokens.cap, seen.beyond);
+            seen.wrong.push(format!("{used} used, of {cap} and {beyond} with {} in flight", seen.in_flight));
+        }
+    }
+}
+
+impl Limiter for Watched {
+    fn admit<'a>(&'a self, asked: &'a Asked) -> Admitting<'a> {
+        let mut seen = self.seen.lock();
+        let verdict = self.limiter.admit(asked).now_or_never().unwrap();
+        if matches!(verdict, Verdict::Admitted { .. }) {
+            (seen.last, seen.beyond) = (Some(asked.clone()), 0);
+            seen.in_flight += 1;
+            self.check(&mut seen);
+        }
+        Box::pin(ready(verdict))
+    }
+
+    fn settle(&self, hold: Hold, tokens: u64) {
+        let mut seen = self.seen.lock();
+        seen.beyond += tokens.saturating_sub(hold.reserved);
+        seen.in_flight -= 1;
+        self.limiter.settle(hold, tokens);
+        self.check(&mut seen);
+    }
+
+    fn look<'a>(&'a self, asked: &'a Asked) -> Looking<'a> {
+        self.limiter.look(asked)
+    }
+}
+
+/// Answers that are longer than all before them, so that too little is reserved for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_go_beyond_the_cap_by_what_was_reserved_too_little_for_those_in_flight_and_no_more() {
+    let limiter = MemoryLimiter::with_clock(Counting::Reserved, || 30_000);
+    let watched = Arc::new(Watched { limiter, seen: Mutex::default() });
+    let setup = Setup { limiter: Some(watched.clone()), ..Setup::default() };
+    world_with(setup, async |world| {
+        let answering = |script: &str| {
+            let model = Entity::new("openai", &format!("m;{script}"));
+            // No multiple of what an answer takes, so that the last to be let in has to do with less.
+            world.limited("e", CHAT, false, &limit(json!({"tokens": 1_510})), &[model]);
+        };
+        answering("chunks=10");
+        let mut used = 0;
+        for _ in 0..20 {
+            used += world.ask("e", true).await.usage()["total_tokens"].as_u64().unwrap();
+        }
+        // So late that all are let in before one ends, and more is known of how long they are.
+        answering("first_token_ms=2000;chunks=60");
+        let answers = join_all((0..300).map(|_| world.ask("e", true))).await;
+        let served = answers.iter().filter(|got| got.status == 200);
+        used += served.map(|got| got.usage()["total_tokens"].as_u64().unwrap()).sum::<u64>();
+        let seen = std::mem::take(&mut *watched.seen.lock());
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        assert!(seen.highest > 3_000, "{}: no answer was longer than expected", seen.highest);
+        assert!(answers.iter().any(|got| got.status == 429), "the load was no load");
+        assert_eq!(seen.in_flight, 0);
+        assert_eq!(standing(world, Measure::Tokens).await.used, used);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_answer_longer_than_what_was_reserved_is_all_that_goes_beyond_the_cap() {
     world(async |world| {
@@ -266,6 +357,42 @@ async fn what_was_not_used_is_free_again() {
         assert_eq!(world.post(&invocations("e"), &body).await.status, 400);
         assert_eq!(standing(world, Measure::Tokens).await.used, 0);
         assert_eq!(standing(world, Measure::Calls).await.used, 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_guardrail_blocks_counts_as_a_call_and_its_tokens_are_free_again() {
+    let limits = limit(json!({"tokens": 2_000, "calls": 50}));
+    let body = |stream| json!({"model": "e", "stream": stream, "messages": [{"role": "user", "content": "to bob@example.com"}]});
+    let ask_all = async |world: &World| {
+        // Refused on serving endpoints, answered by the AI Gateway.
+        for (path, status) in
+            [(invocations("e").as_str(), 400), ("/ai-gateway/mlflow/v1/chat/completions", 200)]
+        {
+            for stream in [false, true] {
+                let got = world.post(path, &body(stream)).await;
+                assert_eq!(got.status, status, "{got:?}");
+                assert_eq!(world.records.last().outcome, Outcome::Refused);
+            }
+        }
+        assert_eq!(standing(world, Measure::Tokens).await.used, 0);
+        assert_eq!(standing(world, Measure::Calls).await.used, 4);
+    };
+    world(async |world| {
+        *world.guardrails.lock() = json!({"input": {"pii": {"behavior": "BLOCK"}}});
+        world.limited("e", CHAT, false, &limits, &[Entity::new("openai", "m")]);
+        ask_all(world).await;
+        assert!(world.ledger.requests().is_empty());
+    })
+    .await;
+    world(async |world| {
+        let settings = judge(world, Protocol::LlamaGuard);
+        world.chat("judge", &[says("unsafe\nS1")]);
+        set(world, settings, json!({"input": {"safety": true}}));
+        world.limited("e", CHAT, false, &limits, &[Entity::new("openai", "m")]);
+        ask_all(world).await;
+        assert_eq!(world.ledger.requests().len(), 4, "the judge alone was asked");
     })
     .await;
 }

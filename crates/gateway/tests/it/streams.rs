@@ -146,7 +146,9 @@ async fn a_cut_at_any_byte_is_a_valid_stream_and_an_error() {
     for provider in PROVIDERS {
         world(async |world| {
             let all = upstream_events(provider).concat();
-            for at in (1..all.len() - 20).step_by(11) {
+            // Every byte of one format; of the others as many as show that theirs is no different.
+            let step = if provider == "openai" { 1 } else { 11 };
+            for at in (1..all.len() - 20).step_by(step) {
                 let play = Play::open_stream(&[&all.as_bytes()[..at]]).end(End::Close);
                 let got = through(world, provider, play).await;
                 if got.status == 200 {

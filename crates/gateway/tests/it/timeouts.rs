@@ -5,7 +5,9 @@ use std::time::Duration;
 use journal::Outcome;
 use simulator::State;
 
-use crate::world::{Entity, PROVIDERS, world};
+use crate::faults::served;
+use crate::raw::BlackHole;
+use crate::world::{CHAT, Entity, PROVIDERS, World, world};
 
 /// A machine that is busy with something else makes one measurement late, not each of several.
 pub(crate) async fn within_tries(attempt: impl AsyncFn() -> bool) {
@@ -18,7 +20,11 @@ pub(crate) async fn within_tries(attempt: impl AsyncFn() -> bool) {
 }
 
 const LIMIT: Duration = Duration::from_millis(300);
-const SLACK: Duration = Duration::from_millis(100);
+/// By how much a limit may be missed.
+const SLACK: Duration = Duration::from_millis(50);
+/// What a call takes that waits for nobody.
+const SHORT: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn no_headers_within_the_first_byte_limit_is_504() {
@@ -39,7 +45,7 @@ async fn no_headers_within_the_first_byte_limit_is_504() {
             }
             let settled = world.records.last();
             assert_eq!((settled.outcome, settled.status), (Outcome::Failed, 504));
-            world.upstream(State::Cancelled, SLACK * 10).await;
+            world.upstream(State::Cancelled, SOON).await;
         })
         .await;
     }
@@ -92,7 +98,7 @@ async fn a_stream_that_stops_ends_in_an_error_event() {
             let settled = world.records.last();
             assert_eq!(settled.outcome, Outcome::Failed);
             assert!(settled.usage.unwrap().usage.completion_tokens > 0);
-            world.upstream(State::Cancelled, SLACK * 10).await;
+            world.upstream(State::Cancelled, SOON).await;
         })
         .await;
     }
@@ -128,19 +134,80 @@ async fn an_unstreamed_answer_that_stops_is_504() {
 /// Hanging calls to one upstream cost the calls to another nothing.
 #[tokio::test]
 async fn hanging_calls_do_not_hold_up_others() {
+    let nowhere = BlackHole::new().await;
     world(async |world| {
-        world.chat("stuck", &[Entity::new("openai", "m;hang=headers").timeouts(60_000, 60_000)]);
+        let stuck = [
+            ("no-answer", Entity::new("openai", "m;hang=headers").timeouts(60_000, 60_000)),
+            ("no-connection", Entity::new("openai", "m").at(&nowhere.url).connect(60_000)),
+        ];
         world.chat("e", &[Entity::new("openai", "m")]);
-        let mut stuck = Vec::new();
-        for _ in 0..200 {
-            stuck.push(world.ask_and_wait("stuck", true).await);
+        for (name, entity) in stuck {
+            world.chat(name, &[entity]);
+            let mut stuck = Vec::new();
+            for _ in 0..200 {
+                stuck.push(world.ask_and_wait(name, true).await);
+            }
+            within_tries(async || {
+                let got = world.ask("e", true).await;
+                assert!(got.is_done(), "{name}: {got:?}");
+                got.waited + got.took <= SHORT
+            })
+            .await;
         }
-        within_tries(async || {
-            let got = world.ask("e", true).await;
-            assert!(got.is_done(), "{got:?}");
-            got.waited + got.took <= SLACK
-        })
-        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_connection_within_its_limit_is_504() {
+    let nowhere = BlackHole::new().await;
+    world(async |world| {
+        world.chat("e", &[Entity::new("openai", "m").at(&nowhere.url).connect(300)]);
+        for stream in [false, true] {
+            within_tries(async || {
+                let got = world.ask("e", stream).await;
+                assert_eq!((got.status, got.error().0.as_str()), (504, "DEADLINE_EXCEEDED"), "{got:?}");
+                let host = nowhere.url.strip_prefix("http://").unwrap();
+                let expected = format!("served entity one: no connection to {host} within 300 ms");
+                assert_eq!(got.provider_error(), expected);
+                assert!(got.waited >= LIMIT, "{:?}", got.waited);
+                got.waited <= LIMIT + SLACK
+            })
+            .await;
+        }
+    })
+    .await;
+}
+
+/// When the first attempt of the last call ended, and when its second began.
+fn handover(world: &World) -> (Duration, Duration) {
+    let attempts = world.records.last().attempts;
+    let ms = |ms: f64| Duration::from_secs_f64(ms / 1000.0);
+    (ms(attempts[0].began_ms + attempts[0].duration_ms), ms(attempts[1].began_ms))
+}
+
+#[tokio::test]
+async fn the_next_entity_is_asked_within_10_ms_of_the_limit() {
+    let nowhere = BlackHole::new().await;
+    world(async |world| {
+        let firsts = [
+            || Entity::new("openai", "m;hang=headers").timeouts(300, 10_000),
+            || Entity::new("openai", "m;first_token_ms=5000").timeouts(300, 10_000),
+            || Entity::new("openai", "m").connect(300),
+        ];
+        for (at, first) in firsts.into_iter().enumerate() {
+            within_tries(async || {
+                let first = if at == 2 { first().at(&nowhere.url) } else { first() };
+                let second = Entity::new("openai", "m").named("b", 0);
+                world.endpoint("e", CHAT, true, &[first.named("a", 100), second]);
+                let got = world.ask("e", true).await;
+                assert_eq!((got.status, served(&got)), (200, "b"), "{got:?}");
+                let (ended, next) = handover(world);
+                assert!(ended >= LIMIT && got.waited >= LIMIT, "{ended:?}, {:?}", got.waited);
+                ended <= LIMIT + SLACK && next.saturating_sub(ended) <= Duration::from_millis(10)
+            })
+            .await;
+        }
     })
     .await;
 }

@@ -167,6 +167,8 @@ impl Recorder {
 pub(crate) struct Setup {
     pub(crate) config: GatewayConfig,
     pub(crate) allow: Vec<&'static str>,
+    /// All but the policy, which `allow` is.
+    pub(crate) egress: ClientConfig,
     /// Of AWS; none: the simulator, which is none.
     pub(crate) sts_endpoint: Option<String>,
     /// None: one for which it is half past the minute, always.
@@ -175,7 +177,13 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: GatewayConfig::default(), allow: vec!["127.0.0.1"], sts_endpoint: None, limiter: None }
+        Self {
+            config: GatewayConfig::default(),
+            allow: vec!["127.0.0.1"],
+            egress: ClientConfig::default(),
+            sts_endpoint: None,
+            limiter: None,
+        }
     }
 }
 
@@ -243,6 +251,10 @@ impl Entity {
 
     pub(crate) fn on_disconnect(self, what: &str) -> Self {
         Self { on_disconnect: what.into(), ..self }
+    }
+
+    pub(crate) fn connect(self, connect: u64) -> Self {
+        Self { timeouts: json!({"connect_ms": connect}), ..self }
     }
 
     pub(crate) fn timeouts(self, first_byte: u64, idle: u64) -> Self {
@@ -342,7 +354,7 @@ impl World {
         let id_key = Some(IdKey::new(&[7; 32]));
         live.publish(Snapshot { tokens: Arc::new(tokens()), id_key, ..Snapshot::default() });
         let policy = AddressPolicy::new(&setup.allow).unwrap();
-        let client = egress::Client::new(ClientConfig { policy, ..ClientConfig::default() }).unwrap();
+        let client = egress::Client::new(ClientConfig { policy, ..setup.egress }).unwrap();
         let records = Arc::new(Recorder::default());
         let sink: Arc<dyn RecordSink> = records.clone();
         let limiter = setup.limiter.unwrap_or_else(|| limiter(setup.config.counting));

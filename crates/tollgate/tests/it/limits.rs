@@ -121,21 +121,27 @@ async fn limits_of_groups_users_and_service_principals_meet_those_they_name() {
 }
 
 #[tokio::test]
-async fn an_open_circuit_is_in_the_metrics() {
+async fn an_open_circuit_and_who_is_to_blame_are_in_the_metrics() {
     let world = World::shared().await;
     let server = world.serve(&[]).await;
     let client = &server.client;
-    client.create("storm", &world.chat_config("fail-429")).await;
-    assert_eq!(client.ask("storm", false).await.status, 429);
-    let circuits = client.get("/api/tollgate/v1/endpoints/storm/circuits").await.json();
-    assert_eq!(
-        (&circuits["circuits"][0]["state"], &circuits["circuits"][0]["blames"]),
-        (&json!("open"), &json!("quota"))
-    );
-    let gauge = "tollgate_circuit_open{endpoint=\"storm\",entity=\"one\",blames=\"quota\"} 1";
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !client.get("/metrics").await.text.contains(gauge) {
-        assert!(tokio::time::Instant::now() < deadline, "no {gauge}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    for (name, model, calls, blames) in [("storm", "fail-429", 1, "quota"), ("revoked", "fail-401", 5, "key")]
+    {
+        client.create(name, &world.chat_config(model)).await;
+        for _ in 0..calls {
+            assert_eq!(client.ask(name, false).await.status.to_string(), model[5..]);
+        }
+        let circuits = client.get(&format!("/api/tollgate/v1/endpoints/{name}/circuits")).await.json();
+        assert_eq!(
+            (&circuits["circuits"][0]["state"], &circuits["circuits"][0]["blames"]),
+            (&json!("open"), &json!(blames))
+        );
+        let gauge =
+            format!("tollgate_circuit_open{{endpoint=\"{name}\",entity=\"one\",blames=\"{blames}\"}} 1");
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !client.get("/metrics").await.text.contains(&gauge) {
+            assert!(tokio::time::Instant::now() < deadline, "no {gauge}");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
     }
 }
