@@ -1,9 +1,12 @@
 //! Many small files into few: those of a day are written anew as one, and the commit says that no data changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{Fields, Schema, SchemaRef};
 use bytes::Bytes;
+use deltalake_core::kernel::schema::cast::cast_record_batch;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, LogicalFileView};
 use deltalake_core::protocol::DeltaOperation;
@@ -89,12 +92,25 @@ async fn rewrite(table: &DeltaTable, files: &[LogicalFileView]) -> Result<Vec<Ac
     Ok(adds.collect())
 }
 
-/// The rows of a file, without the columns that are in its path.
+/// The rows of a file in the columns that the table has now, without those that are in its path.
 pub(crate) async fn read(
     table: &DeltaTable,
     file: &LogicalFileView,
 ) -> Result<Vec<RecordBatch>, DeltaTableError> {
+    let state = table.snapshot()?;
+    let in_path = state.metadata().partition_columns();
+    let columns: Fields = state
+        .snapshot()
+        .arrow_schema()
+        .fields()
+        .iter()
+        .filter(|field| !in_path.contains(field.name()))
+        .cloned()
+        .collect();
+    let schema: SchemaRef = Schema::new(columns).into();
     let data: Bytes = table.object_store().get(&file.object_store_path()).await?.bytes().await?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(data)?.build()?;
-    Ok(reader.collect::<Result<_, _>>()?)
+    // A file may be older than a column, and others write text in types of their own.
+    let batches = reader.map(|batch| cast_record_batch(&batch?, Arc::clone(&schema), false, true));
+    batches.collect()
 }

@@ -57,6 +57,8 @@ pub enum Step {
     /// All tables have it, and so has the observer.
     Observed,
     Deleted,
+    /// The table of what is served has files and not their commit.
+    Served,
 }
 
 /// Ends a flush where it says true, as a crash would. For tests.
@@ -74,7 +76,7 @@ pub struct FlusherStatus {
     pub failures: u64,
     /// Tables that cannot be written now; the observer and a journal that fail count as one each.
     pub failing_tables: u64,
-    /// Milliseconds that the last segment waited in the journal.
+    /// Milliseconds that the last flush took that let go of a segment, from reading it on.
     pub last_flush_ms: u64,
 }
 
@@ -205,7 +207,7 @@ impl Flusher {
     }
 
     async fn flush_all(&mut self) -> Result<(), TableError> {
-        self.flush_served().await;
+        self.flush_served().await?;
         let mut flushed = self.flush_journal(&self.journal.clone()).await;
         for journal in std::mem::take(&mut self.left) {
             let result = self.flush_journal(&journal).await;
@@ -425,25 +427,30 @@ impl Flusher {
         }
     }
 
-    async fn flush_served(&mut self) {
-        let Some(served) = self.served.clone() else { return };
+    async fn flush_served(&mut self) -> Result<(), TableError> {
+        let Some(served) = self.served.clone() else { return Ok(()) };
+        let crash = self.crash.clone();
+        let written = move || crashed(crash.as_ref(), Step::Served);
         let update = async {
             match served.current().await {
                 Ok(current) => {
                     self.state.endpoints = Arc::new(rows::described(&current));
-                    self.state.served.update(&self.lake, &current, &self.workspace).await.map(drop)
+                    let served = &mut self.state.served;
+                    served.update(&self.lake, &current, &self.workspace, &written).await.map(drop)
                 }
                 Err(reason) => Err(io::Error::other(reason).into()),
             }
         };
         let updated = tokio::time::timeout(TABLE_WITHIN, update).await;
         let why = match updated {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(TableError::Crashed)) => return Err(TableError::Crashed),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it took more than {} s", TABLE_WITHIN.as_secs()),
         };
         tracing::error!(error = why, "the table of what is served could not be written: it waits");
         self.trouble();
+        Ok(())
     }
 
     fn waits(&self, name: &TableName) -> bool {
@@ -468,11 +475,12 @@ impl Flusher {
     }
 
     fn crash(&self, step: Step) -> Result<(), TableError> {
-        match &self.crash {
-            Some(crash) if crash(step) => Err(TableError::Crashed),
-            _ => Ok(()),
-        }
+        crashed(self.crash.as_ref(), step)
     }
+}
+
+fn crashed(crash: Option<&Crash>, step: Step) -> Result<(), TableError> {
+    if crash.is_some_and(|crash| crash(step)) { Err(TableError::Crashed) } else { Ok(()) }
 }
 
 /// How many of the segments are committed together.

@@ -7,6 +7,7 @@ mod checks;
 mod clock;
 mod columns;
 mod compact;
+mod ended;
 mod flusher;
 mod keep;
 mod lake;
@@ -14,6 +15,7 @@ mod list;
 mod rows;
 mod served;
 mod stream;
+mod upgrade;
 
 pub use flusher::{Crash, Flusher, FlusherStatus, SegmentObserver, Step};
 pub use keep::Retention;

@@ -45,6 +45,7 @@ struct Identity {
 #[derive(Debug, Serialize)]
 struct Response {
     status_code: i32,
+    error_message: Option<String>,
 }
 
 impl AuditRow {
@@ -69,7 +70,10 @@ impl AuditRow {
             action_name: format!("{} {}", record.method, record.route),
             request_id: record.request_id.0.to_string(),
             request_params: params(&record.request),
-            response: status.map(|status| Response { status_code: status.into() }),
+            response: status.map(|status| Response {
+                status_code: status.into(),
+                error_message: after.filter(|_| status >= 400).and_then(|answer| error_message(answer)),
+            }),
             audit_level: "WORKSPACE_LEVEL",
             event_id: audited.event_id.clone(),
             phase,
@@ -88,6 +92,14 @@ fn service(route: &str) -> &str {
         Some("api") => parts.nth(1).unwrap_or_default(),
         first => first.unwrap_or_default(),
     }
+}
+
+/// Of an answer that is an error. What an object that stayed as it was holds under this name is none.
+fn error_message(answer: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    // SCIM has a form of its own.
+    let said = if answer.get("error_code").is_some() { answer.get("message") } else { answer.get("detail") };
+    said?.as_str().map(str::to_owned)
 }
 
 /// The fields of a body, each as text.
@@ -110,5 +122,14 @@ mod tests {
         assert_eq!(service("/oidc/v1/token"), "oidc");
         assert_eq!(params(r#"{"a":1,"b":"x"}"#).into_values().collect::<Vec<_>>(), ["1", "x"]);
         assert!(params("").is_empty());
+    }
+
+    #[test]
+    fn what_was_wrong_is_told_where_the_answer_says_it() {
+        let told = r#"{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"no endpoint \"x\""}"#;
+        assert_eq!(error_message(told).unwrap(), "no endpoint \"x\"");
+        assert_eq!(error_message(r#"{"detail":"no user 7","status":"404"}"#).unwrap(), "no user 7");
+        assert_eq!(error_message(r#"{"name":"x","message":"of the object"}"#), None);
+        assert_eq!(error_message("[longer than 64 KiB]"), None);
     }
 }
