@@ -25,8 +25,15 @@ const WORTH: usize = 8;
 /// Bytes that are put together in one go: what is in memory at once.
 const AT_ONCE: i64 = 128 << 20;
 
-/// How many files became how many.
-pub(crate) async fn compact(table: &mut DeltaTable) -> Result<(usize, usize), DeltaTableError> {
+/// What may end the care of a table before a commit.
+pub(crate) type Written<'a> = &'a (dyn Fn() -> Result<(), DeltaTableError> + Send + Sync);
+
+/// How many files became how many. `written` is called between the files and the commit, and its error ends it
+/// there.
+pub(crate) async fn compact(
+    table: &mut DeltaTable,
+    written: Written<'_>,
+) -> Result<(usize, usize), DeltaTableError> {
     let state = table.snapshot()?.clone();
     let mut days: BTreeMap<String, Vec<LogicalFileView>> = BTreeMap::new();
     for file in state.log_data().iter().filter(|file| file.size() < SMALL) {
@@ -44,6 +51,7 @@ pub(crate) async fn compact(table: &mut DeltaTable) -> Result<(usize, usize), De
     if actions.is_empty() {
         return Ok((0, 0));
     }
+    written()?;
     let operation = DeltaOperation::Optimize { predicate: None, target_size: AT_ONCE };
     CommitBuilder::from(CommitProperties::default())
         .with_actions(actions)

@@ -59,6 +59,9 @@ pub enum Step {
     Deleted,
     /// The table of what is served has files and not their commit.
     Served,
+    /// A table that is looked after has files put together, or is to lose those of days that are over, and has no
+    /// commit that says so.
+    Kept,
 }
 
 /// Ends a flush where it says true, as a crash would. For tests.
@@ -189,7 +192,7 @@ impl Flusher {
 
     /// Puts files together, and removes what is too old.
     pub async fn keep(&self) {
-        if let Err(error) = keep_all(&self.lake, self.retention).await {
+        if let Err(error) = keep_all(&self.lake, self.retention, self.crash.as_ref()).await {
             tracing::warn!(%error, "the tables could not be looked after");
         }
     }
@@ -479,7 +482,7 @@ impl Flusher {
     }
 }
 
-fn crashed(crash: Option<&Crash>, step: Step) -> Result<(), TableError> {
+pub(crate) fn crashed(crash: Option<&Crash>, step: Step) -> Result<(), TableError> {
     if crash.is_some_and(|crash| crash(step)) { Err(TableError::Crashed) } else { Ok(()) }
 }
 

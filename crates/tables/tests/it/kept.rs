@@ -32,6 +32,31 @@ async fn small_files_are_put_together_and_what_nothing_refers_to_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_tables_are_looked_after_loses_nothing() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    for round in 0..8 {
+        calls(&flusher.journal, &format!("c{round}"), 4);
+        flusher.flush().await.unwrap();
+    }
+    let name = TableName::parse("main.logs.chat_payload").unwrap();
+    flusher.crash = Some(Arc::new(|step| step == Step::Kept));
+    flusher.keep().await;
+    let info = world.lake.info(&name).await.unwrap().unwrap();
+    assert_eq!((info.files, info.rows), (8, Some(32)), "what was put together is not in the table");
+    let day = world.lake.folder(&name).unwrap().join("request_date=2025-11-26");
+    assert_eq!(std::fs::read_dir(&day).unwrap().count(), 9);
+    flusher.retention = Retention { payload_days: Some(30), ..RETENTION };
+    flusher.keep().await;
+    assert_eq!(world.rows("main.logs.chat_payload").await, 32);
+    (flusher.crash, flusher.retention) = (None, RETENTION);
+    flusher.keep().await;
+    let info = world.lake.info(&name).await.unwrap().unwrap();
+    assert_eq!((info.files, info.rows), (1, Some(32)));
+    assert_eq!(std::fs::read_dir(&day).unwrap().count(), 1, "what the crash left is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_of_days_that_are_over_are_removed() {
     let world = World::new();
     let mut flusher = world.flusher("journal");
