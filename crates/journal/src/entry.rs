@@ -238,7 +238,7 @@ mod tests {
     fn an_audit_record_is_read() {
         let record = AuditRecord {
             request_id: RequestId("r".into()),
-            phase: AuditPhase::Denied { status: 403 },
+            phase: AuditPhase::Denied { status: 403, message: String::new() },
             principal: None,
             peer: None,
             user_agent: String::new(),

@@ -51,10 +51,10 @@ struct Response {
 impl AuditRow {
     pub(super) fn new(audited: &Audited, workspace: &Workspace) -> Self {
         let record = &audited.record;
-        let (phase, status, before, after) = match &record.phase {
-            AuditPhase::Allowed { before } => ("allowed", None, Some(before), None),
-            AuditPhase::Denied { status } => ("denied", Some(*status), None, None),
-            AuditPhase::Done { status, after } => ("done", Some(*status), None, Some(after)),
+        let (phase, before, after) = match &record.phase {
+            AuditPhase::Allowed { before } => ("allowed", Some(before), None),
+            AuditPhase::Denied { .. } => ("denied", None, None),
+            AuditPhase::Done { after, .. } => ("done", None, Some(after)),
         };
         let some = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
         Self {
@@ -70,10 +70,7 @@ impl AuditRow {
             action_name: format!("{} {}", record.method, record.route),
             request_id: record.request_id.0.to_string(),
             request_params: params(&record.request),
-            response: status.map(|status| Response {
-                status_code: status.into(),
-                error_message: after.filter(|_| status >= 400).and_then(|answer| error_message(answer)),
-            }),
+            response: response(&record.phase),
             audit_level: "WORKSPACE_LEVEL",
             event_id: audited.event_id.clone(),
             phase,
@@ -83,6 +80,17 @@ impl AuditRow {
             object_after: some(after),
         }
     }
+}
+
+fn response(phase: &AuditPhase) -> Option<Response> {
+    let (status, error_message) = match phase {
+        AuditPhase::Allowed { .. } => return None,
+        AuditPhase::Denied { status, message } => (*status, Some(message.clone())),
+        AuditPhase::Done { status, after } if *status >= 400 => (*status, error_message(after)),
+        AuditPhase::Done { status, .. } => (*status, None),
+    };
+    let error_message = error_message.filter(|message| !message.is_empty());
+    Some(Response { status_code: status.into(), error_message })
 }
 
 /// What a route is of: `serving-endpoints` of `/api/2.0/serving-endpoints/{name}`.

@@ -53,7 +53,7 @@ async fn a_crash_at_any_step_loses_nothing_and_repeats_nothing() {
         let mut flusher = world.flusher("journal");
         flusher.observer = Some(sums.clone());
         calls(&flusher.journal, &format!("c{at}"), 10);
-        flusher.journal.record(&audited(AuditPhase::Denied { status: 403 }));
+        flusher.journal.record(&audited(AuditPhase::Denied { status: 403, message: String::new() }));
         expected += 10;
         flusher.crash = Some(crash_at(step, nth));
         assert!(matches!(flusher.flush().await, Err(TableError::Crashed)), "{step:?} {nth}");

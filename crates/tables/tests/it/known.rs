@@ -192,9 +192,14 @@ async fn an_audited_call_that_was_refused_says_why() {
     let mut flusher = world.flusher("journal");
     let after = json!({"error_code": "INVALID_PARAMETER_VALUE", "message": "no such provider"}).to_string();
     flusher.journal.record(&audited(AuditPhase::Done { status: 400, after }));
+    flusher.journal.record(&audited(AuditPhase::Denied { status: 403, message: "no member".to_owned() }));
+    flusher
+        .journal
+        .record(&audited(AuditPhase::Done { status: 200, after: json!({"message": "x"}).to_string() }));
     flusher.flush().await.unwrap();
     let rows = world.read("system.access.audit").await;
-    assert_eq!(rows[0]["response"]["error_message"], "no such provider");
+    let told: Vec<_> = rows.iter().map(|row| &row["response"]["error_message"]).collect();
+    assert_eq!(told, [&json!("no such provider"), &json!("no member"), &Value::Null]);
 }
 
 pub(crate) fn audited(phase: AuditPhase) -> AuditRecord {
