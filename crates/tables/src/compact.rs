@@ -7,7 +7,6 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Fields, Schema, SchemaRef};
 use bytes::Bytes;
 use deltalake_core::kernel::schema::cast::cast_record_batch;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, LogicalFileView};
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
@@ -15,6 +14,8 @@ use deltalake_core::{DeltaTable, DeltaTableError};
 use indexmap::IndexMap;
 use object_store::ObjectStoreExt as _;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::replace::replace;
 
 /// A file below this many bytes is small.
 const SMALL: i64 = 32 << 20;
@@ -53,12 +54,8 @@ pub(crate) async fn compact(
     }
     written()?;
     let operation = DeltaOperation::Optimize { predicate: None, target_size: AT_ONCE };
-    CommitBuilder::from(CommitProperties::default())
-        .with_actions(actions)
-        .build(Some(&state), table.log_store(), operation)
-        .await?;
-    table.update_state().await?;
-    Ok((removed, added))
+    let is_done = replace(table, actions, operation).await?;
+    Ok(if is_done { (removed, added) } else { (0, 0) })
 }
 
 /// The partition that a file is of, as text.

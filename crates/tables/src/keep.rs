@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use deltalake_core::kernel::Action;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableError};
@@ -16,6 +15,7 @@ use crate::columns::Kind;
 use crate::compact::{Written, compact, day_of};
 use crate::flusher::{Crash, Step, crashed};
 use crate::lake::{Lake, TableError};
+use crate::replace::replace;
 use crate::rows::day;
 use crate::{clock, list};
 
@@ -116,11 +116,9 @@ async fn expire(table: &mut DeltaTable, days: u32, written: Written<'_>) -> Resu
     if count > 0 {
         written()?;
         let operation = DeltaOperation::Delete { predicate: Some(format!("day < '{first}'")) };
-        CommitBuilder::from(CommitProperties::default())
-            .with_actions(actions)
-            .build(Some(&state), table.log_store(), operation)
-            .await?;
-        table.update_state().await?;
+        if !replace(table, actions, operation).await? {
+            return Ok(0);
+        }
     }
     Ok(count)
 }

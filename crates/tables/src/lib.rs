@@ -12,6 +12,7 @@ mod flusher;
 mod keep;
 mod lake;
 mod list;
+mod replace;
 mod rows;
 mod served;
 mod stream;

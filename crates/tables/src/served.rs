@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, StringArray, cast::AsArray};
 use async_trait::async_trait;
 use deltalake_core::DeltaTable;
-use deltalake_core::kernel::Transaction;
 use serde::Serialize;
 use wire::table::TableName;
 
@@ -182,7 +181,7 @@ async fn next_number(table: &DeltaTable, name: &TableName) -> Result<i64, TableE
     Ok(last_number(table, name, APPLICATION).await?.map_or(1, |last| last + 1))
 }
 
-/// One who sees the same at the same time loses the race, and finds nothing to do when it looks again.
+/// Of two who see the same at the same time one loses the race: what is left to do the next update finds.
 async fn end(
     table: &mut DeltaTable,
     name: &TableName,
@@ -190,11 +189,9 @@ async fn end(
     written: Written<'_>,
 ) -> Result<(), TableError> {
     up_to_date(table, name).await?;
-    let number = next_number(table, name).await?;
     let actions = aside(ended::rewrite(table.clone(), ends)).await?.map_err(|e| delta(name, e))?;
     written()?;
-    let transaction = Transaction::new(APPLICATION, number);
-    ended::commit(table, actions, transaction).await.map_err(|e| delta(name, e))
+    ended::commit(table, actions).await.map_err(|e| delta(name, e))
 }
 
 fn changes(

@@ -73,7 +73,7 @@ async fn rows_of_days_that_are_over_are_removed() {
 }
 
 #[derive(Default)]
-struct Endpoints(Mutex<Vec<ServedEntity>>);
+pub(crate) struct Endpoints(pub(crate) Mutex<Vec<ServedEntity>>);
 
 #[async_trait]
 impl ServedEntities for Endpoints {
@@ -82,7 +82,7 @@ impl ServedEntities for Endpoints {
     }
 }
 
-fn entity(endpoint: &str, config_version: i64, name: &str) -> ServedEntity {
+pub(crate) fn entity(endpoint: &str, config_version: i64, name: &str) -> ServedEntity {
     let endpoint = ServedEndpoint {
         id: format!("id-{endpoint}"),
         name: endpoint.to_owned(),
