@@ -20,11 +20,15 @@ pub fn stamp(ns: u64) -> String {
     format!("@T{ns:020}@")
 }
 
-/// Appends `text` without its stamps to `out` and calls `seen` with each stamp.
+/// Appends `text` without its stamps to `out` and calls `seen` with each stamp; one that was cut ends `out` until the
+/// rest of it comes.
 pub fn unstamp(text: &str, out: &mut String, mut seen: impl FnMut(u64)) {
-    let mut rest = text;
+    let cut = out.rfind('@').filter(|at| out.len() - at < STAMP_LEN);
+    let text = cut.map_or_else(|| text.to_owned(), |at| out.split_off(at) + text);
+    let mut rest = text.as_str();
     while let Some(at) = rest.find("@T") {
-        let stamp = rest.get(at + 2..at + STAMP_LEN - 1).and_then(|digits| digits.parse::<u64>().ok());
+        let whole = rest.get(at..at + STAMP_LEN);
+        let stamp = whole.and_then(|stamp| stamp[2..STAMP_LEN - 1].parse::<u64>().ok());
         let Some(ns) = stamp else { break };
         seen(ns);
         out.push_str(&rest[..at]);
@@ -59,6 +63,11 @@ mod tests {
         unstamp(&sent, &mut text, |ns| stamps.push(ns));
         assert_eq!(text, answer(12));
         assert_eq!(stamps, (0..12).map(|i| i * 7).collect::<Vec<_>>());
+        let (mut pieces, mut again) = (String::new(), Vec::new());
+        for piece in sent.as_bytes().chunks(5) {
+            unstamp(std::str::from_utf8(piece).unwrap(), &mut pieces, |ns| again.push(ns));
+        }
+        assert_eq!((pieces, again), (text, stamps));
     }
 
     #[test]

@@ -179,6 +179,11 @@ impl Journal {
         Status { bytes: state.waiting + state.segment.length, queued_bytes, ..state.status }
     }
 
+    /// Whether a quarter of the bytes that it may hold wait for the tables.
+    pub fn is_filling(&self) -> bool {
+        self.status().bytes >= self.inner.config.max_bytes / 4
+    }
+
     /// Resolves when a segment is to be sealed for its size.
     pub async fn sealed_by_size(&self) {
         self.inner.sealed.notified().await;

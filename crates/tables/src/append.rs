@@ -14,7 +14,7 @@ use deltalake_core::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
 use wire::table::TableName;
 
-use crate::aside::aside;
+use crate::aside::{Pace, aside};
 use crate::checks::{FORM, MARK, delta};
 use crate::columns::Kind;
 use crate::lake::{Lake, TableError};
@@ -76,6 +76,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) rows: &'a Arc<[Numbered]>,
     /// The first of the numbers that nobody can have written yet; `None` where others write under the same name.
     pub(crate) fresh: Option<i64>,
+    pub(crate) pace: Pace,
 }
 
 /// Appends those of the rows that the table does not have: false where it has them all. `written` is called between
@@ -86,7 +87,7 @@ pub(crate) async fn append(
     batch: Batch<'_>,
     written: &(dyn Fn() -> Result<(), TableError> + Send + Sync),
 ) -> Result<bool, TableError> {
-    let Batch { application, rows, fresh } = batch;
+    let Batch { application, rows, fresh, .. } = batch;
     for _ in 0..ATTEMPTS {
         table.update_state().await.map_err(|e| delta(name, e))?;
         up_to_date(table, name).await?;
@@ -98,7 +99,7 @@ pub(crate) async fn append(
         }
         let known = rows.partition_point(|rows| has.is_some_and(|has| rows.number <= has));
         let Some(last) = rows[known..].last() else { return Ok(false) };
-        let adds = aside(write(table.clone(), name.clone(), Arc::clone(rows), known)).await??;
+        let adds = aside(batch.pace, write(table.clone(), name.clone(), Arc::clone(rows), known)).await??;
         written()?;
         match commit(table, adds, Transaction::new(application, last.number)).await {
             Ok(()) => {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use wire::table::TableName;
 
 use crate::append::{self, Batch, Numbered};
+use crate::aside::{Pace, aside};
 use crate::keep::{Retention, keep_all};
 use crate::lake::{Lake, TableError};
 use crate::rows::{self, Endpoints, Workspace};
@@ -267,11 +268,11 @@ impl Flusher {
         let began = Instant::now();
         let mut contents = Vec::with_capacity(group.len());
         for segment in group {
-            contents.push(read(segment).await?);
+            contents.push(read(pace(journal), segment).await?);
         }
         self.crash(Step::Read)?;
         let contents: Arc<[Contents]> = contents.into();
-        let tables = self.convert(journal.id(), group, &contents).await?;
+        let tables = self.convert(journal, group, &contents).await?;
         self.observe(journal.id(), group, &contents, blocked).await;
         let mut missing: HashMap<i64, BTreeSet<TableName>> = HashMap::new();
         for (name, rows) in tables {
@@ -300,12 +301,12 @@ impl Flusher {
     /// The rows of the tables that do not have them: of a segment that was looked at before only what it waits for.
     async fn convert(
         &self,
-        journal: &str,
+        journal: &Journal,
         group: &[SealedSegment],
         contents: &Arc<[Contents]>,
     ) -> Result<BTreeMap<TableName, Vec<Numbered>>, TableError> {
         let wanted = group.iter().map(|segment| {
-            let missing = self.state.missing.get(&(journal.to_owned(), segment.number));
+            let missing = self.state.missing.get(&(journal.id().to_owned(), segment.number));
             (number(segment), missing.cloned())
         });
         let wanted: Vec<_> = wanted.collect();
@@ -322,7 +323,7 @@ impl Flusher {
             }
             tables
         };
-        Ok(tokio::task::spawn_blocking(convert).await.map_err(io::Error::other)?)
+        aside(pace(journal), async move { convert() }).await
     }
 
     /// Whether the table has the rows.
@@ -375,7 +376,7 @@ impl Flusher {
             self.state.tried.lock().insert(application.clone(), last);
             Ok(())
         };
-        let batch = Batch { application: &application, rows, fresh };
+        let batch = Batch { application: &application, rows, fresh, pace: pace(journal) };
         let is_new = append::append(&mut table, name, batch, &written).await?;
         self.crash(Step::Committed)?;
         self.state.status.lock().commits += u64::from(is_new);
@@ -500,10 +501,14 @@ fn number(segment: &SealedSegment) -> i64 {
     i64::try_from(segment.number).unwrap_or(i64::MAX)
 }
 
+fn pace(journal: &Journal) -> Pace {
+    if journal.is_filling() { Pace::Hurried } else { Pace::Patient }
+}
+
 /// Damage is not passed over in silence.
-async fn read(segment: &SealedSegment) -> Result<Contents, TableError> {
+async fn read(pace: Pace, segment: &SealedSegment) -> Result<Contents, TableError> {
     let of = segment.clone();
-    let contents = tokio::task::spawn_blocking(move || of.read()).await.map_err(io::Error::other)??;
+    let contents = aside(pace, async move { of.read() }).await??;
     if contents.is_damaged() {
         let Contents { unread, damaged, .. } = contents;
         tracing::error!(

@@ -9,7 +9,7 @@ use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use wire::table::TableName;
 
-use crate::aside::aside;
+use crate::aside::{Pace, aside};
 use crate::checks::{delta, is_ours};
 use crate::columns::Kind;
 use crate::compact::{Written, compact, day_of};
@@ -56,7 +56,7 @@ pub(crate) async fn keep_all(
             Ok(()) => Ok(()),
             Err(error) => Err(DeltaTableError::generic(error.to_string())),
         };
-        let kept = aside(async move { keep(&of, &one, retention, &written).await });
+        let kept = aside(Pace::Patient, async move { keep(&of, &one, retention, &written).await });
         let slow = || TableError::Slow { table: name.clone(), seconds: KEEP_WITHIN.as_secs() };
         let kept = tokio::time::timeout(KEEP_WITHIN, kept).await;
         if let Err(error) = kept.unwrap_or_else(|_| Err(slow())).flatten() {

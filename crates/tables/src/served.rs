@@ -11,7 +11,7 @@ use serde::Serialize;
 use wire::table::TableName;
 
 use crate::append::{self, Batch, Numbered, last_number};
-use crate::aside::aside;
+use crate::aside::{Pace, aside};
 use crate::checks::delta;
 use crate::clock;
 use crate::columns::Kind;
@@ -158,13 +158,14 @@ impl Served {
             return Ok(false);
         }
         table = append::open_or_create(lake, &name).await?;
-        let known = aside(known(table.clone(), name.clone(), workspace.workspace_id.clone())).await??;
+        let known = aside(Pace::Patient, known(table.clone(), name.clone(), workspace.workspace_id.clone()))
+            .await??;
         let Changes { new, ends } = changes(&known, current, workspace, clock::now_ms());
         let is_change = !new.is_empty() || !ends.is_empty();
         if !new.is_empty() {
             let number = next_number(&table, &name).await?;
             let rows: Arc<[Numbered]> = Arc::new([Numbered { number, rows: Rows::ServedEntities(new) }]);
-            let batch = Batch { application: APPLICATION, rows: &rows, fresh: None };
+            let batch = Batch { application: APPLICATION, rows: &rows, fresh: None, pace: Pace::Patient };
             append::append(&mut table, &name, batch, written).await?;
         }
         if !ends.is_empty() {
@@ -172,7 +173,7 @@ impl Served {
         }
         // Whoever was quicker may have written something else: the table says what it holds.
         let known = self::known(table, name, workspace.workspace_id.clone());
-        self.known = Some(aside(known).await??);
+        self.known = Some(aside(Pace::Patient, known).await??);
         Ok(is_change)
     }
 }
@@ -189,7 +190,8 @@ async fn end(
     written: Written<'_>,
 ) -> Result<(), TableError> {
     up_to_date(table, name).await?;
-    let actions = aside(ended::rewrite(table.clone(), ends)).await?.map_err(|e| delta(name, e))?;
+    let actions =
+        aside(Pace::Patient, ended::rewrite(table.clone(), ends)).await?.map_err(|e| delta(name, e))?;
     written()?;
     ended::commit(table, actions).await.map_err(|e| delta(name, e))
 }
