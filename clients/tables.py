@@ -17,12 +17,24 @@ from processes import Server, scratch_folder
 NAME = f"{PREFIX}-chat"
 TABLE = {"catalog_name": "main", "schema_name": "logs", "table_name_prefix": "chat", "enabled": True}
 PAYLOAD = "main/logs/chat_payload"
+PRICED, MODEL = f"{PREFIX}-priced", "echo;chunks=4"
+PRICES = {"input": 0.4, "cache_read": 0.04, "output": 1.6, "reasoning": 1.6}
+USAGE, GATEWAY, SERVED = "system/serving/endpoint_usage", "system/ai_gateway/usage", "system/serving/served_entities"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "tables.md"
 QUICK = {"TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_TABLES__MAX_PAYLOAD_BYTES": "20000"}
 
 
 def entity(name, model):
     config = {"openai_api_key_plaintext": "sk-x", "openai_api_base": UPSTREAM + "/v1"}
     return {"name": name, "external_model": {"name": model, "provider": "openai", "task": "llm/v1/chat", "openai_config": config}}
+
+
+def documented(tables, beginning):
+    """What the statement of the documentation that begins so finds in the tables of this run."""
+    text = DOCS.read_text()
+    statement = text[text.index("    " + beginning):].split(";", 1)[0]
+    statement = statement.replace("/var/lib/tollgate/tables", str(tables)).replace("'gpt-5'", f"'{MODEL}'")
+    return lake.duck().sql(statement).fetchall()
 
 
 class Caller:
@@ -162,6 +174,56 @@ with scratch_folder("tables") as folder:
                 time.sleep(0.5)
             assert lake.agree(tables, PAYLOAD) == 1
 
+        def wait_for(name, columns, where, expected):
+            deadline = time.monotonic() + 30
+            while (found := lake.rows(tables, name, columns, where)) != expected:
+                assert time.monotonic() < deadline, found
+                time.sleep(0.5)
+
+        @check("costs, guardrails, times and kinds of content are those of the call, streamed or not")
+        def priced():
+            body = endpoint_body(PRICED, {**entity("dear", MODEL), "price_per_million_tokens": PRICES})
+            body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, "guardrails": {"input": {"pii": {"behavior": "MASK"}}}}
+            caller.call("POST", ENDPOINTS, body).ok()
+            for n in range(6):
+                caller.ask(f"/serving-endpoints/{PRICED}/invocations", f"write to bob{n}@example.com", stream=n % 2 == 1)
+            asked = {"contents": [{"role": "user", "parts": [{"text": "write to bob@example.com"}]}]}
+            turn = {"messages": [{"role": "user", "content": [{"text": "write to bob@example.com"}]}]}
+            caller.call("POST", f"/ai-gateway/gemini/v1beta/models/{PRICED}:streamGenerateContent", asked)
+            caller.call("POST", f"/ai-gateway/gemini/v1beta/models/{PRICED}:streamGenerateContent?alt=sse", asked)
+            caller.call("POST", f"/ai-gateway/model/{PRICED}/converse-stream", turn)
+            caller.call("POST", f"/ai-gateway/model/{PRICED}/converse", {"messages": "wrong"})
+            ours = f"endpoint_name = '{PRICED}'"
+            wait_for(USAGE, "count(*)", ours, [(6,)])
+            wait_for(GATEWAY, "count(*)", ours, [(4,)])
+            whole = ("cost_nano_usd > 0 AND price_version = 'entity' AND model = 'echo;chunks=4' AND provider = 'openai' AND gateway_overhead_ms >= 0 "
+                     "AND guardrails[1].outcome = 'masked' AND guardrails[1].details = ['EMAIL_ADDRESS'] AND guardrails[1].tokens = 0 AND token_counts['output'] > 0")
+            for name, more in ((USAGE, "cache_read_input_tokens = 0 AND output_reasoning_tokens = 0"), (GATEWAY, "token_details.cache_read_input_tokens = 0")):
+                found = lake.rows(tables, name, "*", f"{ours} AND status_code = 200 AND NOT ({whole} AND {more})")
+                assert not found, found
+            written = lake.rows(tables, USAGE, "request_streaming, output_character_count > 0, count(*)", f"{ours} GROUP BY ALL ORDER BY 1")
+            assert written == [(False, None, 3), (True, True, 3)], written
+            content = lake.rows(tables, GATEWAY, "api_type, status_code, response_content_type", f"{ours} ORDER BY ALL")
+            assert content == [
+                ("gemini/v1beta/streamGenerateContent", 200, "application/json"), ("gemini/v1beta/streamGenerateContent", 200, "text/event-stream"),
+                ("model/converse", 400, "application/json"), ("model/converse-stream", 200, "application/vnd.amazon.eventstream")], content
+
+        @check("costs computed anew from the tokens, as documented, are the costs")
+        def recomputed():
+            [(model, calls, tokens, cost)] = documented(tables, "WITH prices")
+            ours = "model = 'echo;chunks=4'"
+            expected = lake.rows(tables, USAGE, "count(*), sum(input_token_count + output_token_count), sum(cost_nano_usd)", ours)
+            assert (model, [(calls, tokens, cost)]) == (MODEL, expected), (model, calls, tokens, cost, expected)
+
+        @check("calls of a deleted endpoint join what was served once, as documented")
+        def deleted():
+            before = sorted(row for row in documented(tables, "SELECT e.endpoint_name") if row[0] == PRICED)
+            assert before == [(PRICED, "openai", 6)], before
+            caller.call("DELETE", f"{ENDPOINTS}/{PRICED}").ok()
+            wait_for(SERVED, "count(*)", f"endpoint_name = '{PRICED}' AND endpoint_delete_time IS NOT NULL AND task = 'llm/v1/chat'", [(1,)])
+            assert sorted(row for row in documented(tables, "SELECT e.endpoint_name") if row[0] == PRICED) == before
+            assert lake.agree(tables, SERVED) == 2
+
         @check("the metrics say that all is in the tables")
         def told():
             text = caller.call("GET", "/metrics").text
@@ -171,7 +233,7 @@ with scratch_folder("tables") as folder:
     @check("tollgate tables lists them with rows and versions, also of a server that stopped")
     def commanded():
         listed = {table["name"]: table for table in json.loads(command(server, "--output", "json", "tables"))}
-        assert listed["system.serving.endpoint_usage"]["rows"] == 43, listed
+        assert listed["system.serving.endpoint_usage"]["rows"] == 49, listed
         assert "main.logs.chat_payload" in command(server, "tables")
 
     @check("compacted and vacuumed by delta-rs, the tables read the same, and the server goes on with them")
@@ -185,6 +247,6 @@ with scratch_folder("tables") as folder:
         with Server(folder, UPSTREAM, QUICK) as again:
             caller.server = again
             caller.ask(serving, "once more").ok()
-        assert lake.agree(tables, "system/serving/endpoint_usage") == 44
+        assert lake.agree(tables, "system/serving/endpoint_usage") == 50
 
 finish()

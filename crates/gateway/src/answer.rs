@@ -22,13 +22,19 @@ pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> 
     let (success, guarded) = match outgoing {
         Outgoing::Success { success, guarded } => (*success, guarded),
         Outgoing::Told { content_type, body, entity, outcome } => {
+            open.tells(content_type);
             open.sent_whole(&body);
             open.settle(outcome, 200);
             return with_headers(Body::from(body), content_type, &entity);
         }
     };
     let entity = &success.endpoint.entities[success.entity];
-    let (content_type, body) = match success.body {
+    let content_type = match success.body {
+        SuccessBody::Whole { .. } => "application/json",
+        SuccessBody::Stream { .. } => stream_type(success.dialect),
+    };
+    open.tells(content_type);
+    let body = match success.body {
         SuccessBody::Whole { body, usage } => {
             if open.is_described() {
                 open.answered(inference::response(&body));
@@ -36,21 +42,14 @@ pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> 
             if let Some(usage) = usage {
                 open.count(*usage);
             }
-            ("application/json", whole(body, &mut open))
+            whole(body, &mut open)
         }
-        SuccessBody::Stream { upstream, ready } => (
-            stream_type(success.dialect),
-            Body::new(ClientBody::new(
-                (*upstream, ready),
-                open,
-                success.dialect,
-                Watching {
-                    guarded,
-                    ping_every: gateway.inner.config.ping_every,
-                    drains: gateway.drains(entity),
-                },
-            )),
-        ),
+        SuccessBody::Stream { upstream, ready } => Body::new(ClientBody::new(
+            (*upstream, ready),
+            open,
+            success.dialect,
+            Watching { guarded, ping_every: gateway.inner.config.ping_every, drains: gateway.drains(entity) },
+        )),
     };
     with_headers(body, content_type, &entity.name)
 }

@@ -92,11 +92,14 @@ pub(crate) struct Open {
     trying: Option<Trying>,
     entity: Option<Arc<str>>,
     model: Option<String>,
+    provider: Option<&'static str>,
     usage: Option<CountedUsage>,
     /// What it took from limits.
     reserved: Option<Reserved>,
     stands: RateLimitHeaders,
     bytes_out: u64,
+    content_type: Option<&'static str>,
+    output_characters: Option<u64>,
     guards: Vec<GuardVerdict>,
     /// Where the endpoint's bodies are kept.
     capture: Option<Capture>,
@@ -133,10 +136,13 @@ impl Open {
             trying: None,
             entity: None,
             model: None,
+            provider: None,
             usage: None,
             reserved: None,
             stands: RateLimitHeaders::default(),
             bytes_out: 0,
+            content_type: None,
+            output_characters: None,
             guards: Vec::new(),
             capture,
             response: None,
@@ -164,6 +170,7 @@ impl Open {
     pub(crate) fn trying(&mut self, entity: &Entity, upstream: Option<Box<inference::Upstream>>) {
         self.entity = Some(Arc::clone(&entity.name));
         self.model = Some(entity.model.clone());
+        self.provider = Some(entity.provider_name);
         let (since, started_at) = (Instant::now(), clock::now_ms());
         self.trying = Some(Trying { entity: Arc::clone(&entity.name), since, started_at, upstream });
     }
@@ -222,6 +229,16 @@ impl Open {
         self.usage = Some(usage);
     }
 
+    /// Characters that the model wrote.
+    pub(crate) fn wrote(&mut self, characters: u64) {
+        self.output_characters = Some(characters);
+    }
+
+    /// What kind of content the client is told that it gets.
+    pub(crate) fn tells(&mut self, content_type: &'static str) {
+        self.content_type = content_type.split(';').next();
+    }
+
     /// What guardrails said.
     pub(crate) fn guarded(&mut self, verdicts: Vec<GuardVerdict>) {
         self.guards.extend(verdicts);
@@ -253,6 +270,7 @@ impl Open {
         if let Some(capture) = &mut self.capture {
             capture.whole(&shape.body(error).to_string().into());
         }
+        self.tells("application/json");
         let outcome = if error.was_asked() { Outcome::Failed } else { Outcome::Refused };
         self.settle(outcome, error.status());
     }
@@ -277,11 +295,14 @@ impl Open {
             cost: self.cost(),
             entity: self.entity.take(),
             model: self.model.take(),
+            provider: self.provider.map(str::to_owned),
             attempts: std::mem::take(&mut self.attempts),
             usage: self.usage.take(),
             duration_ms: ms(self.started),
             first_byte_ms: self.first_byte.map(|at| at.duration_since(self.started).as_secs_f64() * 1e3),
             bytes_out: self.bytes_out,
+            content_type: self.content_type.map(str::to_owned),
+            output_characters: self.output_characters,
             guards: std::mem::take(&mut self.guards),
             payload: self.capture.take().map(|capture| Box::new(capture.payload())),
             response: self.response.take(),

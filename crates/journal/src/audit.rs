@@ -37,8 +37,12 @@ pub enum AuditPhase {
     /// The caller may do it, and it is about to be done. `before` is the object as it is, as JSON text; empty
     /// where there is none yet.
     Allowed { before: String },
-    /// The caller may not.
-    Denied { status: u16 },
+    /// The caller may not, and was told why.
+    Denied {
+        status: u16,
+        #[serde(default)]
+        message: String,
+    },
     /// It was tried. `after` is the object as it is now, as JSON text, or the answer where there is none.
     Done { status: u16, after: String },
 }

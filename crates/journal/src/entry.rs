@@ -189,13 +189,14 @@ mod tests {
             status: 200,
             entity: Some("e".into()),
             model: Some("m".into()),
+            provider: Some("openai".into()),
             attempts: vec![Attempt {
                 entity: "e".into(),
                 started_at: 7,
                 status: Some(200),
                 duration_ms: 1.5,
                 began_ms: 0.5,
-                fault: None,
+                fault: Some("timeout"),
                 upstream: None,
             }],
             usage: Some(CountedUsage { usage: Usage::new(3, 4), provenance: Provenance::Provider }),
@@ -203,6 +204,8 @@ mod tests {
             duration_ms: 2.0,
             first_byte_ms: None,
             bytes_out: 9,
+            content_type: Some("application/json".into()),
+            output_characters: Some(12),
             guards: Vec::new(),
             payload: Some(Box::new(Payload {
                 request: Captured::Whole(Bytes::from_static(b"{\"a\":1}")),
@@ -235,7 +238,7 @@ mod tests {
     fn an_audit_record_is_read() {
         let record = AuditRecord {
             request_id: RequestId("r".into()),
-            phase: AuditPhase::Denied { status: 403 },
+            phase: AuditPhase::Denied { status: 403, message: String::new() },
             principal: None,
             peer: None,
             user_agent: String::new(),

@@ -109,6 +109,9 @@ pub struct Settlement {
     pub entity: Option<Arc<str>>,
     /// The provider's id of that entity's model.
     pub model: Option<String>,
+    /// That entity's provider.
+    #[serde(default)]
+    pub provider: Option<String>,
     pub attempts: Vec<Attempt>,
     pub usage: Option<CountedUsage>,
     /// By the prices valid at receipt; `None` where nothing was used or a price is not known.
@@ -119,6 +122,12 @@ pub struct Settlement {
     pub first_byte_ms: Option<f64>,
     /// Bytes of the answer that were handed to the client's connection.
     pub bytes_out: u64,
+    /// What kind of content the client was told that it gets, without parameters; `None` where it got none.
+    #[serde(default)]
+    pub content_type: Option<String>,
+    /// Characters that the model wrote, where they are counted.
+    #[serde(default)]
+    pub output_characters: Option<u64>,
     /// What each guardrail that ran said.
     #[serde(default)]
     pub guards: Vec<GuardVerdict>,
@@ -157,6 +166,9 @@ impl Outcome {
     }
 }
 
+/// One of a few words: what is stored is read as the word that it is.
+pub type Fault = &'static str;
+
 /// One call of an upstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -171,8 +183,8 @@ pub struct Attempt {
     #[serde(default)]
     pub began_ms: f64,
     /// What was wrong where it is not a status that says so: `timeout`, `connection`, `refused`, `cancelled`.
-    #[serde(skip)]
-    pub fault: Option<&'static str>,
+    #[serde(default, with = "shared::fault")]
+    pub fault: Option<Fault>,
     /// `None` where nobody wants to know.
     #[serde(skip)]
     pub upstream: Option<Box<inference::Upstream>>,

@@ -49,3 +49,22 @@ pub(crate) mod texts {
         Ok(Vec::<String>::deserialize(deserializer)?.into_iter().map(Arc::from).collect())
     }
 }
+
+/// What was wrong with an attempt, of a few words.
+pub(crate) mod fault {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::Fault;
+
+    const FAULTS: [&str; 4] = ["timeout", "connection", "refused", "cancelled"];
+
+    pub(crate) fn serialize<S: Serializer>(fault: &Option<Fault>, serializer: S) -> Result<S::Ok, S::Error> {
+        fault.serialize(serializer)
+    }
+
+    /// A word of another version is none.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Fault>, D::Error> {
+        let told = Option::<String>::deserialize(deserializer)?;
+        Ok(told.and_then(|told| FAULTS.into_iter().find(|fault| *fault == told)))
+    }
+}

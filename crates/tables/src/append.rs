@@ -15,10 +15,11 @@ use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
 use wire::table::TableName;
 
 use crate::aside::{Pace, aside};
-use crate::checks::{FORM, MARK, delta, unaltered};
+use crate::checks::{FORM, MARK, delta};
 use crate::columns::Kind;
 use crate::lake::{Lake, TableError};
 use crate::rows::Rows;
+use crate::upgrade::up_to_date;
 
 /// Commits between two checkpoints.
 const CHECKPOINT_EVERY: &str = "20";
@@ -89,7 +90,7 @@ pub(crate) async fn append(
     let Batch { application, rows, fresh, .. } = batch;
     for _ in 0..ATTEMPTS {
         table.update_state().await.map_err(|e| delta(name, e))?;
-        unaltered(table, name)?;
+        up_to_date(table, name).await?;
         let has = last_number(table, name, application).await?;
         if let (Some(has), Some(fresh)) = (has, fresh)
             && has >= fresh

@@ -11,7 +11,17 @@ use crate::lake::TableError;
 pub(crate) const MARK: &str = "tollgate.form";
 
 /// The form of the tables that this version makes.
-pub(crate) const FORM: &str = "1";
+pub(crate) const FORM: &str = "2";
+
+/// The one before, which has fewer columns.
+const EARLIER: &str = "1";
+
+/// Of which form a table is that nobody altered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Current,
+    Earlier,
+}
 
 /// Whether a table that was read is one of ours.
 pub(crate) fn is_ours(table: &DeltaTable) -> bool {
@@ -19,15 +29,17 @@ pub(crate) fn is_ours(table: &DeltaTable) -> bool {
 }
 
 /// Errors where somebody changed the columns or the partitions, or where the table was never ours.
-pub(crate) fn unaltered(table: &DeltaTable, name: &TableName) -> Result<(), TableError> {
+pub(crate) fn unaltered(table: &DeltaTable, name: &TableName) -> Result<Form, TableError> {
     let altered = |reason: String| TableError::Altered { table: name.clone(), reason };
     let state = table.snapshot().map_err(|e| delta(name, e))?;
     let kind = Kind::of(name);
-    if state.metadata().configuration().get(MARK).map(String::as_str) != Some(FORM) {
-        return Err(altered(format!("its property {MARK} is not {FORM:?}")));
-    }
+    let (form, expected) = match state.metadata().configuration().get(MARK).map(String::as_str) {
+        Some(FORM) => (Form::Current, kind.columns()),
+        Some(EARLIER) => (Form::Earlier, kind.columns_of_form_1()),
+        _ => return Err(altered(format!("its property {MARK} is not {FORM:?}"))),
+    };
     let schema = state.schema();
-    let (found, expected) = (schema.fields().collect::<Vec<_>>(), kind.columns());
+    let found = schema.fields().collect::<Vec<_>>();
     for column in &expected {
         match found.iter().find(|field| field.name() == column.name()) {
             None => return Err(altered(format!("column {} is gone", column.name()))),
@@ -46,7 +58,7 @@ pub(crate) fn unaltered(table: &DeltaTable, name: &TableName) -> Result<(), Tabl
     if partitions.iter().map(String::as_str).ne(kind.partition()) {
         return Err(altered(format!("it is partitioned by {}", partitions.join(", "))));
     }
-    Ok(())
+    Ok(form)
 }
 
 fn is_same(found: &StructField, expected: &StructField) -> bool {

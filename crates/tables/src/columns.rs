@@ -53,7 +53,9 @@ impl Kind {
         match self {
             Self::Payload => "What was asked of an endpoint and what it answered",
             Self::EndpointUsage => "Calls of serving endpoints whose usage is tracked",
-            Self::ServedEntities => "Each version of each served entity, as it became active or was deleted",
+            Self::ServedEntities => {
+                "Each version of each served entity: since when it is active, and when its endpoint was deleted"
+            }
             Self::GatewayUsage => "Calls by the paths of the AI Gateway",
             Self::Audit => "Management calls: before their effect and after",
         }
@@ -67,6 +69,29 @@ impl Kind {
             Self::GatewayUsage => gateway_usage(),
             Self::Audit => audit(),
         }
+    }
+
+    /// As tables of form 1 have them.
+    pub(crate) fn columns_of_form_1(self) -> Vec<StructField> {
+        let later: &[&str] = match self {
+            Self::Payload => &["request_tags", "path", "time_to_first_byte_ms", "destination_model"],
+            Self::EndpointUsage => &["token_counts", "model", "provider"],
+            Self::GatewayUsage => &[
+                "service_type",
+                "service_name",
+                "service_tags",
+                "auth_mode",
+                "session_metadata",
+                "mcp_metadata",
+                "token_counts",
+                "model",
+                "provider",
+            ],
+            Self::ServedEntities | Self::Audit => &[],
+        };
+        let columns = self.columns().into_iter().filter(|column| !later.contains(&column.name().as_str()));
+        let short = || list_of("guardrails", strings(&["guard", "phase", "outcome"]));
+        columns.map(|column| if column.name() == "guardrails" { short() } else { column }).collect()
     }
 }
 
@@ -95,7 +120,11 @@ fn date(name: &str) -> StructField {
 }
 
 fn map(name: &str) -> StructField {
-    let kind = MapType::new(DataType::STRING, DataType::STRING, true);
+    map_to(name, DataType::STRING)
+}
+
+fn map_to(name: &str, values: DataType) -> StructField {
+    let kind = MapType::new(DataType::STRING, values, true);
     StructField::nullable(name, DataType::Map(Box::new(kind)))
 }
 
@@ -142,6 +171,10 @@ fn payload() -> Vec<StructField> {
         "served_entity_name",
         "outcome",
     ]));
+    columns.push(map("request_tags"));
+    columns.extend(strings(&["path"]));
+    columns.extend(longs(&["time_to_first_byte_ms"]));
+    columns.extend(strings(&["destination_model"]));
     columns
 }
 
@@ -220,6 +253,7 @@ fn gateway_usage() -> Vec<StructField> {
     columns.push(structure("routing_information", vec![list_of("attempts", attempt())]));
     columns.extend(strings(&["invocation_id"]));
     columns.push(structure("invocation_metadata", strings(&["source", "service_tier"])));
+    columns.extend(newer_gateway_usage());
     columns.push(date("event_date"));
     columns.extend(strings(&["outcome", "usage_provenance"]));
     columns.extend(of(&DataType::DOUBLE, &["gateway_overhead_ms"]));
@@ -227,11 +261,28 @@ fn gateway_usage() -> Vec<StructField> {
     columns
 }
 
-/// Money in billionths of a US dollar, so that sums are exact.
+/// What Databricks added to the table later, in its order.
+fn newer_gateway_usage() -> Vec<StructField> {
+    let mut columns = strings(&["service_type", "service_name"]);
+    columns.push(map("service_tags"));
+    columns.extend(strings(&["auth_mode"]));
+    let session =
+        ["surface", "client_session_id", "client_subagent_id", "reasoning_effort", "smart_router_name"];
+    columns.push(structure("session_metadata", strings(&session)));
+    columns.push(structure("mcp_metadata", strings(&["tool_name", "server_type"])));
+    columns
+}
+
+/// Money in billionths of a US dollar, so that sums are exact; and what it is computed of.
 fn cost_and_guardrails() -> Vec<StructField> {
     let mut columns = longs(&["cost_nano_usd"]);
     columns.extend(strings(&["price_version"]));
-    columns.push(list_of("guardrails", strings(&["guard", "phase", "outcome"])));
+    let mut verdict = strings(&["guard", "phase", "outcome"]);
+    verdict.push(list("details", DataType::STRING));
+    verdict.extend(longs(&["tokens"]));
+    columns.push(list_of("guardrails", verdict));
+    columns.push(map_to("token_counts", DataType::LONG));
+    columns.extend(strings(&["model", "provider"]));
     columns
 }
 
@@ -275,6 +326,7 @@ fn audit() -> Vec<StructField> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::list::type_text;
 
     #[test]
     fn a_kind_is_known_by_its_table() {
@@ -284,26 +336,82 @@ mod tests {
         assert_eq!(Kind::of(&TableName::new("c", "s", "x_payload").unwrap()), Kind::Payload);
     }
 
-    /// Databricks' own come first, in its order (CONTRACT §5.4, §5.5, §6.4).
+    /// As `DESCRIBE` says them.
+    fn described(columns: Vec<StructField>) -> Vec<String> {
+        columns.iter().map(|column| format!("{} {}", column.name(), type_text(column.data_type()))).collect()
+    }
+
+    /// Databricks' own come first, in its order and its types (CONTRACT §5.4, §5.5, §6.4); of audit
+    /// <https://docs.databricks.com/aws/en/admin/system-tables/audit-logs>.
     #[test]
     fn the_columns_begin_as_databricks_own_do() {
-        let names = |kind: Kind| kind.columns().iter().map(|c| c.name().clone()).collect::<Vec<_>>();
-        let payload = "databricks_request_id request_date client_request_id request_time status_code sampling_fraction \
-            execution_duration_ms request response logging_error_codes served_entity_id requester";
-        let usage = "account_id workspace_id client_request_id databricks_request_id requester status_code request_time \
-            input_token_count output_token_count input_character_count output_character_count usage_context \
-            request_streaming served_entity_id";
-        let gateway = "account_id workspace_id request_id schema_version endpoint_id endpoint_name endpoint_tags \
-            endpoint_metadata event_time latency_ms time_to_first_byte_ms destination_type destination_name \
-            destination_id destination_model requester requester_type ip_address url user_agent api_type request_tags \
-            input_tokens output_tokens total_tokens token_details response_content_type status_code \
-            routing_information invocation_id invocation_metadata";
-        for (kind, columns) in
-            [(Kind::Payload, payload), (Kind::EndpointUsage, usage), (Kind::GatewayUsage, gateway)]
-        {
-            let expected: Vec<&str> = columns.split_whitespace().collect();
-            assert_eq!(names(kind)[..expected.len()], expected, "{kind:?}");
-            assert!(names(kind).iter().any(|name| Some(name.as_str()) == kind.partition()));
+        let throughput = "struct<min_provisioned_throughput:bigint,max_provisioned_throughput:bigint>";
+        let compute = "struct<min_concurrency:int,max_concurrency:int,compute_type:string>";
+        let destinations = "array<struct<name:string,traffic_percent:double,type:string>>";
+        let payload = "databricks_request_id string; request_date date; client_request_id string; \
+            request_time timestamp; status_code int; sampling_fraction double; execution_duration_ms bigint; \
+            request string; response string; logging_error_codes array<string>; served_entity_id string; \
+            requester string";
+        let usage = "account_id string; workspace_id string; client_request_id string; \
+            databricks_request_id string; requester string; status_code int; request_time timestamp; \
+            input_token_count bigint; output_token_count bigint; input_character_count bigint; \
+            output_character_count bigint; usage_context map<string,string>; request_streaming boolean; \
+            served_entity_id string";
+        let served = format!(
+            "served_entity_id string; account_id string; workspace_id string; created_by string; \
+            endpoint_name string; endpoint_id string; served_entity_name string; entity_type string; \
+            entity_name string; entity_version string; endpoint_config_version int; task string; \
+            external_model_config struct<provider:string>; foundation_model_config {throughput}; \
+            custom_model_config {compute}; feature_spec_config {compute}; change_time timestamp; \
+            endpoint_delete_time timestamp"
+        );
+        let gateway = format!(
+            "account_id string; workspace_id string; request_id string; schema_version int; endpoint_id string; \
+            endpoint_name string; endpoint_tags map<string,string>; endpoint_metadata \
+            struct<creator:string,creation_time:timestamp,last_updated_time:timestamp,destinations:{destinations},\
+            inference_table:string,fallbacks:{destinations}>; event_time timestamp; latency_ms bigint; \
+            time_to_first_byte_ms bigint; destination_type string; destination_name string; destination_id string; \
+            destination_model string; requester string; requester_type string; ip_address string; url string; \
+            user_agent string; api_type string; request_tags map<string,string>; input_tokens bigint; \
+            output_tokens bigint; total_tokens bigint; token_details struct<cache_read_input_tokens:bigint,\
+            cache_creation_input_tokens:bigint,output_reasoning_tokens:bigint>; response_content_type string; \
+            status_code int; routing_information struct<attempts:array<struct<priority:string,action:string,\
+            destination:string,destination_id:string,status_code:int,error_code:string,latency_ms:bigint,\
+            start_time:timestamp,end_time:timestamp>>>; invocation_id string; \
+            invocation_metadata struct<source:string,service_tier:string>; service_type string; \
+            service_name string; service_tags map<string,string>; auth_mode string; \
+            session_metadata struct<surface:string,client_session_id:string,client_subagent_id:string,\
+            reasoning_effort:string,smart_router_name:string>; \
+            mcp_metadata struct<tool_name:string,server_type:string>"
+        );
+        let audit = "account_id string; workspace_id string; version string; event_time timestamp; \
+            event_date date; source_ip_address string; user_agent string; session_id string; \
+            user_identity struct<email:string,subject_name:string>; service_name string; action_name string; \
+            request_id string; request_params map<string,string>; \
+            response struct<status_code:int,error_message:string,result:string>; audit_level string; \
+            event_id string; identity_metadata struct<run_by:string,run_as:string>";
+        for (kind, columns) in [
+            (Kind::Payload, payload),
+            (Kind::EndpointUsage, usage),
+            (Kind::ServedEntities, &served),
+            (Kind::GatewayUsage, &gateway),
+            (Kind::Audit, audit),
+        ] {
+            let expected: Vec<&str> = columns.split("; ").collect();
+            let found = described(kind.columns());
+            assert_eq!(found[..expected.len()], expected, "{kind:?}");
+            let names: Vec<_> = kind.columns().iter().map(|column| column.name().clone()).collect();
+            assert!(kind.partition().is_none_or(|day| names.iter().any(|name| name == day)));
         }
+    }
+
+    #[test]
+    fn a_table_of_form_1_lacks_what_came_later_and_nothing_else() {
+        let lacks = |kind: Kind| kind.columns().len() - kind.columns_of_form_1().len();
+        let all = [Kind::Payload, Kind::EndpointUsage, Kind::ServedEntities, Kind::GatewayUsage, Kind::Audit];
+        assert_eq!(all.map(lacks), [4, 3, 0, 9, 0]);
+        let old = described(Kind::EndpointUsage.columns_of_form_1());
+        let guardrails = "guardrails array<struct<guard:string,phase:string,outcome:string>>";
+        assert_eq!(old.last().unwrap(), guardrails);
     }
 }

@@ -1,10 +1,12 @@
 //! Many small files into few: those of a day are written anew as one, and the commit says that no data changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{Fields, Schema, SchemaRef};
 use bytes::Bytes;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::kernel::schema::cast::cast_record_batch;
 use deltalake_core::kernel::{Action, LogicalFileView};
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
@@ -12,6 +14,8 @@ use deltalake_core::{DeltaTable, DeltaTableError};
 use indexmap::IndexMap;
 use object_store::ObjectStoreExt as _;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::replace::replace;
 
 /// A file below this many bytes is small.
 const SMALL: i64 = 32 << 20;
@@ -22,8 +26,15 @@ const WORTH: usize = 8;
 /// Bytes that are put together in one go: what is in memory at once.
 const AT_ONCE: i64 = 128 << 20;
 
-/// How many files became how many.
-pub(crate) async fn compact(table: &mut DeltaTable) -> Result<(usize, usize), DeltaTableError> {
+/// What may end the care of a table before a commit.
+pub(crate) type Written<'a> = &'a (dyn Fn() -> Result<(), DeltaTableError> + Send + Sync);
+
+/// How many files became how many. `written` is called between the files and the commit, and its error ends it
+/// there.
+pub(crate) async fn compact(
+    table: &mut DeltaTable,
+    written: Written<'_>,
+) -> Result<(usize, usize), DeltaTableError> {
     let state = table.snapshot()?.clone();
     let mut days: BTreeMap<String, Vec<LogicalFileView>> = BTreeMap::new();
     for file in state.log_data().iter().filter(|file| file.size() < SMALL) {
@@ -41,13 +52,10 @@ pub(crate) async fn compact(table: &mut DeltaTable) -> Result<(usize, usize), De
     if actions.is_empty() {
         return Ok((0, 0));
     }
+    written()?;
     let operation = DeltaOperation::Optimize { predicate: None, target_size: AT_ONCE };
-    CommitBuilder::from(CommitProperties::default())
-        .with_actions(actions)
-        .build(Some(&state), table.log_store(), operation)
-        .await?;
-    table.update_state().await?;
-    Ok((removed, added))
+    let is_done = replace(table, actions, operation).await?;
+    Ok(if is_done { (removed, added) } else { (0, 0) })
 }
 
 /// The partition that a file is of, as text.
@@ -89,12 +97,25 @@ async fn rewrite(table: &DeltaTable, files: &[LogicalFileView]) -> Result<Vec<Ac
     Ok(adds.collect())
 }
 
-/// The rows of a file, without the columns that are in its path.
+/// The rows of a file in the columns that the table has now, without those that are in its path.
 pub(crate) async fn read(
     table: &DeltaTable,
     file: &LogicalFileView,
 ) -> Result<Vec<RecordBatch>, DeltaTableError> {
+    let state = table.snapshot()?;
+    let in_path = state.metadata().partition_columns();
+    let columns: Fields = state
+        .snapshot()
+        .arrow_schema()
+        .fields()
+        .iter()
+        .filter(|field| !in_path.contains(field.name()))
+        .cloned()
+        .collect();
+    let schema: SchemaRef = Schema::new(columns).into();
     let data: Bytes = table.object_store().get(&file.object_store_path()).await?.bytes().await?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(data)?.build()?;
-    Ok(reader.collect::<Result<_, _>>()?)
+    // A file may be older than a column, and others write text in types of their own.
+    let batches = reader.map(|batch| cast_record_batch(&batch?, Arc::clone(&schema), false, true));
+    batches.collect()
 }

@@ -58,6 +58,11 @@ pub enum Step {
     /// All tables have it, and so has the observer.
     Observed,
     Deleted,
+    /// The table of what is served has files and not their commit.
+    Served,
+    /// A table that is looked after has files put together, or is to lose those of days that are over, and has no
+    /// commit that says so.
+    Kept,
 }
 
 /// Ends a flush where it says true, as a crash would. For tests.
@@ -75,7 +80,7 @@ pub struct FlusherStatus {
     pub failures: u64,
     /// Tables that cannot be written now; the observer and a journal that fail count as one each.
     pub failing_tables: u64,
-    /// Milliseconds that the last segment waited in the journal.
+    /// Milliseconds that the last flush took that let go of a segment, from reading it on.
     pub last_flush_ms: u64,
 }
 
@@ -188,7 +193,7 @@ impl Flusher {
 
     /// Puts files together, and removes what is too old.
     pub async fn keep(&self) {
-        if let Err(error) = keep_all(&self.lake, self.retention).await {
+        if let Err(error) = keep_all(&self.lake, self.retention, self.crash.as_ref()).await {
             tracing::warn!(%error, "the tables could not be looked after");
         }
     }
@@ -206,7 +211,7 @@ impl Flusher {
     }
 
     async fn flush_all(&mut self) -> Result<(), TableError> {
-        self.flush_served().await;
+        self.flush_served().await?;
         let mut flushed = self.flush_journal(&self.journal.clone()).await;
         for journal in std::mem::take(&mut self.left) {
             let result = self.flush_journal(&journal).await;
@@ -426,25 +431,30 @@ impl Flusher {
         }
     }
 
-    async fn flush_served(&mut self) {
-        let Some(served) = self.served.clone() else { return };
+    async fn flush_served(&mut self) -> Result<(), TableError> {
+        let Some(served) = self.served.clone() else { return Ok(()) };
+        let crash = self.crash.clone();
+        let written = move || crashed(crash.as_ref(), Step::Served);
         let update = async {
             match served.current().await {
                 Ok(current) => {
                     self.state.endpoints = Arc::new(rows::described(&current));
-                    self.state.served.update(&self.lake, &current, &self.workspace).await.map(drop)
+                    let served = &mut self.state.served;
+                    served.update(&self.lake, &current, &self.workspace, &written).await.map(drop)
                 }
                 Err(reason) => Err(io::Error::other(reason).into()),
             }
         };
         let updated = tokio::time::timeout(TABLE_WITHIN, update).await;
         let why = match updated {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(TableError::Crashed)) => return Err(TableError::Crashed),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it took more than {} s", TABLE_WITHIN.as_secs()),
         };
         tracing::error!(error = why, "the table of what is served could not be written: it waits");
         self.trouble();
+        Ok(())
     }
 
     fn waits(&self, name: &TableName) -> bool {
@@ -469,11 +479,12 @@ impl Flusher {
     }
 
     fn crash(&self, step: Step) -> Result<(), TableError> {
-        match &self.crash {
-            Some(crash) if crash(step) => Err(TableError::Crashed),
-            _ => Ok(()),
-        }
+        crashed(self.crash.as_ref(), step)
     }
+}
+
+pub(crate) fn crashed(crash: Option<&Crash>, step: Step) -> Result<(), TableError> {
+    if crash.is_some_and(|crash| crash(step)) { Err(TableError::Crashed) } else { Ok(()) }
 }
 
 /// How many of the segments are committed together.
@@ -490,11 +501,11 @@ fn number(segment: &SealedSegment) -> i64 {
     i64::try_from(segment.number).unwrap_or(i64::MAX)
 }
 
-/// Damage is not passed over in silence.
 fn pace(journal: &Journal) -> Pace {
     if journal.is_filling() { Pace::Hurried } else { Pace::Patient }
 }
 
+/// Damage is not passed over in silence.
 async fn read(pace: Pace, segment: &SealedSegment) -> Result<Contents, TableError> {
     let of = segment.clone();
     let contents = aside(pace, async move { of.read() }).await??;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use deltalake_core::kernel::Action;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableError};
@@ -13,8 +12,10 @@ use wire::table::TableName;
 use crate::aside::{Pace, aside};
 use crate::checks::{delta, is_ours};
 use crate::columns::Kind;
-use crate::compact::{compact, day_of};
+use crate::compact::{Written, compact, day_of};
+use crate::flusher::{Crash, Step, crashed};
 use crate::lake::{Lake, TableError};
+use crate::replace::replace;
 use crate::rows::day;
 use crate::{clock, list};
 
@@ -44,10 +45,18 @@ impl Retention {
 const KEEP_WITHIN: Duration = Duration::from_secs(300);
 
 /// Looks after every table of ours. One that fails is told of, and the others go on.
-pub(crate) async fn keep_all(lake: &Lake, retention: Retention) -> Result<(), TableError> {
+pub(crate) async fn keep_all(
+    lake: &Lake,
+    retention: Retention,
+    crash: Option<&Crash>,
+) -> Result<(), TableError> {
     for name in list::names(lake).await? {
-        let (of, one) = (lake.clone(), name.clone());
-        let kept = aside(Pace::Patient, async move { keep(&of, &one, retention).await });
+        let (of, one, crash) = (lake.clone(), name.clone(), crash.cloned());
+        let written = move || match crashed(crash.as_ref(), Step::Kept) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(DeltaTableError::generic(error.to_string())),
+        };
+        let kept = aside(Pace::Patient, async move { keep(&of, &one, retention, &written).await });
         let slow = || TableError::Slow { table: name.clone(), seconds: KEEP_WITHIN.as_secs() };
         let kept = tokio::time::timeout(KEEP_WITHIN, kept).await;
         if let Err(error) = kept.unwrap_or_else(|_| Err(slow())).flatten() {
@@ -57,13 +66,18 @@ pub(crate) async fn keep_all(lake: &Lake, retention: Retention) -> Result<(), Ta
     Ok(())
 }
 
-async fn keep(lake: &Lake, name: &TableName, retention: Retention) -> Result<(), TableError> {
+async fn keep(
+    lake: &Lake,
+    name: &TableName,
+    retention: Retention,
+    written: Written<'_>,
+) -> Result<(), TableError> {
     let mut table = lake.table(name)?;
     table.load().await.map_err(|e| delta(name, e))?;
     if !is_ours(&table) {
         return Ok(());
     }
-    let result = keep_one(table, Kind::of(name), retention).await;
+    let result = keep_one(table, Kind::of(name), retention, written).await;
     let (compacted, expired, vacuumed) = result.map_err(|e| delta(name, e))?;
     if compacted + expired + vacuumed > 0 {
         tracing::info!(table = %name, compacted, expired, vacuumed, "files of the table were put together or removed");
@@ -76,12 +90,13 @@ async fn keep_one(
     mut table: DeltaTable,
     kind: Kind,
     retention: Retention,
+    written: Written<'_>,
 ) -> Result<(usize, usize, usize), DeltaTableError> {
     let expired = match retention.days(kind) {
-        Some(days) => expire(&mut table, days).await?,
+        Some(days) => expire(&mut table, days, written).await?,
         None => 0,
     };
-    let (compacted, _) = compact(&mut table).await?;
+    let (compacted, _) = compact(&mut table, written).await?;
     let unused = TimeDelta::from_std(retention.unused_files).unwrap_or(TimeDelta::MAX);
     let vacuum = table.vacuum().with_retention_period(unused).with_enforce_retention_duration(false);
     let (_, metrics) = vacuum.with_mode(VacuumMode::Full).await?;
@@ -89,7 +104,7 @@ async fn keep_one(
 }
 
 /// Takes the files of days before the last `days` out of the table.
-async fn expire(table: &mut DeltaTable, days: u32) -> Result<usize, DeltaTableError> {
+async fn expire(table: &mut DeltaTable, days: u32, written: Written<'_>) -> Result<usize, DeltaTableError> {
     let first = day(clock::now_ms()).saturating_sub(i32::try_from(days).unwrap_or(i32::MAX));
     let first = chrono::NaiveDate::from_epoch_days(first).map(|date| date.to_string()).unwrap_or_default();
     let state = table.snapshot()?.clone();
@@ -99,12 +114,11 @@ async fn expire(table: &mut DeltaTable, days: u32) -> Result<usize, DeltaTableEr
     let actions: Vec<Action> = old.map(|file| Action::Remove(file.remove_action(true))).collect();
     let count = actions.len();
     if count > 0 {
+        written()?;
         let operation = DeltaOperation::Delete { predicate: Some(format!("day < '{first}'")) };
-        CommitBuilder::from(CommitProperties::default())
-            .with_actions(actions)
-            .build(Some(&state), table.log_store(), operation)
-            .await?;
-        table.update_state().await?;
+        if !replace(table, actions, operation).await? {
+            return Ok(0);
+        }
     }
     Ok(count)
 }

@@ -7,13 +7,16 @@ mod checks;
 mod clock;
 mod columns;
 mod compact;
+mod ended;
 mod flusher;
 mod keep;
 mod lake;
 mod list;
+mod replace;
 mod rows;
 mod served;
 mod stream;
+mod upgrade;
 
 pub use flusher::{Crash, Flusher, FlusherStatus, SegmentObserver, Step};
 pub use keep::Retention;

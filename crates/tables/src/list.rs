@@ -95,7 +95,7 @@ pub(crate) async fn names(lake: &Lake) -> Result<Vec<TableName>, TableError> {
 }
 
 /// A type as Databricks' catalogue says it.
-fn type_text(kind: &DataType) -> String {
+pub(crate) fn type_text(kind: &DataType) -> String {
     match kind {
         DataType::Primitive(PrimitiveType::Long) => "bigint".to_owned(),
         DataType::Primitive(PrimitiveType::Integer) => "int".to_owned(),

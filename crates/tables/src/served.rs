@@ -1,10 +1,10 @@
 //! `system.serving.served_entities`: a row for each served entity of each version of an endpoint's
-//! configuration, and one more when the endpoint is deleted.
+//! configuration, which gets the time when the endpoint is deleted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch, StringArray, cast::AsArray};
+use arrow_array::{RecordBatch, StringArray, cast::AsArray};
 use async_trait::async_trait;
 use deltalake_core::DeltaTable;
 use serde::Serialize;
@@ -16,8 +16,10 @@ use crate::checks::delta;
 use crate::clock;
 use crate::columns::Kind;
 use crate::compact::read;
+use crate::ended::{self, Columns, Ends};
 use crate::lake::{Lake, TableError};
 use crate::rows::{Rows, Workspace, micros, served_entity_id};
+use crate::upgrade::up_to_date;
 
 /// All who write this table write it under one name, so that two who see the same change write it once.
 const APPLICATION: &str = "tollgate-served-entities";
@@ -104,36 +106,27 @@ impl ServedRow {
             endpoint_delete_time: None,
         }
     }
-
-    fn deleted(id: &str, known: &Known, now: i64, workspace: &Workspace) -> Self {
-        Self {
-            served_entity_id: id.to_owned(),
-            account_id: workspace.account_id.clone(),
-            workspace_id: workspace.workspace_id.clone(),
-            created_by: None,
-            endpoint_name: known.endpoint.clone(),
-            endpoint_id: known.endpoint_id.clone(),
-            served_entity_name: known.name.clone(),
-            entity_type: "EXTERNAL_MODEL",
-            entity_name: known.model.clone(),
-            entity_version: None,
-            endpoint_config_version: None,
-            task: None,
-            external_model_config: None,
-            change_time: micros(now),
-            endpoint_delete_time: Some(micros(now)),
-        }
-    }
 }
 
 /// What the table says of an entity.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    endpoint: Option<String>,
     endpoint_id: String,
-    name: Option<String>,
-    model: Option<String>,
     is_deleted: bool,
+    /// When it ended, by a row of its own that an earlier version wrote: there is to be one row for an entity.
+    second: Option<i64>,
+}
+
+/// What is to be written.
+struct Changes {
+    new: Vec<ServedRow>,
+    ends: Ends,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.ends.is_empty()
+    }
 }
 
 /// Keeps the table up to date. It remembers what it has seen there, so that no change costs nothing.
@@ -142,32 +135,41 @@ pub(crate) struct Served {
     known: Option<HashMap<String, Known>>,
 }
 
+/// What may end an update between two of its steps.
+pub(crate) type Written<'a> = &'a (dyn Fn() -> Result<(), TableError> + Send + Sync);
+
 impl Served {
-    /// Writes what is new; whether there was anything.
+    /// Writes what is new; whether there was anything. `written` is called between files and each commit, and its
+    /// error ends it there.
     pub(crate) async fn update(
         &mut self,
         lake: &Lake,
         current: &[ServedEntity],
         workspace: &Workspace,
+        written: Written<'_>,
     ) -> Result<bool, TableError> {
         if self.known.as_ref().is_some_and(|known| changes(known, current, workspace, 0).is_empty()) {
             return Ok(false);
         }
         let Some(name) = Kind::ServedEntities.table() else { return Ok(false) };
-        if self.known.is_none() && current.is_empty() {
+        let mut table = lake.table(&name)?;
+        if current.is_empty() && !append::exists(&table, &name).await? {
             // No table is made for nothing.
             return Ok(false);
         }
-        let mut table = append::open_or_create(lake, &name).await?;
+        table = append::open_or_create(lake, &name).await?;
         let known = aside(Pace::Patient, known(table.clone(), name.clone(), workspace.workspace_id.clone()))
             .await??;
-        let rows = changes(&known, current, workspace, clock::now_ms());
-        let is_change = !rows.is_empty();
-        if is_change {
-            let number = last_number(&table, &name, APPLICATION).await?.map_or(1, |last| last + 1);
-            let rows: Arc<[Numbered]> = Arc::new([Numbered { number, rows: Rows::ServedEntities(rows) }]);
+        let Changes { new, ends } = changes(&known, current, workspace, clock::now_ms());
+        let is_change = !new.is_empty() || !ends.is_empty();
+        if !new.is_empty() {
+            let number = next_number(&table, &name).await?;
+            let rows: Arc<[Numbered]> = Arc::new([Numbered { number, rows: Rows::ServedEntities(new) }]);
             let batch = Batch { application: APPLICATION, rows: &rows, fresh: None, pace: Pace::Patient };
-            append::append(&mut table, &name, batch, &|| Ok(())).await?;
+            append::append(&mut table, &name, batch, written).await?;
+        }
+        if !ends.is_empty() {
+            end(&mut table, &name, ends, written).await?;
         }
         // Whoever was quicker may have written something else: the table says what it holds.
         let known = self::known(table, name, workspace.workspace_id.clone());
@@ -176,21 +178,42 @@ impl Served {
     }
 }
 
+async fn next_number(table: &DeltaTable, name: &TableName) -> Result<i64, TableError> {
+    Ok(last_number(table, name, APPLICATION).await?.map_or(1, |last| last + 1))
+}
+
+/// Of two who see the same at the same time one loses the race: what is left to do the next update finds.
+async fn end(
+    table: &mut DeltaTable,
+    name: &TableName,
+    ends: Ends,
+    written: Written<'_>,
+) -> Result<(), TableError> {
+    up_to_date(table, name).await?;
+    let actions =
+        aside(Pace::Patient, ended::rewrite(table.clone(), ends)).await?.map_err(|e| delta(name, e))?;
+    written()?;
+    ended::commit(table, actions).await.map_err(|e| delta(name, e))
+}
+
 fn changes(
     known: &HashMap<String, Known>,
     current: &[ServedEntity],
     workspace: &Workspace,
     now: i64,
-) -> Vec<ServedRow> {
+) -> Changes {
     let id = |entity: &ServedEntity| {
         served_entity_id(&entity.endpoint.id, entity.endpoint.config_version, &entity.name)
     };
     let new = current.iter().map(|entity| (id(entity), entity)).filter(|(id, _)| !known.contains_key(id));
-    let mut rows: Vec<ServedRow> = new.map(|(id, entity)| ServedRow::new(entity, &id, workspace)).collect();
+    let new = new.map(|(id, entity)| ServedRow::new(entity, &id, workspace)).collect();
     let endpoints: HashSet<&str> = current.iter().map(|entity| entity.endpoint.id.as_str()).collect();
-    let gone = known.iter().filter(|(_, k)| !k.is_deleted && !endpoints.contains(k.endpoint_id.as_str()));
-    rows.extend(gone.map(|(id, known)| ServedRow::deleted(id, known, now, workspace)));
-    rows
+    let end = |known: &Known| {
+        let is_gone = !known.is_deleted && !endpoints.contains(known.endpoint_id.as_str());
+        known.second.or_else(|| is_gone.then_some(micros(now)))
+    };
+    let ends = known.iter().filter_map(|(id, known)| Some((id.clone(), end(known)?))).collect();
+    Changes { new, ends }
 }
 
 /// What the table holds of one workspace: others may write it too.
@@ -212,26 +235,17 @@ async fn known(
 
 fn learn(found: &mut HashMap<String, Known>, batch: &RecordBatch, workspace_id: &str) {
     let text = |column: &str| -> Option<&StringArray> { batch.column_by_name(column)?.as_string_opt() };
-    let at = |column: Option<&StringArray>, row: usize| {
-        column.filter(|values| values.is_valid(row)).map(|values| values.value(row).to_owned())
+    let (Some(columns), Some(endpoints), Some(workspaces)) =
+        (Columns::of(batch), text("endpoint_id"), text("workspace_id"))
+    else {
+        return;
     };
-    let (ids, endpoints, endpoint_ids) =
-        (text("served_entity_id"), text("endpoint_name"), text("endpoint_id"));
-    let (names, models) = (text("served_entity_name"), text("entity_name"));
-    let workspaces = text("workspace_id");
-    let deleted = batch.column_by_name("endpoint_delete_time");
-    for row in 0..batch.num_rows() {
-        let Some(id) = at(ids, row).filter(|_| at(workspaces, row).as_deref() == Some(workspace_id)) else {
-            continue;
-        };
-        let is_deleted = deleted.is_some_and(|times| times.is_valid(row));
-        let known = found.entry(id).or_insert_with(|| Known {
-            endpoint: at(endpoints, row),
-            endpoint_id: at(endpoint_ids, row).unwrap_or_default(),
-            name: at(names, row),
-            model: at(models, row),
-            is_deleted: false,
-        });
-        known.is_deleted |= is_deleted;
+    for row in (0..batch.num_rows()).filter(|row| workspaces.value(*row) == workspace_id) {
+        let known = found.entry(columns.ids.value(row).to_owned()).or_default();
+        endpoints.value(row).clone_into(&mut known.endpoint_id);
+        known.is_deleted |= columns.end(row).is_some();
+        if columns.is_second(row) {
+            known.second = columns.end(row);
+        }
     }
 }

@@ -98,8 +98,8 @@ impl Trail {
         }
     }
 
-    pub(crate) fn denied(&self, control: &Control, status: u16) {
-        self.write(control, AuditPhase::Denied { status });
+    pub(crate) fn denied(&self, control: &Control, status: u16, message: String) {
+        self.write(control, AuditPhase::Denied { status, message });
     }
 
     /// `after` is the object as it is now; where there is none, the answer says what became of the call.
@@ -110,7 +110,7 @@ impl Trail {
             self.write(control, AuditPhase::Done { status, after });
         } else if status == 403 {
             // A read that its handler refused.
-            self.denied(control, status);
+            self.denied(control, status, message(answer));
         }
     }
 
@@ -136,6 +136,12 @@ impl Trail {
             request: self.request.clone(),
         });
     }
+}
+
+/// What an answer that is an error says of it.
+fn message(answer: &[u8]) -> String {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    answer["message"].as_str().unwrap_or_default().to_owned()
 }
 
 /// What a read names in its query, as a body would name it.

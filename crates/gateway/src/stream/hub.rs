@@ -18,7 +18,7 @@ use crate::estimate::{Lengths, characters};
 
 pub(crate) struct Hub {
     read_error: ReadError,
-    lengths: Lengths,
+    pub(super) lengths: Lengths,
     usage: Option<Usage>,
     /// Choices that have begun and not told why they ended.
     open: BTreeSet<u64>,

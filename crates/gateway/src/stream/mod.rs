@@ -110,6 +110,15 @@ impl Relay {
         }
     }
 
+    /// Characters that the model wrote so far: text, what it wrote to itself, and arguments of calls.
+    fn characters(&self) -> u64 {
+        match self {
+            Self::Hub(hub) => hub.lengths.answer,
+            Self::Translated(translated) => translated.lengths.answer,
+            Self::Passed(passed) => passed.lengths.answer,
+        }
+    }
+
     /// What the answer has said of itself so far.
     fn response(&self) -> Response {
         match self {

@@ -18,7 +18,7 @@ use crate::stored::Carried;
 pub(crate) struct Passed {
     watch: Box<dyn Watch>,
     read_error: ReadError,
-    lengths: Lengths,
+    pub(super) lengths: Lengths,
     /// Where somebody wants to know what the answer says of itself.
     response: Option<Response>,
     /// Where the ids in it become others.

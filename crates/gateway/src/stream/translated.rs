@@ -25,7 +25,7 @@ pub(crate) struct Translated {
     usage: Option<Box<Usage>>,
     /// Whether the answer has come to its end: a count before that is not the last one.
     complete: bool,
-    lengths: Lengths,
+    pub(super) lengths: Lengths,
     /// Of the first chunk, for the usage chunk that we add.
     head: Option<Box<ChatChunk>>,
     finish_reasons: FinishReasons,

@@ -192,6 +192,7 @@ impl Upstream {
     pub(crate) fn record(&self, dialect: &dyn Dialect, open: &mut Open) {
         if !dialect.is_free() {
             open.count(self.usage());
+            open.wrote(self.relay.characters());
         }
         if open.is_described() {
             open.answered(self.response());

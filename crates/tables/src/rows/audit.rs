@@ -45,15 +45,16 @@ struct Identity {
 #[derive(Debug, Serialize)]
 struct Response {
     status_code: i32,
+    error_message: Option<String>,
 }
 
 impl AuditRow {
     pub(super) fn new(audited: &Audited, workspace: &Workspace) -> Self {
         let record = &audited.record;
-        let (phase, status, before, after) = match &record.phase {
-            AuditPhase::Allowed { before } => ("allowed", None, Some(before), None),
-            AuditPhase::Denied { status } => ("denied", Some(*status), None, None),
-            AuditPhase::Done { status, after } => ("done", Some(*status), None, Some(after)),
+        let (phase, before, after) = match &record.phase {
+            AuditPhase::Allowed { before } => ("allowed", Some(before), None),
+            AuditPhase::Denied { .. } => ("denied", None, None),
+            AuditPhase::Done { after, .. } => ("done", None, Some(after)),
         };
         let some = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
         Self {
@@ -69,7 +70,7 @@ impl AuditRow {
             action_name: format!("{} {}", record.method, record.route),
             request_id: record.request_id.0.to_string(),
             request_params: params(&record.request),
-            response: status.map(|status| Response { status_code: status.into() }),
+            response: response(&record.phase),
             audit_level: "WORKSPACE_LEVEL",
             event_id: audited.event_id.clone(),
             phase,
@@ -81,6 +82,17 @@ impl AuditRow {
     }
 }
 
+fn response(phase: &AuditPhase) -> Option<Response> {
+    let (status, error_message) = match phase {
+        AuditPhase::Allowed { .. } => return None,
+        AuditPhase::Denied { status, message } => (*status, Some(message.clone())),
+        AuditPhase::Done { status, after } if *status >= 400 => (*status, error_message(after)),
+        AuditPhase::Done { status, .. } => (*status, None),
+    };
+    let error_message = error_message.filter(|message| !message.is_empty());
+    Some(Response { status_code: status.into(), error_message })
+}
+
 /// What a route is of: `serving-endpoints` of `/api/2.0/serving-endpoints/{name}`.
 fn service(route: &str) -> &str {
     let mut parts = route.split('/').filter(|part| !part.is_empty());
@@ -88,6 +100,14 @@ fn service(route: &str) -> &str {
         Some("api") => parts.nth(1).unwrap_or_default(),
         first => first.unwrap_or_default(),
     }
+}
+
+/// Of an answer that is an error. What an object that stayed as it was holds under this name is none.
+fn error_message(answer: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    // SCIM has a form of its own.
+    let said = if answer.get("error_code").is_some() { answer.get("message") } else { answer.get("detail") };
+    said?.as_str().map(str::to_owned)
 }
 
 /// The fields of a body, each as text.
@@ -110,5 +130,14 @@ mod tests {
         assert_eq!(service("/oidc/v1/token"), "oidc");
         assert_eq!(params(r#"{"a":1,"b":"x"}"#).into_values().collect::<Vec<_>>(), ["1", "x"]);
         assert!(params("").is_empty());
+    }
+
+    #[test]
+    fn what_was_wrong_is_told_where_the_answer_says_it() {
+        let told = r#"{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"no endpoint \"x\""}"#;
+        assert_eq!(error_message(told).unwrap(), "no endpoint \"x\"");
+        assert_eq!(error_message(r#"{"detail":"no user 7","status":"404"}"#).unwrap(), "no user 7");
+        assert_eq!(error_message(r#"{"name":"x","message":"of the object"}"#), None);
+        assert_eq!(error_message("[longer than 64 KiB]"), None);
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use wire::counts::TokenKind;
 
 use super::guards::{Verdict, verdicts};
-use super::{Workspace, count, day, entity_id_of, micros, overhead, status, whole};
+use super::{Workspace, by_kind, count, day, entity_id_of, micros, overhead, status, whole};
 use crate::stream;
 
 /// What was asked and what was answered.
@@ -28,6 +28,10 @@ pub(crate) struct PayloadRow {
     endpoint_name: String,
     served_entity_name: Option<String>,
     outcome: &'static str,
+    request_tags: BTreeMap<String, String>,
+    path: String,
+    time_to_first_byte_ms: Option<i64>,
+    destination_model: Option<String>,
 }
 
 impl PayloadRow {
@@ -35,7 +39,8 @@ impl PayloadRow {
         let (admission, settlement) = (&call.admission, &call.settlement);
         let payload = settlement.payload.as_deref().cloned().unwrap_or_default();
         let mut codes = Vec::new();
-        let is_stream = settlement.status == 200 && admission.stream;
+        // One that the client left is a stream as well, as far as it came.
+        let is_stream = matches!(settlement.status, 200 | 499) && admission.stream;
         let read = if is_stream { stream::aggregate } else { utf8 };
         let request = text(payload.request, utf8, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
         let response = text(payload.response, read, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
@@ -55,6 +60,10 @@ impl PayloadRow {
             endpoint_name: admission.endpoint.to_string(),
             served_entity_name: settlement.entity.as_deref().map(str::to_owned),
             outcome: settlement.outcome.as_str(),
+            request_tags: admission.request_tags.clone(),
+            path: admission.path.clone(),
+            time_to_first_byte_ms: settlement.first_byte_ms.map(whole),
+            destination_model: settlement.model.clone(),
         }
     }
 }
@@ -88,9 +97,9 @@ fn utf8(bytes: &[u8]) -> String {
 /// How long the model took: a stream's from the start of the attempt to its end.
 fn execution_ms(call: &Call) -> Option<i64> {
     let last = call.settlement.attempts.last()?;
-    let overhead = call.settlement.duration_ms
-        - call.settlement.attempts.iter().map(|attempt| attempt.duration_ms).sum::<f64>();
-    Some(whole(if call.admission.stream { last.duration_ms + overhead.max(0.0) } else { last.duration_ms }))
+    let streams = call.admission.stream && last.status.is_some_and(|status| status < 400);
+    let to_the_end = (call.settlement.duration_ms - last.began_ms).max(last.duration_ms);
+    Some(whole(if streams { to_the_end } else { last.duration_ms }))
 }
 
 /// A call of a serving endpoint.
@@ -125,6 +134,9 @@ pub(crate) struct UsageRow {
     cost_nano_usd: Option<i64>,
     price_version: Option<String>,
     guardrails: Vec<Verdict>,
+    token_counts: Option<BTreeMap<&'static str, i64>>,
+    model: Option<String>,
+    provider: Option<String>,
 }
 
 impl UsageRow {
@@ -144,7 +156,7 @@ impl UsageRow {
             input_token_count: tokens.map(|tokens| count(tokens.input())),
             output_token_count: tokens.map(|tokens| count(tokens.output())),
             input_character_count: admission.input_characters.map(count),
-            output_character_count: None,
+            output_character_count: settlement.output_characters.map(count),
             usage_context: admission.usage_context.clone(),
             request_streaming: admission.stream,
             served_entity_id: entity_id_of(call),
@@ -163,6 +175,9 @@ impl UsageRow {
             cost_nano_usd: settlement.cost.as_ref().map(|cost| count(cost.nano_usd)),
             price_version: settlement.cost.as_ref().map(|cost| cost.prices.to_string()),
             guardrails: verdicts(call),
+            token_counts: tokens.map(|tokens| by_kind(&tokens)),
+            model: settlement.model.clone(),
+            provider: settlement.provider.clone(),
         }
     }
 }

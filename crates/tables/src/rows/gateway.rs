@@ -10,7 +10,8 @@ use wire::counts::TokenKind;
 use super::endpoints::{Endpoints, Metadata};
 use super::guards::{Verdict, verdicts};
 use super::{
-    DESTINATION_TYPE, Workspace, count, day, entity_id_of, micros, overhead, served_entity_id, status, whole,
+    DESTINATION_TYPE, Workspace, by_kind, count, day, entity_id_of, micros, overhead, served_entity_id,
+    status, whole,
 };
 
 /// Of Databricks' table, whose columns these are.
@@ -45,10 +46,13 @@ pub(crate) struct GatewayRow {
     output_tokens: Option<i64>,
     total_tokens: Option<i64>,
     token_details: Option<TokenDetails>,
-    response_content_type: Option<&'static str>,
+    response_content_type: Option<String>,
     status_code: Option<i32>,
     routing_information: Routing,
     invocation_id: String,
+    service_type: &'static str,
+    service_name: String,
+    service_tags: BTreeMap<String, String>,
     event_date: i32,
     outcome: &'static str,
     usage_provenance: Option<&'static str>,
@@ -56,6 +60,9 @@ pub(crate) struct GatewayRow {
     cost_nano_usd: Option<i64>,
     price_version: Option<String>,
     guardrails: Vec<Verdict>,
+    token_counts: Option<BTreeMap<&'static str, i64>>,
+    model: Option<String>,
+    provider: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,7 +97,7 @@ impl GatewayRow {
         let counted = settlement.usage.as_ref();
         let tokens = counted.map(CountedUsage::tokens);
         let entity = settlement.entity.as_deref();
-        let was_answered = settlement.status == 200;
+        let tags = endpoint.map(|endpoint| endpoint.tags.clone()).unwrap_or_default();
         Self {
             account_id: workspace.account_id.clone(),
             workspace_id: workspace.workspace_id.clone(),
@@ -98,7 +105,7 @@ impl GatewayRow {
             schema_version: SCHEMA_VERSION,
             endpoint_id: admission.endpoint_id.to_string(),
             endpoint_name: admission.endpoint.to_string(),
-            endpoint_tags: endpoint.map(|endpoint| endpoint.tags.clone()).unwrap_or_default(),
+            endpoint_tags: tags.clone(),
             endpoint_metadata: endpoint.map(|endpoint| Arc::clone(&endpoint.metadata)),
             event_time: micros(admission.received_at),
             latency_ms: (settlement.outcome != Outcome::Aborted).then(|| whole(settlement.duration_ms)),
@@ -125,14 +132,13 @@ impl GatewayRow {
                 cache_creation_input_tokens: count(tokens.cache_write()),
                 output_reasoning_tokens: count(tokens.get(TokenKind::Reasoning)),
             }),
-            response_content_type: was_answered.then_some(if admission.stream {
-                "text/event-stream"
-            } else {
-                "application/json"
-            }),
+            response_content_type: settlement.content_type.clone(),
             status_code: status(call),
             routing_information: Routing { attempts: attempts(call) },
             invocation_id: admission.request_id.0.to_string(),
+            service_type: "MODEL_SERVICE",
+            service_name: admission.endpoint.to_string(),
+            service_tags: tags,
             event_date: day(admission.received_at),
             outcome: settlement.outcome.as_str(),
             usage_provenance: counted.map(|counted| counted.provenance.as_str()),
@@ -140,14 +146,24 @@ impl GatewayRow {
             cost_nano_usd: settlement.cost.as_ref().map(|cost| count(cost.nano_usd)),
             price_version: settlement.cost.as_ref().map(|cost| cost.prices.to_string()),
             guardrails: verdicts(call),
+            token_counts: tokens.map(|tokens| by_kind(&tokens)),
+            model: settlement.model.clone(),
+            provider: settlement.provider.clone(),
         }
     }
 }
 
 fn attempts(call: &Call) -> Vec<AttemptRow> {
+    let all = &call.settlement.attempts;
+    let before = |at: usize| Some(&all.get(at.checked_sub(1)?)?.entity);
     let row = |(at, attempt): (usize, &Attempt)| AttemptRow {
         priority: at.to_string(),
-        action: if at == 0 { "INITIAL_ATTEMPT" } else { "FALLBACK" },
+        action: match before(at) {
+            None => "INITIAL_ATTEMPT",
+            // Databricks' own has no word for it.
+            Some(entity) if *entity == attempt.entity => "RETRY",
+            Some(_) => "FALLBACK",
+        },
         destination: attempt.entity.to_string(),
         destination_id: served_entity_id(
             &call.admission.endpoint_id,
@@ -155,18 +171,25 @@ fn attempts(call: &Call) -> Vec<AttemptRow> {
             &attempt.entity,
         ),
         status_code: attempt.status.map(i32::from),
-        error_code: match attempt.status {
-            None => Some("NO_RESPONSE"),
-            Some(429) => Some("RATE_LIMITED"),
-            Some(500..) => Some("SERVER_ERROR"),
-            Some(400..) => Some("CLIENT_ERROR"),
-            Some(_) => None,
-        },
+        error_code: error_code(attempt),
         latency_ms: whole(attempt.duration_ms),
         start_time: micros(attempt.started_at),
         end_time: micros(attempt.started_at + whole(attempt.duration_ms)),
     };
-    call.settlement.attempts.iter().enumerate().map(row).collect()
+    all.iter().enumerate().map(row).collect()
+}
+
+fn error_code(attempt: &Attempt) -> Option<&'static str> {
+    match (attempt.status, attempt.fault) {
+        (Some(429), _) => Some("RATE_LIMITED"),
+        (Some(500..), _) => Some("SERVER_ERROR"),
+        (Some(400..), _) => Some("CLIENT_ERROR"),
+        (Some(_), _) => None,
+        (None, Some("timeout")) => Some("TIMEOUT"),
+        (None, Some("connection")) => Some("CONNECTION_ERROR"),
+        (None, Some("cancelled")) => Some("CANCELLED"),
+        (None, _) => Some("NO_RESPONSE"),
+    }
 }
 
 /// The format that a path is of, as Databricks names it: `mlflow/v1/chat/completions`. The model that some
@@ -175,6 +198,11 @@ fn api_type(path: &str) -> String {
     let path = path.strip_prefix("/ai-gateway").unwrap_or(path).trim_matches('/');
     if let Some((before, call)) = path.split_once("/models/") {
         return format!("{before}/{}", call.rsplit(':').next().unwrap_or_default());
+    }
+    // `openai/v1/responses/<id>/cancel`
+    if let Some((before, stored)) = path.split_once("/responses/") {
+        let call = stored.split_once('/').map(|(_, call)| format!("/{call}")).unwrap_or_default();
+        return format!("{before}/responses{call}");
     }
     // `model/<name>/converse`
     match path.strip_prefix("model/").and_then(|path| path.rsplit_once('/')) {
@@ -191,6 +219,11 @@ mod tests {
     fn a_path_says_what_is_spoken() {
         assert_eq!(api_type("/ai-gateway/mlflow/v1/chat/completions"), "mlflow/v1/chat/completions");
         assert_eq!(api_type("/codex/v1/responses"), "codex/v1/responses");
+        assert_eq!(api_type("/ai-gateway/openai/v1/responses/resp_1"), "openai/v1/responses");
+        assert_eq!(
+            api_type("/ai-gateway/openai/v1/responses/resp_1/input_items"),
+            "openai/v1/responses/input_items"
+        );
         assert_eq!(
             api_type("/ai-gateway/gemini/v1/models/chat:generateContent"),
             "gemini/v1/generateContent"

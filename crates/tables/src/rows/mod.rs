@@ -15,6 +15,7 @@ use arrow_schema::SchemaRef;
 use journal::{Call, Entry};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use wire::counts::TokenCounts;
 use wire::table::TableName;
 
 use crate::columns::Kind;
@@ -158,11 +159,20 @@ fn whole(millis: f64) -> i64 {
     millis.round() as i64
 }
 
-/// Milliseconds that went by outside of calls of upstreams, where the answer was no stream.
+/// Milliseconds that went by outside of calls of upstreams: of a stream, up to its first byte, since an attempt
+/// that begins a stream is over with its first event.
 fn overhead(call: &Call) -> Option<f64> {
-    let attempts: f64 = call.settlement.attempts.iter().map(|attempt| attempt.duration_ms).sum();
-    let known = !call.admission.stream && !call.settlement.attempts.is_empty();
-    known.then(|| (call.settlement.duration_ms - attempts).max(0.0))
+    let settlement = &call.settlement;
+    let attempts: f64 = settlement.attempts.iter().map(|attempt| attempt.duration_ms).sum();
+    let first_byte = settlement.first_byte_ms.filter(|_| call.admission.stream);
+    let all = first_byte.unwrap_or(settlement.duration_ms);
+    (!settlement.attempts.is_empty()).then(|| (all - attempts).max(0.0))
+}
+
+/// Tokens by kind, of those kinds of which there were some.
+fn by_kind(counts: &TokenCounts) -> BTreeMap<&'static str, i64> {
+    let some = counts.iter().filter(|(_, tokens)| *tokens > 0);
+    some.map(|(kind, tokens)| (kind.as_str(), count(tokens))).collect()
 }
 
 /// Counts as the tables hold them.

@@ -1,33 +1,69 @@
 //! A flush that ends anywhere, and the next one.
 
-use tollgate_tables::{Flusher, Step, TableError, TableName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use journal::Entry;
+use journal::audit::{AuditPhase, AuditSink};
+use parking_lot::Mutex;
+use tollgate_tables::{Flusher, SegmentObserver, Step, TableError, TableName};
+
+use crate::known::audited;
 use crate::world::{World, calls, crash_at};
 
-const STEPS: [(Step, usize); 9] = [
+const STEPS: [(Step, usize); 11] = [
     (Step::Sealed, 1),
     (Step::Read, 1),
     (Step::Written, 1),
     (Step::Written, 3),
+    (Step::Written, 4),
     (Step::Committed, 1),
     (Step::Committed, 2),
     (Step::Committed, 3),
+    (Step::Committed, 4),
     (Step::Observed, 1),
     (Step::Deleted, 1),
 ];
 
+/// Sums up calls, each segment once, as the sums of usage do.
+#[derive(Default)]
+struct Sums(Mutex<BTreeMap<u64, u64>>);
+
+#[async_trait]
+impl SegmentObserver for Sums {
+    async fn segment(&self, _: &str, number: u64, entries: &[Entry]) -> Result<(), String> {
+        let tokens = entries.iter().map(|entry| match entry {
+            Entry::Settled(call) => call.settlement.usage.as_ref().map_or(0, |usage| usage.tokens().total()),
+            Entry::Admitted(_) | Entry::Audited(_) => 0,
+        });
+        let tokens = tokens.sum();
+        let before = self.0.lock().insert(number, tokens);
+        assert!(before.is_none_or(|before| before == tokens), "segment {number} is another one");
+        Ok(())
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_step_loses_nothing_and_repeats_nothing() {
     let world = World::new();
+    let sums = Arc::new(Sums::default());
     let mut expected = 0;
     for (at, (step, nth)) in STEPS.into_iter().enumerate() {
         let mut flusher = world.flusher("journal");
+        flusher.observer = Some(sums.clone());
         calls(&flusher.journal, &format!("c{at}"), 10);
+        flusher.journal.record(&audited(AuditPhase::Denied { status: 403, message: String::new() }));
         expected += 10;
         flusher.crash = Some(crash_at(step, nth));
         assert!(matches!(flusher.flush().await, Err(TableError::Crashed)), "{step:?} {nth}");
         drop(flusher);
-        world.flusher("journal").flush().await.unwrap();
+        let mut flusher = world.flusher("journal");
+        flusher.observer = Some(sums.clone());
+        flusher.flush().await.unwrap();
+        // 11 tokens a call.
+        assert_eq!(sums.0.lock().values().sum::<u64>(), 11 * expected, "{step:?} {nth}");
+        assert_eq!(world.rows("system.access.audit").await, expected / 10, "{step:?} {nth}");
         assert_eq!(world.rows("main.logs.chat_payload").await, expected, "{step:?} {nth}");
         assert_eq!(world.rows("system.serving.endpoint_usage").await, expected / 2, "{step:?} {nth}");
         assert_eq!(world.rows("system.ai_gateway.usage").await, expected / 2, "{step:?} {nth}");

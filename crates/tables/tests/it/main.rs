@@ -5,5 +5,7 @@
 mod altered;
 mod crashes;
 mod kept;
+mod known;
+mod upgraded;
 mod world;
 mod writers;

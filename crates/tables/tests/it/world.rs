@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use deltalake_core::kernel::schema::cast::cast_record_batch;
 use journal::{
     Admission, Attempt, Captured, CountedUsage, Fsync, Journal, JournalConfig, OnFull, Outcome, Payload,
     Provenance, RecordSink, RequestId, Settlement,
 };
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tollgate_tables::{Crash, Flusher, Lake, Retention, Step, TableName, Workspace};
 use wire::usage::Usage;
 
@@ -36,6 +38,27 @@ impl World {
     pub(crate) fn flusher(&self, journal: &str) -> Flusher {
         let workspace = Workspace { account_id: "a".to_owned(), workspace_id: "1".to_owned() };
         Flusher::new(self.journal(journal), self.lake.clone(), workspace, RETENTION)
+    }
+
+    /// The rows of a table, as JSON, without the columns that are in paths.
+    pub(crate) async fn read(&self, table: &str) -> Vec<serde_json::Value> {
+        let folder = self.lake.folder(&TableName::parse(table).unwrap()).unwrap();
+        let url = url::Url::from_directory_path(&folder).unwrap();
+        let table = deltalake_core::open_table(url).await.unwrap();
+        let schema = table.snapshot().unwrap().snapshot().arrow_schema();
+        let mut text = arrow_json::LineDelimitedWriter::new(Vec::new());
+        for file in table.get_file_uris().unwrap() {
+            let path = file.strip_prefix("file://").unwrap_or(&file).to_owned();
+            let file = std::fs::File::open(path).unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+            for batch in reader {
+                text.write(&cast_record_batch(&batch.unwrap(), schema.clone(), false, true).unwrap())
+                    .unwrap();
+            }
+        }
+        text.finish().unwrap();
+        let text = String::from_utf8(text.into_inner()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub(crate) async fn rows(&self, table: &str) -> u64 {
@@ -84,6 +107,7 @@ pub(crate) fn settlement(tokens: u64) -> Settlement {
         status: 200,
         entity: Some("m".into()),
         model: Some("gpt".to_owned()),
+        provider: Some("openai".to_owned()),
         attempts: vec![Attempt {
             entity: "m".into(),
             started_at: 1_764_200_000_001,
@@ -98,6 +122,8 @@ pub(crate) fn settlement(tokens: u64) -> Settlement {
         duration_ms: 3.0,
         first_byte_ms: Some(2.5),
         bytes_out: 10,
+        content_type: Some("application/json".to_owned()),
+        output_characters: Some(4),
         guards: Vec::new(),
         payload: Some(Box::new(Payload {
             request: Captured::Whole(Bytes::from_static(b"{\"messages\":[]}")),

@@ -11,7 +11,7 @@ impl AuditSink for AuditLog {
     fn record(&self, record: &AuditRecord) {
         let (phase, status, before, after) = match &record.phase {
             AuditPhase::Allowed { before } => ("allowed", None, Some(before.as_str()), None),
-            AuditPhase::Denied { status } => ("denied", Some(*status), None, None),
+            AuditPhase::Denied { status, .. } => ("denied", Some(*status), None, None),
             AuditPhase::Done { status, after } => ("done", Some(*status), None, Some(after.as_str())),
         };
         let some = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
