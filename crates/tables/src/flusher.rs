@@ -273,10 +273,12 @@ impl Flusher {
         self.crash(Step::Read)?;
         let contents: Arc<[Contents]> = contents.into();
         let tables = self.convert(journal, group, &contents).await?;
-        self.observe(journal.id(), group, &contents, blocked).await;
+        self.observe(journal, group, &contents, blocked).await?;
         let mut missing: HashMap<i64, BTreeSet<TableName>> = HashMap::new();
+        let mut all = Vec::with_capacity(tables.len());
         for (name, rows) in tables {
             let rows: Arc<[Numbered]> = rows.into();
+            all.push(Arc::clone(&rows));
             if !self.flush_table(journal, name.clone(), &rows, blocked).await? {
                 for Numbered { number, .. } in rows.iter() {
                     missing.entry(*number).or_default().insert(name.clone());
@@ -295,7 +297,8 @@ impl Flusher {
                 self.state.missing.insert(key, missing);
             }
         }
-        Ok(())
+        // So many small pieces take long to free.
+        aside(pace(journal), async move { drop((contents, all)) }).await
     }
 
     /// The rows of the tables that do not have them: of a segment that was looked at before only what it waits for.
@@ -408,27 +411,31 @@ impl Flusher {
     /// order stays.
     async fn observe(
         &mut self,
-        journal: &str,
+        journal: &Journal,
         group: &[SealedSegment],
-        contents: &[Contents],
+        contents: &Arc<[Contents]>,
         blocked: &mut Blocked,
-    ) {
-        let Some(observer) = self.observer.clone() else { return };
-        for (segment, contents) in group.iter().zip(contents) {
-            if self.is_observed(journal, segment.number) {
+    ) -> Result<(), TableError> {
+        let Some(observer) = self.observer.clone() else { return Ok(()) };
+        for (at, segment) in group.iter().enumerate() {
+            if self.is_observed(journal.id(), segment.number) {
                 continue;
             }
             if blocked.observer {
-                return;
+                break;
             }
-            if let Err(error) = observer.segment(journal, segment.number, &contents.entries).await {
-                tracing::error!(segment = segment.number, error, "segments stay in the journal");
+            let (number, id) = (segment.number, journal.id().to_owned());
+            let (observer, contents) = (Arc::clone(&observer), Arc::clone(contents));
+            let observed = async move { observer.segment(&id, number, &contents[at].entries).await };
+            if let Err(error) = aside(pace(journal), observed).await? {
+                tracing::error!(segment = number, error, "segments stay in the journal");
                 blocked.observer = true;
                 self.trouble();
-                return;
+                break;
             }
-            self.state.observed.insert(journal.to_owned(), segment.number);
+            self.state.observed.insert(journal.id().to_owned(), number);
         }
+        Ok(())
     }
 
     async fn flush_served(&mut self) -> Result<(), TableError> {
