@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake::TableError;
 
-/// How much nicer than serving: a thread as nice gets a thirtieth of a core that serving has work for, and all of one that is idle.
-const NICENESS: i32 = 15;
+/// How much nicer than serving: a thread as nice gets a tenth of a core that serving has work for, and all of one that is idle.
+const NICENESS: i32 = 10;
 
 /// Whether what is in the journal can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
     Patient,
-    /// It fills up: the tables are as important as the calls.
+    /// It fills up, or the tables are behind: they are as important as the calls.
     Hurried,
 }
 

@@ -116,6 +116,9 @@ struct State {
     /// What failed in this flush besides tables.
     troubles: u64,
     status: Arc<Mutex<FlusherStatus>>,
+    /// More waits than what came since the last flush, or the server stops.
+    is_behind: bool,
+    is_last: bool,
 }
 
 /// What an earlier segment waits for: a later one must not get there before it.
@@ -182,6 +185,7 @@ impl Flusher {
         }
         // Tables that failed get one more chance.
         self.state.failing.clear();
+        self.state.is_last = true;
         let flushed = tokio::time::timeout(LAST_FLUSH, self.flush()).await;
         let later = "the last flush of the tables is made up for after the next start";
         match flushed {
@@ -238,6 +242,7 @@ impl Flusher {
             if left.is_empty() {
                 return Ok(());
             }
+            self.state.is_behind = self.state.is_last || left.len() > 1;
             let more = left.split_off(together(&left));
             self.flush_group(journal, &left, &mut blocked).await?;
             left = more;
@@ -268,7 +273,7 @@ impl Flusher {
         let began = Instant::now();
         let mut contents = Vec::with_capacity(group.len());
         for segment in group {
-            contents.push(read(pace(journal), segment).await?);
+            contents.push(read(self.pace(journal), segment).await?);
         }
         self.crash(Step::Read)?;
         let contents: Arc<[Contents]> = contents.into();
@@ -298,7 +303,7 @@ impl Flusher {
             }
         }
         // So many small pieces take long to free.
-        aside(pace(journal), async move { drop((contents, all)) }).await
+        aside(self.pace(journal), async move { drop((contents, all)) }).await
     }
 
     /// The rows of the tables that do not have them: of a segment that was looked at before only what it waits for.
@@ -326,7 +331,7 @@ impl Flusher {
             }
             tables
         };
-        aside(pace(journal), async move { convert() }).await
+        aside(self.pace(journal), async move { convert() }).await
     }
 
     /// Whether the table has the rows.
@@ -379,7 +384,7 @@ impl Flusher {
             self.state.tried.lock().insert(application.clone(), last);
             Ok(())
         };
-        let batch = Batch { application: &application, rows, fresh, pace: pace(journal) };
+        let batch = Batch { application: &application, rows, fresh, pace: self.pace(journal) };
         let is_new = append::append(&mut table, name, batch, &written).await?;
         self.crash(Step::Committed)?;
         self.state.status.lock().commits += u64::from(is_new);
@@ -427,7 +432,7 @@ impl Flusher {
             let (number, id) = (segment.number, journal.id().to_owned());
             let (observer, contents) = (Arc::clone(&observer), Arc::clone(contents));
             let observed = async move { observer.segment(&id, number, &contents[at].entries).await };
-            if let Err(error) = aside(pace(journal), observed).await? {
+            if let Err(error) = aside(self.pace(journal), observed).await? {
                 tracing::error!(segment = number, error, "segments stay in the journal");
                 blocked.observer = true;
                 self.trouble();
@@ -462,6 +467,10 @@ impl Flusher {
         tracing::error!(error = why, "the table of what is served could not be written: it waits");
         self.trouble();
         Ok(())
+    }
+
+    fn pace(&self, journal: &Journal) -> Pace {
+        if self.state.is_behind || journal.is_filling() { Pace::Hurried } else { Pace::Patient }
     }
 
     fn waits(&self, name: &TableName) -> bool {
@@ -506,10 +515,6 @@ fn together(segments: &[SealedSegment]) -> usize {
 
 fn number(segment: &SealedSegment) -> i64 {
     i64::try_from(segment.number).unwrap_or(i64::MAX)
-}
-
-fn pace(journal: &Journal) -> Pace {
-    if journal.is_filling() { Pace::Hurried } else { Pace::Patient }
 }
 
 /// Damage is not passed over in silence.
