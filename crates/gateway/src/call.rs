@@ -65,6 +65,26 @@ pub(crate) struct Asked<'a> {
     pub(crate) characters: Option<u64>,
 }
 
+impl<'a> Asked<'a> {
+    /// What no client sent: nothing but a body. `headers` are none.
+    pub(crate) fn of_our_own(
+        dialect: &'static dyn Dialect,
+        headers: &'a HeaderMap,
+        body: RawObject<'a>,
+    ) -> Self {
+        Self {
+            dialect,
+            streams: None,
+            headers,
+            query: None,
+            body,
+            trace: None,
+            id_key: None,
+            characters: None,
+        }
+    }
+}
+
 /// Fields that no upstream may see.
 const OURS: [&str; 3] = ["client_request_id", "usage_context", "databricks_options"];
 

@@ -44,16 +44,7 @@ async fn explained(gateway: &Gateway, question: &Question, bytes: &[u8]) -> Resu
         .map_err(|e| ApiError::bad_request(format!("request: it is no JSON object: {e}")))?;
     let (endpoint, headers) = (&question.endpoint, HeaderMap::new());
     let dialect = dialect::unified(endpoint.task);
-    let asked = Asked {
-        dialect,
-        streams: None,
-        headers: &headers,
-        query: None,
-        body,
-        trace: None,
-        id_key: None,
-        characters: None,
-    };
+    let asked = Asked::of_our_own(dialect, &headers, body);
     let principal = Arc::clone(&question.principal);
     let call = Call::read(probe::request_id(), Arc::clone(endpoint), principal, asked)?;
     let asked = limits::asked(gateway, &call, endpoint.limits.of(&call.principal));

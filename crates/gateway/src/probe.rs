@@ -31,16 +31,7 @@ async fn problem(gateway: &Gateway, endpoint: &Arc<Endpoint>, at: usize) -> Opti
     let id = request_id();
     let headers = HeaderMap::new();
     let dialect = dialect::unified(endpoint.task);
-    let asked = Asked {
-        dialect,
-        streams: None,
-        headers: &headers,
-        query: None,
-        body: object,
-        trace: None,
-        id_key: None,
-        characters: None,
-    };
+    let asked = Asked::of_our_own(dialect, &headers, object);
     let call = match Call::read(id, Arc::clone(endpoint), nobody(), asked) {
         Ok(call) => call,
         Err(error) => return Some(error.message),

@@ -36,16 +36,7 @@ pub(super) async fn ask(
     let body = RawObject::parse(body.as_bytes()).map_err(|e| e.to_string())?;
     let headers = HeaderMap::new();
     let dialect = dialect::unified(Task::Chat);
-    let asked = Asked {
-        dialect,
-        streams: Some(false),
-        headers: &headers,
-        query: None,
-        body,
-        trace: None,
-        id_key: None,
-        characters: None,
-    };
+    let asked = Asked { streams: Some(false), ..Asked::of_our_own(dialect, &headers, body) };
     let id = RequestId(uuid::Uuid::now_v7().to_string().into());
     let call = Call::read(id, Arc::clone(&endpoint), nobody(), asked).map_err(|error| error.message)?;
     let mut why = format!("the endpoint {name:?} that judges has no served entity");
