@@ -230,6 +230,26 @@ with scratch_folder("tables") as folder:
             value = lambda name: float(next(line for line in text.split("\n") if line.startswith(name + " ")).split()[1])
             assert value("tollgate_journal_full") == 0 and value("tollgate_tables_segments_total") > 0, text[:500]
 
+    @check("whatever served a call has its row, also where it was replaced or deleted before anything was written")
+    def every_version():
+        with scratch_folder("versions") as other:
+            with Server(other, UPSTREAM, {"TOLLGATE_TABLES__FLUSH_SECONDS": "3600"}) as slow:
+                mine = Caller(slow)
+                for endpoint, versions in (("kept", 3), ("gone", 3), ("brief", 1)):
+                    body = endpoint_body(endpoint, entity("v1", "echo"))
+                    body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}}
+                    mine.call("POST", ENDPOINTS, body).ok()
+                    for version in range(1, versions + 1):
+                        if version > 1:
+                            mine.call("PUT", f"{ENDPOINTS}/{endpoint}/config", {"served_entities": [entity(f"v{version}", "echo")]}).ok()
+                        mine.ask(f"/serving-endpoints/{endpoint}/invocations", "hello").ok()
+                for endpoint in ("gone", "brief"):
+                    mine.call("DELETE", f"{ENDPOINTS}/{endpoint}").ok()
+            joined = documented(slow.data / "tables", "SELECT e.endpoint_name")
+            assert sorted(joined) == [("brief", "openai", 1), ("gone", "openai", 3), ("kept", "openai", 3)], joined
+            told = lake.rows(slow.data / "tables", SERVED, "endpoint_name, served_entity_name, endpoint_config_version, endpoint_delete_time IS NOT NULL", "true ORDER BY ALL")
+            assert told == [("brief", "v1", 1, True), *(("gone", f"v{n}", n, True) for n in (1, 2, 3)), *(("kept", f"v{n}", n, False) for n in (1, 2, 3))], told
+
     @check("tollgate tables lists them with rows and versions, also of a server that stopped")
     def commanded():
         listed = {table["name"]: table for table in json.loads(command(server, "--output", "json", "tables"))}

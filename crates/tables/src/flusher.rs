@@ -448,14 +448,13 @@ impl Flusher {
         let crash = self.crash.clone();
         let written = move || crashed(crash.as_ref(), Step::Served);
         let update = async {
-            match served.current().await {
-                Ok(current) => {
-                    self.state.endpoints = Arc::new(rows::described(&current));
-                    let served = &mut self.state.served;
-                    served.update(&self.lake, &current, &self.workspace, &written).await.map(drop)
-                }
-                Err(reason) => Err(io::Error::other(reason).into()),
+            let now = served.served().await.map_err(io::Error::other)?;
+            self.state.endpoints = Arc::new(rows::described(&now.latest()));
+            let has_all = self.state.served.update(&self.lake, &now, &self.workspace, &written).await?;
+            if let (true, Some(mark)) = (has_all, now.mark) {
+                served.forget(mark).await.map_err(io::Error::other)?;
             }
+            Ok::<_, TableError>(())
         };
         let updated = tokio::time::timeout(TABLE_WITHIN, update).await;
         let why = match updated {

@@ -23,5 +23,5 @@ pub use keep::Retention;
 pub use lake::{Lake, TableError};
 pub use list::{ColumnInfo, TableInfo};
 pub use rows::Workspace;
-pub use served::{ServedEndpoint, ServedEntities, ServedEntity};
+pub use served::{ServedEndpoint, ServedEntities, ServedEntity, ServedNow};
 pub use wire::table::{BadName, TableName};

@@ -4,6 +4,7 @@ mod endpoints;
 mod groups;
 mod keys;
 mod oauth;
+mod past;
 mod principals;
 mod revisions;
 mod secrets;
