@@ -290,6 +290,9 @@ impl Flusher {
                 }
             }
         }
+        // A power cut after the journal let go of it loses nothing.
+        let lake = self.lake.clone();
+        aside(self.pace(journal), async move { lake.sync() }).await??;
         for (segment, contents) in group.iter().zip(contents.iter()) {
             let missing = missing.remove(&number(segment)).unwrap_or_default();
             let key = (journal.id().to_owned(), segment.number);

@@ -1,6 +1,7 @@
 //! Where the tables lie: a folder of this machine or a prefix of an object store.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +45,11 @@ pub enum TableError {
     Copied { table: TableName, has: i64, fresh: i64 },
     #[error("table {table}: it was not written within {seconds} s")]
     Slow { table: TableName, seconds: u64 },
+    #[error(
+        "what was written to the tables may not be on the disk ({0}): a power cut now may leave files there that \
+         nobody can read"
+    )]
+    NotOnDisk(io::Error),
     #[error("the tables' store: {0}")]
     Store(#[from] object_store::Error),
     /// A test ended a flush here.
@@ -90,6 +96,18 @@ impl Lake {
         // The parts are letters, digits, `_` and `-`: nothing in them needs an escape.
         url.set_path(&format!("{}{}/{}/{}/", url.path(), table.catalog(), table.schema(), table.table()));
         url
+    }
+
+    /// Brings what was written onto the disk, where the tables are in a folder of this machine: an object store has done
+    /// so when it answers. It waits for the disk, so that it is not called on a thread that others need.
+    pub(crate) fn sync(&self) -> Result<(), TableError> {
+        let Some(folder) = (self.root.scheme() == "file").then(|| self.root.to_file_path().ok()).flatten()
+        else {
+            return Ok(());
+        };
+        // The library that writes the files gives none of them to sync.
+        let synced = File::open(folder).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        synced.map_err(TableError::NotOnDisk)
     }
 
     /// The table, whose log is not read yet.
