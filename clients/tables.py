@@ -37,6 +37,16 @@ def documented(tables, beginning):
     return lake.duck().sql(statement).fetchall()
 
 
+def documented_python(tables, name):
+    """What the lines of the documentation for this program give."""
+    text = DOCS.read_text().split(f"\n{name}:\n\n", 1)[1]
+    lines = [line[4:] for line in text[:text.index("\n\n")].split("\n")]
+    *before, last = [line.replace("/var/lib/tollgate", str(tables.parent)).replace("s3://company-lake/tollgate", str(tables)) for line in lines]
+    names = {}
+    exec("\n".join(before), names)
+    return eval(last, names)
+
+
 class Caller:
     """Calls the server and keeps what it answered, by request id."""
     def __init__(self, server):
@@ -214,6 +224,13 @@ with scratch_folder("tables") as folder:
             ours = "model = 'echo;chunks=4'"
             expected = lake.rows(tables, USAGE, "count(*), sum(input_token_count + output_token_count), sum(cost_nano_usd)", ours)
             assert (model, [(calls, tokens, cost)]) == (MODEL, expected), (model, calls, tokens, cost, expected)
+
+        @check("the lines for Polars and delta-rs, as documented, read what DuckDB reads")
+        def read_by_others():
+            polars = sorted(documented_python(tables, "Polars").iter_rows())
+            assert polars == lake.rows(tables, GATEWAY, "endpoint_name, sum(total_tokens)", "true GROUP BY ALL ORDER BY ALL"), polars
+            ids = documented_python(tables, "delta-rs")["databricks_request_id"].to_pylist()
+            assert sorted(ids) == sorted(row[0] for row in lake.rows(tables, PAYLOAD, "databricks_request_id")), ids
 
         @check("calls of a deleted endpoint join what was served once, as documented")
         def deleted():

@@ -22,9 +22,6 @@ use crate::lake::{Lake, TableError};
 use crate::rows::{self, Endpoints, Workspace};
 use crate::served::{Served, ServedEntities};
 
-/// How often the tables are looked after.
-const KEEP_EVERY: Duration = Duration::from_secs(600);
-
 /// How long the last flush may take at shutdown; what is left is flushed after the next start.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -93,6 +90,8 @@ pub struct Flusher {
     pub workspace: Workspace,
     /// Longest time between two flushes.
     pub every: Duration,
+    /// Least time between two times that the tables are looked after.
+    pub keep_every: Duration,
     pub retention: Retention,
     pub served: Option<Arc<dyn ServedEntities>>,
     pub observer: Option<Arc<dyn SegmentObserver>>,
@@ -138,7 +137,7 @@ struct Failing {
 
 impl Flusher {
     pub fn new(journal: Journal, lake: Lake, workspace: Workspace, retention: Retention) -> Self {
-        let every = Duration::from_secs(10);
+        let (every, keep_every) = (Duration::from_secs(10), Duration::from_secs(600));
         let state = State::default();
         let left = Vec::new();
         Self {
@@ -147,6 +146,7 @@ impl Flusher {
             lake,
             workspace,
             every,
+            keep_every,
             retention,
             served: None,
             observer: None,
@@ -169,7 +169,7 @@ impl Flusher {
                 if let Err(error) = self.flush().await {
                     tracing::error!(%error, "the tables could not be written");
                 }
-                if kept.elapsed() >= KEEP_EVERY {
+                if kept.elapsed() >= self.keep_every {
                     self.keep().await;
                     kept = Instant::now();
                 }

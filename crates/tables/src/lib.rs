@@ -17,6 +17,7 @@ mod rows;
 mod served;
 mod stream;
 mod upgrade;
+mod vacuum;
 
 pub use flusher::{Crash, Flusher, FlusherStatus, SegmentObserver, Step};
 pub use keep::Retention;

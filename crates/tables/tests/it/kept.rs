@@ -55,7 +55,14 @@ async fn a_crash_while_tables_are_looked_after_loses_nothing() {
     flusher.keep().await;
     let info = world.lake.info(&name).await.unwrap().unwrap();
     assert_eq!((info.files, info.rows), (1, Some(32)));
+    assert_eq!(std::fs::read_dir(&day).unwrap().count(), 2, "somebody may be about to commit what is new");
+    for file in std::fs::read_dir(&day).unwrap() {
+        let file = std::fs::OpenOptions::new().append(true).open(file.unwrap().path()).unwrap();
+        file.set_modified(file.metadata().unwrap().modified().unwrap() - Duration::from_secs(3601)).unwrap();
+    }
+    flusher.keep().await;
     assert_eq!(std::fs::read_dir(&day).unwrap().count(), 1, "what the crash left is gone");
+    assert_eq!(world.rows("main.logs.chat_payload").await, 32);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ pub(crate) struct AccountingConfig {
     options: Vec<(String, String)>,
     options_file: Option<String>,
     pub(crate) flush_every: Duration,
+    pub(crate) keep_every: Duration,
     pub(crate) max_payload_bytes: usize,
     pub(crate) retention: Retention,
 }
@@ -39,6 +40,7 @@ impl AccountingConfig {
             options,
             options_file: values.optional("tables.options_file").map(str::to_owned),
             flush_every: Duration::from_secs(values.integer("tables.flush_seconds")),
+            keep_every: Duration::from_secs(values.integer("tables.keep_seconds")),
             max_payload_bytes: size("tables.max_payload_bytes"),
             retention: Retention {
                 usage_days: days(values, "tables.usage_retention_days"),
