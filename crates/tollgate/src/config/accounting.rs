@@ -61,8 +61,17 @@ impl AccountingConfig {
         Ok(Lake::open(&self.location, &self.all_options()?)?)
     }
 
+    /// Errors as [`AccountingConfig::lake`] does, and makes no folder.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let options = self.all_options()?;
+        if self.location.contains("://") {
+            Lake::open(&self.location, &options)?;
+        }
+        Ok(())
+    }
+
     /// Those of the file too. Errors where it cannot be read.
-    pub(crate) fn all_options(&self) -> Result<Vec<(String, String)>, ConfigProblem> {
+    fn all_options(&self) -> Result<Vec<(String, String)>, ConfigProblem> {
         let mut options = self.options.clone();
         if let Some(path) = &self.options_file {
             let text = std::fs::read_to_string(path);
