@@ -1,4 +1,4 @@
-"""Tables in an object store: two servers that write the same ones, a store that goes away and comes back, a folder that is read-only for a while.
+"""Tables in an object store: two servers that write the same ones, a store that goes away and comes back, a folder that is read-only or full for a while.
 
 Starts servers of its own, and a store: moto as S3 or, where AZURITE_BIN names it, Azurite as Azure's storage.
 """
@@ -19,7 +19,7 @@ import deltalake
 import duckdb
 
 from harness import ENDPOINTS, PREFIX, UPSTREAM, call, check, endpoint_body, finish, report
-from mounts import tmpfs
+from mounts import fill, tmpfs
 from processes import Program, Server, free_port, scratch_folder
 
 NAME = f"{PREFIX}-chat"
@@ -196,6 +196,34 @@ def read_only(folder):
             written_again(Path(folder), Path(mount))
 
 
+def full(folder):
+    @check("on a full disk of the tables calls are served and rows wait, which a metric and the log say; they come when there is room, each once")
+    def waits():
+        with tmpfs(folder, "small", "size=4m") as mount:
+            written_with_room(Path(folder), Path(mount))
+
+
+def written_with_room(folder, mount):
+    (folder / "four").mkdir()
+    settings = {"TOLLGATE_TABLES__LOCATION": str(mount), "TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_TABLES__KEEP_SECONDS": "1"}
+    read = lambda: deltalake.DeltaTable(str(mount / PAYLOAD)).to_pyarrow_table()["databricks_request_id"].to_pylist()
+    with Server(folder / "four", UPSTREAM, settings) as server:
+        make_endpoint(server)
+        ask(server, 3)
+        until("three rows", lambda: (mount / PAYLOAD / "_delta_log").exists() and len(read()) == 3)
+        filler = fill(mount)
+        ask(server, 4)
+        until("the metric", lambda: metric(server, "tollgate_tables_failing") > 0)
+        ask(server, 4)
+        assert "rows stay in the journal" in server.log() and "No space left" in server.log()
+        assert metric(server, "tollgate_journal_full") == 0 and len(read()) == 3
+        os.remove(filler)
+        until("the rows that waited", lambda: len(read()) >= 11, 90)
+        assert len(set(read())) == len(read()) == 11, read()
+        until("the metric says that it is over", lambda: metric(server, "tollgate_tables_failing") == 0)
+        until("the journal is empty", lambda: metric(server, "tollgate_journal_bytes") < 1000)
+
+
 def written_again(folder, mount):
     (folder / "three").mkdir()
     with Server(folder / "three", UPSTREAM, {"TOLLGATE_TABLES__LOCATION": str(mount), "TOLLGATE_TABLES__FLUSH_SECONDS": "1"}) as server:
@@ -225,5 +253,6 @@ with scratch_folder("stores") as folder:
             program.wait_for(f"http://127.0.0.1:{port}/moto-api/")
             object_store(folder, way, s3(port, way))
         read_only(folder)
+        full(folder)
 
 finish()
