@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use arrow_array::builder::BinaryBuilder;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_json::ReaderBuilder;
 use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
@@ -66,8 +67,11 @@ fn with_bodies<R: Row>(batch: RecordBatch, rows: &[R]) -> Result<RecordBatch, Ar
     }
     let (schema, mut columns, _) = batch.into_parts();
     for (at, (name, _)) in names.iter().enumerate() {
-        let bodies = rows.iter().map(|row| row.bodies().get(at).and_then(|(_, body)| body.as_deref()));
-        let text = StringArray::try_from_binary(bodies.collect::<BinaryArray>())?;
+        let bodies = || rows.iter().map(|row| row.bodies().get(at).and_then(|(_, body)| body.as_deref()));
+        let bytes = bodies().flatten().map(<[u8]>::len).sum();
+        let mut column = BinaryBuilder::with_capacity(rows.len(), bytes);
+        bodies().for_each(|body| column.append_option(body));
+        let text = StringArray::try_from_binary(column.finish())?;
         columns[schema.index_of(name)?] = Arc::new(text) as ArrayRef;
     }
     RecordBatch::try_new(schema, columns)
