@@ -8,6 +8,7 @@ mod clock;
 mod columns;
 mod compact;
 mod ended;
+mod files;
 mod flusher;
 mod keep;
 mod lake;
@@ -19,6 +20,7 @@ mod stream;
 mod upgrade;
 mod vacuum;
 
+pub use aside::runtime;
 pub use flusher::{Crash, Flusher, FlusherStatus, SegmentObserver, Step};
 pub use keep::Retention;
 pub use lake::{Lake, TableError};
