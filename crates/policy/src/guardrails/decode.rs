@@ -139,7 +139,7 @@ fn hex(view: &View, out: &mut Vec<View>) {
     let text = view.text.as_bytes();
     let mut at = 0;
     while at < text.len() {
-        let (run, next) = pairs(text, at);
+        let (run, next) = if begins_pairs(&text[at..]) { pairs(text, at) } else { (Vec::new(), at) };
         if run.len() < LEAST {
             at += 1;
             continue;
@@ -156,6 +156,11 @@ fn hex(view: &View, out: &mut Vec<View>) {
         }
         at = next.max(other);
     }
+}
+
+/// Whether the first of them may be a pair.
+fn begins_pairs(text: &[u8]) -> bool {
+    matches!(text, [first, second, ..] if first.is_ascii_hexdigit() && (second.is_ascii_hexdigit() || b"xX".contains(second)))
 }
 
 /// A byte, and where its first digit stands.
