@@ -104,6 +104,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::entry;
     use crate::queue::Record;
     use crate::segment::{self, SegmentFile};
     use crate::writer::JournalConfig;
@@ -126,6 +127,10 @@ mod tests {
         let mut state = journal.inner.state.lock();
         state.segment.file = SegmentFile::of(File::open("/dev/null").unwrap());
         state.segment.path.clone()
+    }
+
+    fn entries(path: &Path) -> usize {
+        segment::read(path, entry::decode).unwrap().entries.len()
     }
 
     async fn waits(durable: &mut Durable) -> bool {
@@ -153,7 +158,7 @@ mod tests {
         assert!(!waits(&mut durable).await);
         let sealed = journal.sealed().unwrap();
         assert_ne!(fs::metadata(&sealed[0].path).unwrap().ino(), before, "it is in another file");
-        assert_eq!(sealed[0].read().unwrap().entries.len(), 1);
+        assert_eq!(entries(&sealed[0].path), 1);
         assert_eq!(journal.inner.state.lock().segment.number, 2, "what comes next goes into the next one");
     }
 
@@ -177,9 +182,9 @@ mod tests {
         assert!(sync_once(&journal.inner).await);
         let waiting = [waits(&mut kept).await, waits(&mut lost).await, waits(&mut next).await];
         assert_eq!(waiting, [false, true, false]);
-        assert_eq!(journal.sealed().unwrap()[0].read().unwrap().entries.len(), 1);
+        assert_eq!(entries(&journal.sealed().unwrap()[0].path), 1);
         // Those under way are in memory, and in the next segment.
-        assert_eq!(segment::read(&journal.inner.state.lock().segment.path).unwrap().entries.len(), 3);
+        assert_eq!(entries(&journal.inner.state.lock().segment.path), 3);
     }
 
     #[tokio::test]
