@@ -80,6 +80,7 @@ mod tests {
         assert_eq!(niceness().await, own);
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the library that writes tables spawns so")]
     #[tokio::test]
     async fn what_the_work_spawns_is_off_the_threads_that_serve_as_well() {
         let name = || std::thread::current().name().map(str::to_owned);
