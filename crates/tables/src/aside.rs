@@ -80,12 +80,12 @@ mod tests {
         assert_eq!(niceness().await, own);
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the library that writes tables spawns so")]
     #[tokio::test]
     async fn what_the_work_spawns_is_off_the_threads_that_serve_as_well() {
         let name = || std::thread::current().name().map(str::to_owned);
         let work = async move {
-            let spawned = tokio::spawn(async move { name() }).await.unwrap();
+            let spawned =
+                tokio::task::JoinSet::from_iter([async move { name() }]).join_next().await.unwrap().unwrap();
             let blocking = tokio::task::spawn_blocking(move || (name(), getpriority_process(None).unwrap()));
             (spawned, blocking.await.unwrap())
         };
