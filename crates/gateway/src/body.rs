@@ -71,8 +71,12 @@ pub(crate) enum ReadFault {
     TooLarge,
 }
 
-/// The whole body of an upstream's answer; `idle` bounds the wait for each piece.
-pub(crate) async fn read_upstream<B>(body: B, limit: usize, idle: Duration) -> Result<Bytes, ReadFault>
+/// The whole body of an upstream's answer; `idle` bounds the wait for each piece. `limit` may fall meanwhile.
+pub(crate) async fn read_upstream<B>(
+    body: B,
+    limit: impl Fn() -> usize,
+    idle: Duration,
+) -> Result<Bytes, ReadFault>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -82,7 +86,11 @@ where
 }
 
 /// As much of an upstream's body as came before it ended, failed or reached `limit`, and what stopped it.
-pub(crate) async fn read_up_to<B>(mut body: B, limit: usize, idle: Duration) -> (Bytes, Option<ReadFault>)
+pub(crate) async fn read_up_to<B>(
+    mut body: B,
+    limit: impl Fn() -> usize,
+    idle: Duration,
+) -> (Bytes, Option<ReadFault>)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -97,7 +105,7 @@ where
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(mut data) = frame.into_data() else { continue };
-        let room = limit - length;
+        let room = limit().saturating_sub(length);
         let too_large = data.len() > room;
         data.truncate(room);
         length += data.len();

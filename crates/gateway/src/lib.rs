@@ -5,6 +5,7 @@
 
 mod answer;
 mod attempts;
+mod attended;
 mod body;
 mod call;
 mod capture;
@@ -37,7 +38,6 @@ use std::time::Duration;
 use journal::RecordSink;
 use policy::limits::{Counting, Limiter};
 use policy::{Entity, Live};
-use wire::endpoint::OnDisconnect;
 
 pub use attempts::Retries;
 pub use limits::MemoryLimiter;
@@ -132,7 +132,7 @@ impl Gateway {
 
     /// Where an answer of `entity` is read on when its client leaves; `None` where it is not.
     fn drains(&self, entity: &Entity) -> Option<drain::Drains> {
-        (entity.on_disconnect == OnDisconnect::Drain).then(|| self.inner.drains.clone())
+        attended::is_read_on(entity).then(|| self.inner.drains.clone())
     }
 }
 

@@ -225,6 +225,16 @@ impl Open {
         std::mem::take(&mut self.stands)
     }
 
+    /// There is a whole answer, and what it used.
+    pub(crate) fn whole(&mut self, answer: &Bytes, usage: Option<Box<CountedUsage>>) {
+        if self.is_described() {
+            self.answered(crate::inference::response(answer));
+        }
+        if let Some(usage) = usage {
+            self.count(*usage);
+        }
+    }
+
     pub(crate) fn count(&mut self, usage: CountedUsage) {
         self.usage = Some(usage);
     }

@@ -27,11 +27,12 @@ pub(crate) use stream::Guarded;
 
 use crate::Gateway;
 use crate::answer::stream_type;
+use crate::attended::Presence;
 use crate::call::Call;
-use crate::dialect::{ClientFraming, Dialect, Format};
+use crate::dialect::{ClientFraming, Format};
 use crate::error::{At, ServeError};
 use crate::record::Open;
-use crate::stream::{Step, Upstream, as_array};
+use crate::stream::{Reading, Step, as_array};
 use crate::upstream::{Success, SuccessBody};
 use examine::{Examiner, Ruling, Sightings};
 use texts::Document;
@@ -53,6 +54,8 @@ pub(crate) enum Outgoing {
     Success { success: Box<Success>, guarded: Option<Box<Guarded>> },
     /// What was written here, whole.
     Told { content_type: &'static str, body: Bytes, entity: Arc<str>, outcome: Outcome },
+    /// Nothing: the client has left.
+    Unheard,
 }
 
 impl From<Success> for Outgoing {
@@ -192,11 +195,17 @@ impl Guards<'_> {
         success: Success,
         open: &mut Open,
     ) -> Result<Outgoing, ServeError> {
-        let entity = Arc::clone(&success.endpoint.entities[success.entity].name);
+        let asked = &success.endpoint.entities[success.entity];
+        let entity = Arc::clone(&asked.name);
         let SuccessBody::Stream { mut upstream, ready: mut out } = success.body else {
             return Ok(success.into());
         };
-        let ended = Collecting { upstream: &mut upstream, dialect: call.dialect, open }.into(&mut out).await;
+        call.presence.iter().for_each(|presence| presence.asks(asked));
+        let ended = collect(call, Reading::new(&mut upstream, call.dialect, open), &mut out).await;
+        call.presence.iter().for_each(Presence::rests);
+        if call.is_left() {
+            return Ok(Outgoing::Unheard);
+        }
         let ended = match ended {
             Ok(Ended::TooLong) if !guard.acts() => {
                 open.guarded(self.examiner(call, guard, GuardPhase::Output, None).unread(&too_long()));
@@ -273,28 +282,19 @@ fn too_long() -> String {
     format!("the answer is longer than {MAX_COLLECTED} bytes and cannot be judged")
 }
 
-/// A stream that is read to its end, unless the client leaves. Whatever ends it, what has come is on record.
-struct Collecting<'a> {
-    upstream: &'a mut Upstream,
-    dialect: &'static dyn Dialect,
-    open: &'a mut Open,
-}
-
-impl Collecting<'_> {
-    async fn into(self, out: &mut BytesMut) -> Result<Ended, ServeError> {
-        loop {
-            match std::future::poll_fn(|cx| self.upstream.poll_step(cx, out)).await? {
-                Step::Read if out.len() > MAX_COLLECTED => return Ok(Ended::TooLong),
-                Step::Read => {}
-                Step::Complete => return Ok(Ended::Complete),
-                Step::Failed => return Ok(Ended::Failed),
+/// Reads a stream to its end. Of one whose client has left nothing is kept.
+async fn collect(call: &Call<'_>, mut reading: Reading<'_>, out: &mut BytesMut) -> Result<Ended, ServeError> {
+    loop {
+        match reading.step(out).await? {
+            Step::Read if call.is_left() => {
+                *out = BytesMut::new();
+                reading.rest().await;
+                return Ok(Ended::Complete);
             }
+            Step::Read if out.len() > MAX_COLLECTED => return Ok(Ended::TooLong),
+            Step::Read => {}
+            Step::Complete => return Ok(Ended::Complete),
+            Step::Failed => return Ok(Ended::Failed),
         }
-    }
-}
-
-impl Drop for Collecting<'_> {
-    fn drop(&mut self) {
-        self.upstream.record(self.dialect, self.open);
     }
 }

@@ -100,6 +100,7 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         kept: Some(Kept { method: parts.method.clone(), path, query }),
         id_key: snapshot.id_key.clone(),
         characters: 0,
+        presence: None,
     });
     let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
     Ok(recorded(&guards, &RESPONSES, call, open).await)
