@@ -4,6 +4,7 @@
 //! steps a request meets.
 
 mod answer;
+mod arriving;
 mod attempts;
 mod attended;
 mod body;

@@ -22,14 +22,16 @@ use providers::Task;
 use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
 
+use crate::arriving::Arriving;
 use crate::attended::{Attended, Presence, unheard};
+use crate::body::Unread;
 use crate::call::{Asked, Call};
 use crate::capture::Capture;
 use crate::error::ServeError;
 use crate::guardrails::{Guards, Outgoing};
 use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, attempts, body, clock, inference, limits};
+use crate::{Gateway, answer, attempts, clock, inference, limits};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -64,33 +66,41 @@ async fn run(gateway: Gateway, ask: Ask, request: Request<Body>) -> Result<Respo
     let request_id = request_id(&parts.extensions);
     let snapshot = Arc::clone(&gateway.inner.live.load());
     let principal = authenticate(&snapshot, ask.surface, &parts)?;
-    let config = &gateway.inner.config;
-    let bytes = body::read(&parts.headers, request_body, config.max_body_bytes, config.body_timeout).await?;
+    let mut arriving = Arriving {
+        gateway: &gateway,
+        ask: &ask,
+        snapshot: &snapshot,
+        parts: &parts,
+        request_id: &request_id,
+        principal: &principal,
+        started,
+        has_arrived: false,
+    };
+    let came = arriving.body(request_body).await;
+    if let Err(unread @ Unread::BrokenOff(_)) = &came {
+        return Err(unread.error().into());
+    }
     // Where the path names the endpoint, a body that cannot be read is a call on it as well.
-    let (body, unreadable) = parse(&bytes).map_or_else(|e| (RawObject::default(), Some(e)), |b| (b, None));
+    let parsed = came.as_ref().map_err(Unread::error).and_then(parse);
+    let (body, unreadable) = parsed.map_or_else(|e| (RawObject::default(), Some(e)), |body| (body, None));
     let endpoint = match resolve(&snapshot, &ask.addressing, &body) {
         Ok(endpoint) => endpoint,
         Err(error) => return Err(unreadable.unwrap_or(error).into()),
     };
-    let known = Known {
-        request_id: &request_id,
-        endpoint: &endpoint,
-        principal: &principal,
-        parts: &parts,
-        body: &body,
-        streams: ask.streams,
-        counts: (ask.surface.dialect)(endpoint.task).counts(),
-    };
+    let open = arriving.admit(&endpoint, &body, |limit| Capture::of(&came, limit))?;
+    drop(arriving);
+    let counts = (ask.surface.dialect)(endpoint.task).counts();
     // Counting is not worth being read on.
-    let presence = if known.counts { None } else { Presence::of(&endpoint) };
-    let open = admit(&gateway, &known, &bytes, started)?;
-    let drains = presence.as_ref().map(|_| gateway.inner.drains.clone());
+    let presence = if counts { None } else { Presence::of(&endpoint) };
     let admitted =
         Admitted { gateway, ask, snapshot, parts, request_id, endpoint, principal, presence, open };
-    Ok(match (unreadable, admitted.presence.clone().zip(drains)) {
-        (Some(error), _) => admitted.serve(Err(error)).await,
-        (None, None) => admitted.serve(Ok(body)).await,
-        (None, Some((presence, drains))) => Attended::new(admitted.reading(bytes), presence, drains).await,
+    let body = unreadable.map_or(Ok(body), Err);
+    Ok(match (&admitted.presence, &came) {
+        (Some(presence), Ok(bytes)) if body.is_ok() => {
+            let (presence, drains) = (presence.clone(), admitted.gateway.inner.drains.clone());
+            Attended::new(admitted.reading(bytes.clone()), presence, drains).await
+        }
+        _ => admitted.serve(body).await,
     })
 }
 
@@ -130,14 +140,14 @@ impl Admitted {
     }
 }
 
-/// From here on the request is on record.
+/// From here on the request is on record, `capture` with it where bodies are kept, up to what it is given.
 pub(crate) fn admit(
     gateway: &Gateway,
     known: &Known<'_>,
-    bytes: &Bytes,
+    capture: impl FnOnce(usize) -> Capture,
     started: Instant,
 ) -> Result<Open, ApiError> {
-    let capture = || Capture::new(bytes, gateway.inner.config.max_payload_bytes);
+    let capture = || capture(gateway.inner.config.max_payload_bytes);
     Open::admit(Arc::clone(&gateway.inner.sink), known, capture, started).map_err(|full| {
         let message = format!(
             "USAGE_STORE_FULL: {full}, and calls without a record are refused; tell an administrator"

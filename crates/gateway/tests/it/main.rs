@@ -9,6 +9,7 @@
 
 mod client;
 mod raw;
+mod unread;
 mod world;
 
 mod aws;
