@@ -36,8 +36,9 @@ pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> 
     };
     open.tells(content_type);
     let body = match success.body {
-        SuccessBody::Whole { body, usage } => {
-            open.whole(&body, usage);
+        SuccessBody::Whole { body, usage, written } => {
+            open.describe_answer(&body);
+            open.used(usage, written);
             whole(body, &mut open)
         }
         SuccessBody::Stream { upstream, ready } => Body::new(ClientBody::new(

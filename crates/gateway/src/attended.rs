@@ -99,7 +99,10 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Attended<F> {
 /// The client has left: what was used is all of the answer that is still of interest.
 pub(crate) async fn unheard(call: &Call<'_>, answered: Result<Success, ServeError>, open: &mut Open) {
     match answered {
-        Ok(Success { body: SuccessBody::Whole { body, usage }, .. }) => open.whole(&body, usage),
+        Ok(Success { body: SuccessBody::Whole { body, usage, written }, .. }) => {
+            open.describe_answer(&body);
+            open.used(usage, written);
+        }
         Ok(Success { body: SuccessBody::Stream { mut upstream, .. }, dialect, .. }) => {
             Reading::new(&mut upstream, dialect, open).rest().await;
         }

@@ -225,14 +225,17 @@ impl Open {
         std::mem::take(&mut self.stands)
     }
 
-    /// There is a whole answer, and what it used.
-    pub(crate) fn whole(&mut self, answer: &Bytes, usage: Option<Box<CountedUsage>>) {
+    /// There is a whole answer.
+    pub(crate) fn describe_answer(&mut self, answer: &Bytes) {
         if self.is_described() {
             self.answered(crate::inference::response(answer));
         }
-        if let Some(usage) = usage {
-            self.count(*usage);
-        }
+    }
+
+    /// What a whole answer used, and how many characters the model wrote.
+    pub(crate) fn used(&mut self, usage: Option<Box<CountedUsage>>, written: Option<u64>) {
+        usage.into_iter().for_each(|usage| self.count(*usage));
+        written.into_iter().for_each(|written| self.wrote(written));
     }
 
     pub(crate) fn count(&mut self, usage: CountedUsage) {

@@ -149,12 +149,10 @@ impl Guards<'_> {
         open: &mut Open,
     ) -> Result<Outgoing, ServeError> {
         let entity = &success.endpoint.entities[success.entity];
-        let SuccessBody::Whole { body, usage } = &mut success.body else {
+        let SuccessBody::Whole { body, usage, written } = &mut success.body else {
             return Ok(success.into());
         };
-        if let Some(usage) = usage.take() {
-            open.count(*usage);
-        }
+        open.used(usage.take(), written.take());
         let mut document = match Document::of_answer(body) {
             Ok(document) => document,
             Err(error) => {

@@ -70,6 +70,8 @@ pub(crate) enum SuccessBody {
         body: Bytes,
         /// `None` where nothing was used, as in counting.
         usage: Option<Box<CountedUsage>>,
+        /// Characters that the model wrote; `None` where it is none that writes.
+        written: Option<u64>,
     },
     /// Its first event has been seen; `ready` is what it gave for the client.
     Stream { upstream: Box<Upstream>, ready: BytesMut },
@@ -128,7 +130,7 @@ fn counted(call: &Call<'_>) -> Result<SuccessBody, ServeError> {
     let tokens = Lengths::of_request(&call.body).usage().prompt_tokens;
     let answer = call.dialect.counted(tokens);
     let body = serde_json::to_vec(&answer).map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(SuccessBody::Whole { body: body.into(), usage: None })
+    Ok(SuccessBody::Whole { body: body.into(), usage: None, written: None })
 }
 
 /// One attempt under way.

@@ -11,6 +11,7 @@ mod client;
 mod raw;
 mod unread;
 mod world;
+mod written;
 
 mod aws;
 mod cancellation;

@@ -58,7 +58,7 @@ pub(super) async fn ask(
 }
 
 fn said(body: SuccessBody) -> Result<(String, Usage), String> {
-    let SuccessBody::Whole { body, usage } = body else {
+    let SuccessBody::Whole { body, usage, .. } = body else {
         return Err("the judge answered with a stream".to_owned());
     };
     let response: ChatResponse =
