@@ -74,16 +74,16 @@ fn plan(call: &Call<'_>) -> Vec<usize> {
 
 /// Whose turn it is: the order of the plan, but those whose circuit is open after all others. So nobody is
 /// turned away who might have been served.
-pub(crate) struct Turns {
+struct Turns {
     planned: VecDeque<usize>,
     avoided: VecDeque<usize>,
 }
 
 /// An entity whose turn it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
+struct Turn {
     /// Which one of the endpoint.
-    pub(crate) at: usize,
+    at: usize,
     /// Whether the call finds out if it is well again.
     is_probe: bool,
 }
@@ -93,7 +93,7 @@ impl Turns {
         Self { planned: plan(call).into(), avoided: VecDeque::new() }
     }
 
-    pub(crate) fn next(&mut self, gateway: &Gateway, call: &Call<'_>) -> Option<Turn> {
+    fn next(&mut self, gateway: &Gateway, call: &Call<'_>) -> Option<Turn> {
         while let Some(at) = self.planned.pop_front() {
             match gate(gateway, call, at) {
                 Gate::Avoid => self.avoided.push_back(at),
@@ -117,7 +117,7 @@ fn gate(gateway: &Gateway, call: &Call<'_>, at: usize) -> Gate {
 }
 
 /// Tells the circuit of an entity what came of its turn.
-pub(crate) fn report(gateway: &Gateway, call: &Call<'_>, turn: Turn, tried: &Result<Success, ServeError>) {
+fn report(gateway: &Gateway, call: &Call<'_>, turn: Turn, tried: &Result<Success, ServeError>) {
     let (circuits, endpoint) = (&gateway.inner.circuits, &call.endpoint);
     match tried {
         _ if call.dialect.is_free() => {}

@@ -90,13 +90,14 @@ impl Guards<'_> {
             Ok(document) => document,
             Err(error) if guard.acts() => return Err(error.into()),
             Err(error) => {
-                let examiner = self.examiner(call, guard, GuardPhase::Input, None);
-                open.guarded(examiner.unread(&error.message));
+                let examiner = self.examiner(call, guard, GuardPhase::Input, None, open);
+                let verdicts = examiner.unread(&error.message);
+                open.guarded(verdicts);
                 return Ok(None);
             }
         };
         let mut texts = document.texts();
-        let ruling = self.examiner(call, guard, GuardPhase::Input, None).examine(&mut texts).await;
+        let ruling = self.examiner(call, guard, GuardPhase::Input, None, open).examine(&mut texts).await;
         open.guarded(ruling.verdicts);
         if let Some(blocked) = ruling.blocked {
             return self.tell(call, blocked, "".into()).map(Some);
@@ -112,9 +113,10 @@ impl Guards<'_> {
         guard: &'a Guard,
         phase: GuardPhase,
         question: Option<String>,
+        open: &'a Open,
     ) -> Examiner<'a> {
         let settings = &call.endpoint.guardrails.settings;
-        Examiner { gateway: self.gateway, snapshot: self.snapshot, settings, guard, phase, question }
+        Examiner { gateway: self.gateway, snapshot: self.snapshot, settings, guard, phase, question, open }
     }
 
     /// Guards what is answered.
@@ -160,12 +162,13 @@ impl Guards<'_> {
                 if guard.acts() {
                     return Err(ServeError::Broken { at: At::of(entity), reason });
                 }
-                open.guarded(self.examiner(call, guard, GuardPhase::Output, None).unread(&reason));
+                let verdicts = self.examiner(call, guard, GuardPhase::Output, None, open).unread(&reason);
+                open.guarded(verdicts);
                 return Ok(success.into());
             }
         };
         let mut texts = document.texts();
-        let ruling = self.judged(call, guard, &mut texts).await;
+        let ruling = self.judged(call, guard, &mut texts, open).await;
         open.guarded(ruling.verdicts);
         if let Some(blocked) = ruling.blocked {
             return self.tell(call, blocked, Arc::clone(&entity.name));
@@ -177,12 +180,12 @@ impl Guards<'_> {
         Ok(success.into())
     }
 
-    async fn judged(&self, call: &Call<'_>, guard: &Guard, texts: &mut [texts::Text]) -> Ruling {
+    async fn judged(&self, call: &Call<'_>, guard: &Guard, texts: &mut [texts::Text], open: &Open) -> Ruling {
         let question = Document::of_request(&call.body).ok().and_then(|mut document| {
             let texts = document.texts();
             texts.into_iter().rev().find(|text| text.role == "user").map(|text| text.text)
         });
-        self.examiner(call, guard, GuardPhase::Output, question).examine(texts).await
+        self.examiner(call, guard, GuardPhase::Output, question, open).examine(texts).await
     }
 
     /// A stream that a model must judge: nothing of it goes on before all of it is there.
@@ -206,7 +209,8 @@ impl Guards<'_> {
         }
         let ended = match ended {
             Ok(Ended::TooLong) if !guard.acts() => {
-                open.guarded(self.examiner(call, guard, GuardPhase::Output, None).unread(&too_long()));
+                let verdicts = self.examiner(call, guard, GuardPhase::Output, None, open).unread(&too_long());
+                open.guarded(verdicts);
                 return Ok(Success { body: SuccessBody::Stream { upstream, ready: out }, ..success }.into());
             }
             Ok(Ended::TooLong) => Err(ApiError::internal(too_long()).with_status(502).into()),
@@ -245,7 +249,7 @@ impl Guards<'_> {
         let before: Vec<String> = texts.iter().map(|text| text.text.clone()).collect();
         let remote = call.endpoint.guardrails.settings.presidio.is_some();
         let asking = Guard { rules: guard.rules.remainder(remote), ..guard.clone() };
-        let ruling = self.judged(call, &asking, &mut texts).await;
+        let ruling = self.judged(call, &asking, &mut texts, open).await;
         open.guarded(ruling.verdicts);
         // What is written as events already is not masked any more.
         let masked = texts.iter().zip(&before).any(|(text, before)| text.text != *before);
