@@ -20,6 +20,7 @@ mod circuits;
 mod compressed;
 mod conversation;
 mod converse;
+mod counts;
 mod default_params;
 mod draining;
 mod embeddings;
