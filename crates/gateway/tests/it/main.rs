@@ -37,6 +37,7 @@ mod guardrails;
 mod hosted;
 mod judges;
 mod leaks;
+mod leaving;
 mod limits;
 mod names;
 mod native;
