@@ -270,7 +270,7 @@ async fn what_a_judge_uses_is_on_record_as_a_call_of_whom_it_judges() {
             *world.accounting.lock() =
                 Accounting { usage_tracking: true, payload_table: Some("c.s.e_payload".into()) };
             let settings = judge(world, Protocol::LlamaGuard);
-            world.chat("judge", &[says("safe")]);
+            world.chat("judge", &[says("safe").priced(json!({"input": 1, "output": 1}))]);
             set(world, settings, json!({"input": {"safety": true}, "output": {"safety": true}}));
             world.chat("e", &[Entity::new("openai", "m;answer=fine;chunks=2")]);
             let mut body = asked("hello", stream);
@@ -297,6 +297,9 @@ async fn what_a_judge_uses_is_on_record_as_a_call_of_whom_it_judges() {
                     (Provenance::Provider, verdict.tokens)
                 );
                 assert_eq!(judged.output_characters, Some(4));
+                // A dollar a million is a thousand billionths a token.
+                let cost = judged.cost.as_ref().map(|cost| cost.nano_usd);
+                assert_eq!((cost, settled.cost.is_none()), (Some(verdict.tokens * 1000), true));
                 assert!(verdict.tokens > 0 && admission.input_characters > Some(0));
             }
             // What the call itself used is its own alone.
