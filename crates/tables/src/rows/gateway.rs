@@ -145,7 +145,7 @@ impl GatewayRow {
             response_content_type: settlement.content_type.clone(),
             status_code: status(call),
             routing_information: Routing { attempts: attempts(call, ids) },
-            invocation_id: admission.request_id.0.to_string(),
+            invocation_id: admission.made_for.as_ref().unwrap_or(&admission.request_id).0.to_string(),
             service_type: "MODEL_SERVICE",
             service_name: admission.endpoint.to_string(),
             service_tags: tags,
