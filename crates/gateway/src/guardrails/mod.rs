@@ -5,6 +5,7 @@ mod blocked;
 mod events;
 mod examine;
 mod framed;
+mod harmless;
 mod judge;
 mod presidio;
 mod remote;

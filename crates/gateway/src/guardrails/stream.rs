@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use journal::{CountedUsage, GuardPhase, GuardVerdict};
-use policy::guardrails::{Guard, Rules, What, Window, Writing, whole};
+use policy::guardrails::{Guard, Rules, What, Window, Writing};
 use serde_json::{Value, json};
 use wire::error::ApiError;
 use wire::sse::{self, Event};
@@ -15,6 +15,7 @@ use super::blocked::Blocked;
 use super::events::{Key, Over, Spot, head, is_vacuous, over, piece, visit};
 use super::examine::Sightings;
 use super::framed::{frames, pass, read, write};
+use super::harmless::Harmless;
 use super::texts::Text;
 use super::visit::drop_probabilities;
 use crate::call::Call;
@@ -32,6 +33,7 @@ pub(crate) struct Guarded {
     frames: Frames,
     channels: BTreeMap<Key, Channel>,
     seen: Sightings,
+    harmless: Harmless,
     /// All that was let through, where it is judged as a whole.
     kept: Option<Kept>,
     /// What the last events said of the answer as a whole.
@@ -58,6 +60,7 @@ impl Guarded {
             frames: frames(format),
             channels: BTreeMap::new(),
             seen: Sightings::default(),
+            harmless: Harmless::default(),
             kept: None,
             head: json!({}),
             open: BTreeSet::new(),
@@ -151,11 +154,11 @@ impl Guarded {
 
     /// Puts in place of each text what of it may go on. Whether anything is another.
     fn guard(&mut self, value: &mut Value, ends: &Over) -> bool {
-        let (rules, channels, seen, kept) = (&self.rules, &mut self.channels, &mut self.seen, &mut self.kept);
+        let Self { rules, channels, seen, kept, harmless, .. } = self;
         let (mut touched, mut changed) = (Vec::new(), false);
         visit(self.format, value, &mut |spot, text| {
             let (released, key, writing) = match spot {
-                Spot::Whole(writing) => (whole(rules, writing, text), None, writing),
+                Spot::Whole(writing) => (harmless.whole(rules, writing, text), None, writing),
                 Spot::Piece(key, writing) => {
                     let channel = channels.entry(key.clone()).or_insert_with(|| Channel::new(rules, writing));
                     let mut released = channel.window.push(text);
