@@ -12,6 +12,7 @@ mod raw;
 mod world;
 
 mod aws;
+mod broken;
 mod cancellation;
 mod chat;
 mod circuits;
