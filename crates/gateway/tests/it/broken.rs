@@ -131,13 +131,13 @@ async fn an_event_of_ten_mebibytes_passes() {
 }
 
 #[tokio::test]
-async fn a_bomb_is_refused_for_its_length() {
+async fn a_bomb_is_refused_for_what_it_would_come_to() {
     world(async |world| {
         world.chat("e", &[Entity::new("openai", "m;fault=gzip_bomb")]);
         for stream in [false, true] {
             let got = world.ask("e", stream).await;
             one_error(world, &got, "bomb");
-            assert!(got.text.contains("longer than"), "{got:?}");
+            assert!(got.text.contains("more than 100 times as long"), "{got:?}");
         }
     })
     .await;
