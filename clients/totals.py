@@ -33,8 +33,8 @@ def endpoints(upstream):
     second = entity("second", "second", "anthropic", "llm/v1/chat", upstream)
     routes = [{"served_model_name": name, "traffic_percentage": share} for name, share in (("failing", 50), ("full", 50), ("second", 0))]
     configs = {
-        "chat": {"served_entities": [entity("main", "m;chunks=5", "openai", "llm/v1/chat", upstream)]},
-        "claude": {"served_entities": [entity("main", "claude", "anthropic", "llm/v1/chat", upstream)]},
+        "chat": {"served_entities": [entity("main", "m;chunks=5;cached_tokens=7;reasoning_tokens=3", "openai", "llm/v1/chat", upstream)]},
+        "claude": {"served_entities": [entity("main", "claude;cached_tokens=11;cache_write_tokens=5", "anthropic", "llm/v1/chat", upstream)]},
         "vectors": {"served_entities": [entity("main", "vectors", "openai", "llm/v1/embeddings", upstream)]},
         "falls": {"served_entities": [*failing, second], "traffic_config": {"routes": routes}},
     }
@@ -159,11 +159,13 @@ with scratch_folder("totals") as folder, Simulator(folder) as simulator, Server(
 
     @check("each has one row, and the tables add up to the simulator's ledger to the token")
     def agree():
-        serving = sums(tables, SERVING, ["databricks_request_id", "input_token_count", "output_token_count"])
-        gateway = sums(tables, GATEWAY, ["request_id", "input_tokens", "output_tokens"])
+        kinds = ("cache_read_input_tokens", "cache_creation_input_tokens", "output_reasoning_tokens")
+        serving = sums(tables, SERVING, ["databricks_request_id", "input_token_count", "output_token_count", *kinds])
+        gateway = sums(tables, GATEWAY, ["request_id", "input_tokens", "output_tokens", *(f"token_details.{kind}" for kind in kinds)])
         assert serving[0] == serving[1] and gateway[0] == gateway[1], (serving, gateway)
         assert serving[0] + gateway[0] == CALLS, (serving, gateway)
-        assert (serving[2] + gateway[2], serving[3] + gateway[3]) == (ledger["input_tokens"], ledger["output_tokens"]), (serving, gateway, ledger)
+        totals = [ours + theirs for ours, theirs in zip(serving[2:], gateway[2:])]
+        assert totals == [ledger[name] for name in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")], (totals, ledger)
         print(f"-- {ledger}", flush=True)
 
     @check("so do the sums by the hour")
