@@ -23,6 +23,9 @@ use crate::resolve::{Lookup, Resolver, SystemLookup};
 
 type Pool = legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
 
+/// Most bytes that are read ahead of who takes an answer, and that the head of one may have.
+const MAX_BUFFER: usize = 64 << 10;
+
 /// An upstream that was there and closes without a byte does so at once when the connection was stale, and
 /// later when it had begun to work on the request.
 const STALE_WITHIN: Duration = Duration::from_millis(500);
@@ -173,6 +176,7 @@ impl Client {
             .pool_max_idle_per_host(if key.fresh { 0 } else { config.idle_per_host })
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
+            .http1_max_buf_size(MAX_BUFFER)
             .retry_canceled_requests(true)
             .build(https)
     }

@@ -3,6 +3,7 @@
 //! `[length of the JSON: u32 LE][JSON][request][response]`
 
 use bytes::Bytes;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditRecord;
@@ -67,8 +68,8 @@ enum Written<'a> {
 /// The same, read. A later version has another number, so that an unknown variant is damage.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Read {
-    Admitted(Box<Admission>),
+enum Read<A> {
+    Admitted(A),
     Settled { admission: Box<Admission>, settlement: Box<Settlement>, bodies: Option<Bodies> },
     Audited(Box<Audited>),
 }
@@ -138,7 +139,18 @@ fn unread(json: &[u8], error: &serde_json::Error) -> Unread {
     }
 }
 
-pub(crate) fn decode(body: &[u8]) -> Result<Entry, Unread> {
+/// A record, whatever it is of.
+pub(crate) fn decode(body: &Bytes) -> Result<Option<Entry>, Unread> {
+    Ok(Some(read(body)?.unwrap_or_else(Entry::Admitted)))
+}
+
+/// A record that the tables want: of a call that was let in only that it is one is looked at.
+pub(crate) fn decode_ended(body: &Bytes) -> Result<Option<Entry>, Unread> {
+    read::<IgnoredAny>(body).map(Result::ok)
+}
+
+/// The entry, or what there is of a call that was let in.
+fn read<A: DeserializeOwned>(body: &Bytes) -> Result<Result<Entry, A>, Unread> {
     let cut = || Unread::Damaged("it ends too early".to_owned());
     let (length, rest) = body.split_first_chunk::<4>().ok_or_else(cut)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -152,12 +164,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<Entry, Unread> {
             Place::Behind(length) => {
                 let (taken, rest) = behind.split_at_checked(length).ok_or_else(cut)?;
                 behind = rest;
-                Captured::Whole(Bytes::copy_from_slice(taken))
+                Captured::Whole(body.slice_ref(taken))
             }
         })
     };
-    Ok(match read {
-        Read::Admitted(admission) => Entry::Admitted(admission),
+    Ok(Ok(match read {
+        Read::Admitted(admission) => return Ok(Err(admission)),
         Read::Audited(audited) => Entry::Audited(audited),
         Read::Settled { admission, mut settlement, bodies } => {
             if let Some(bodies) = bodies {
@@ -166,7 +178,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Entry, Unread> {
             }
             Entry::Settled(Box::new(Call { admission: *admission, settlement: *settlement }))
         }
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -216,11 +228,16 @@ mod tests {
         (admission, settlement)
     }
 
+    fn first(data: Vec<u8>) -> Entry {
+        let data = Bytes::from(data);
+        decode(&data.slice_ref(bodies(&data).0[0])).unwrap().unwrap()
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let (admission, settlement) = call();
         let data = settled(&admission, &settlement).unwrap();
-        let Entry::Settled(read) = decode(bodies(&data).0[0]).unwrap() else { panic!("no settlement") };
+        let Entry::Settled(read) = first(data) else { panic!("no settlement") };
         // Of usage the totals and the kinds are kept.
         let usage = |settlement: &Settlement| {
             let usage = &settlement.usage.as_ref().unwrap().usage;
@@ -231,7 +248,9 @@ mod tests {
         assert_eq!(without(read.settlement), without(settlement));
         assert_eq!(format!("{:?}", read.admission), format!("{admission:?}"));
         let data = admitted(&admission).unwrap();
-        assert!(matches!(decode(bodies(&data).0[0]), Ok(Entry::Admitted(read)) if read.ip == admission.ip));
+        assert!(matches!(first(data.clone()), Entry::Admitted(read) if read.ip == admission.ip));
+        let data = Bytes::from(data);
+        assert!(matches!(decode_ended(&data.slice_ref(bodies(&data).0[0])), Ok(None)));
     }
 
     #[test]
@@ -248,7 +267,7 @@ mod tests {
             request: String::new(),
         };
         let data = audited(&Audited { at: 1, event_id: "e".into(), record }).unwrap();
-        let Entry::Audited(read) = decode(bodies(&data).0[0]).unwrap() else { panic!("no audit record") };
+        let Entry::Audited(read) = first(data) else { panic!("no audit record") };
         assert_eq!((read.at, read.record.route.as_ref()), (1, "/x/{name}"));
     }
 
@@ -257,7 +276,8 @@ mod tests {
     fn every_version_that_was_written_can_be_read() {
         let json = include_bytes!("../test-data/settled.v1.json").trim_ascii();
         let length = u32::try_from(json.len()).unwrap().to_le_bytes();
-        let Entry::Settled(read) = decode(&[&length[..], json, b"{}"].concat()).unwrap() else { panic!() };
+        let record = [&length[..], json, b"{}"].concat().into();
+        let Some(Entry::Settled(read)) = decode(&record).unwrap() else { panic!() };
         assert_eq!(read.admission.request_id.0.as_ref(), "r1");
         assert_eq!(read.settlement.usage.unwrap().usage.total_tokens, 7);
         assert_eq!(read.settlement.payload.unwrap().request, Captured::Whole(Bytes::from_static(b"{}")));
@@ -265,7 +285,7 @@ mod tests {
 
     fn read(json: &[u8]) -> Unread {
         let length = u32::try_from(json.len()).unwrap().to_le_bytes();
-        decode(&[&length[..], json].concat()).unwrap_err()
+        decode(&[&length[..], json].concat().into()).unwrap_err()
     }
 
     #[test]
@@ -277,6 +297,6 @@ mod tests {
         {
             assert!(matches!(read(damaged), Unread::Damaged(_)), "{damaged:?}");
         }
-        assert!(matches!(decode(b"\x09\0\0\0{}"), Err(Unread::Damaged(_))));
+        assert!(matches!(decode(&Bytes::from_static(b"\x09\0\0\0{}")), Err(Unread::Damaged(_))));
     }
 }

@@ -80,7 +80,7 @@ fn recover(folder: &Path, lock: File) -> io::Result<Opened> {
     let next = segments.last().map_or(1, |(last, _)| last.number + 1);
     let mut unsettled = Unsettled::default();
     for (left, _) in segments.iter().filter(|(_, open)| *open) {
-        let contents = segment::read(&left.path)?;
+        let contents = segment::read(&left.path, entry::decode)?;
         if contents.unread > 0 {
             let (segment, bytes) = (left.number, contents.unread);
             tracing::warn!(

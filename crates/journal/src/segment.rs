@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::entry::{Entry, Unread, decode};
+use bytes::Bytes;
+
+use crate::entry::{Entry, Unread, decode_ended};
 use crate::frame::bodies;
 
 /// What every segment begins with.
@@ -43,14 +45,19 @@ impl Contents {
 }
 
 impl SealedSegment {
-    /// Errors when the file cannot be read, is no segment, or holds records of a later version.
+    /// What ended, for the tables. Errors when the file cannot be read, is no segment, or holds records of a later
+    /// version.
     pub fn read(&self) -> io::Result<Contents> {
-        read(&self.path)
+        read(&self.path, decode_ended)
     }
 }
 
-pub(crate) fn read(path: &Path) -> io::Result<Contents> {
-    let data = fs::read(path)?;
+/// A record as an entry; `None` where it is none that is wanted.
+type Decode = fn(&Bytes) -> Result<Option<Entry>, Unread>;
+
+pub(crate) fn read(path: &Path, decode: Decode) -> io::Result<Contents> {
+    // Bodies stay where they are read to.
+    let data = Bytes::from(fs::read(path)?);
     if data.is_empty() || MAGIC.starts_with(&data) {
         return Ok(Contents { entries: Vec::new(), unread: 0, damaged: 0, end: 0 });
     }
@@ -63,8 +70,8 @@ pub(crate) fn read(path: &Path) -> io::Result<Contents> {
     let (found, taken) = bodies(records);
     let (mut entries, mut damaged) = (Vec::with_capacity(found.len()), 0);
     for body in found {
-        match decode(body) {
-            Ok(entry) => entries.push(entry),
+        match decode(&data.slice_ref(body)) {
+            Ok(entry) => entries.extend(entry),
             Err(Unread::Version(version)) => {
                 return Err(other_version(&format!("it has records of version {version:?}")));
             }

@@ -3,20 +3,20 @@
 
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
 use deltalake_core::kernel::transaction::{
     CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
 };
 use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use deltalake_core::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake_core::writer::DeltaWriter;
 use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
 use wire::table::TableName;
 
 use crate::aside::{Pace, aside};
 use crate::checks::{FORM, MARK, delta};
 use crate::columns::Kind;
+use crate::files;
 use crate::lake::{Lake, TableError};
 use crate::rows::Rows;
 use crate::upgrade::up_to_date;
@@ -135,13 +135,12 @@ async fn write(
     known: usize,
 ) -> Result<Vec<Action>, TableError> {
     let failed = |e| delta(&name, e);
-    let state = table.snapshot().map_err(failed)?;
-    let schema: SchemaRef = state.snapshot().arrow_schema();
-    let mut writer = RecordBatchWriter::for_table(&table).map_err(failed)?;
+    let mut writer = files::writer(&table).map_err(failed)?;
+    let (kind, schema) = (Kind::of(&name), writer.arrow_schema());
     for Numbered { rows, .. } in &rows[known..] {
         let batches = rows.batches(&schema);
         for batch in batches.map_err(|reason| TableError::Rows { table: name.clone(), reason })? {
-            writer.write(batch).await.map_err(failed)?;
+            files::write(&mut writer, kind, batch).await.map_err(failed)?;
         }
     }
     Ok(writer.flush().await.map_err(failed)?.into_iter().map(Action::Add).collect())

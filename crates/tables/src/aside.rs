@@ -1,12 +1,15 @@
 //! Work that computes much between its waits, such as Arrow's and Parquet's, off the threads that serve calls, and behind
 //! them where both want the same core.
+//!
+//! It has runtimes of its own: what it spawns, as the writers of Parquet do for the end of a file, would else run on those
+//! that serve.
 
 use std::io;
-use std::thread;
+use std::sync::OnceLock;
 
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use rustix::process::{getpriority_process, setpriority_process};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::lake::TableError;
 
@@ -17,8 +20,42 @@ const NICENESS: i32 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
     Patient,
-    /// It fills up, or the tables are behind: they are as important as the calls.
+    /// It fills up, or the tables are far behind: they are as important as the calls.
     Hurried,
+}
+
+/// What runs for as long as the process: a connection to an object store is its runtime's.
+static PATIENT: OnceLock<Runtime> = OnceLock::new();
+static HURRIED: OnceLock<Runtime> = OnceLock::new();
+
+/// Where tables are written. Errors when no thread can be started.
+pub fn runtime() -> io::Result<Handle> {
+    of(Pace::Patient)
+}
+
+fn of(pace: Pace) -> io::Result<Handle> {
+    let kept = match pace {
+        Pace::Patient => &PATIENT,
+        Pace::Hurried => &HURRIED,
+    };
+    if let Some(runtime) = kept.get() {
+        return Ok(runtime.handle().clone());
+    }
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("tables").enable_all();
+    if pace == Pace::Patient {
+        // Not more of it for a thread that another of them starts. Where it is not allowed the work is done all the same.
+        let nice = getpriority_process(None).map_or(NICENESS, |own| own + NICENESS);
+        builder.on_thread_start(move || {
+            let _ = setpriority_process(None, nice);
+        });
+    }
+    let built = builder.build()?;
+    // Of two that are made at once one is kept, and the other has nothing to do yet.
+    if let Err(spare) = kept.set(built) {
+        spare.shutdown_background();
+    }
+    kept.get().map(|runtime| runtime.handle().clone()).ok_or_else(|| io::Error::other("no runtime is kept"))
 }
 
 /// Runs `work` on a thread of its own, and ends it where nobody waits for it any more.
@@ -26,20 +63,8 @@ pub(crate) async fn aside<T: Send + 'static>(
     pace: Pace,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, TableError> {
-    let stop = CancellationToken::new();
-    let (runtime, stopped) = (Handle::current(), stop.clone());
-    let _stops_with_this = stop.drop_guard();
-    let (told, done) = oneshot::channel();
-    let run = move || {
-        if pace == Pace::Patient {
-            // Where it is not allowed the work is done all the same.
-            let _ = rustix::process::nice(NICENESS);
-        }
-        drop(told.send(runtime.block_on(stopped.run_until_cancelled(work))));
-    };
-    thread::Builder::new().name("tables".to_owned()).spawn(run)?;
-    let done = done.await.map_err(|_| io::Error::other("the thread of the tables ended early"))?;
-    done.ok_or_else(|| io::Error::other("the server stops").into())
+    let running = AbortOnDropHandle::new(of(pace)?.spawn(work));
+    running.await.map_err(|_| io::Error::other("the work on the tables ended early").into())
 }
 
 #[cfg(test)]
@@ -48,10 +73,24 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_the_tables_is_served_first() {
-        let niceness = || async { rustix::process::nice(0).unwrap() };
+        let niceness = || async { getpriority_process(None).unwrap() };
         let own = niceness().await;
         assert_eq!(aside(Pace::Hurried, niceness()).await.unwrap(), own);
         assert_eq!(aside(Pace::Patient, niceness()).await.unwrap(), (own + NICENESS).min(19));
         assert_eq!(niceness().await, own);
+    }
+
+    #[tokio::test]
+    async fn what_the_work_spawns_is_off_the_threads_that_serve_as_well() {
+        let name = || std::thread::current().name().map(str::to_owned);
+        let work = async move {
+            let spawned = tokio::spawn(async move { name() }).await.unwrap();
+            let blocking = tokio::task::spawn_blocking(move || (name(), getpriority_process(None).unwrap()));
+            (spawned, blocking.await.unwrap())
+        };
+        let own = getpriority_process(None).unwrap();
+        let tables = Some("tables".to_owned());
+        let expected = (tables.clone(), (tables, (own + NICENESS).min(19)));
+        assert_eq!(aside(Pace::Patient, work).await.unwrap(), expected);
     }
 }

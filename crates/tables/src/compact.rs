@@ -9,12 +9,13 @@ use bytes::Bytes;
 use deltalake_core::kernel::schema::cast::cast_record_batch;
 use deltalake_core::kernel::{Action, LogicalFileView};
 use deltalake_core::protocol::DeltaOperation;
-use deltalake_core::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
+use deltalake_core::writer::{DeltaWriter, WriteMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use indexmap::IndexMap;
 use object_store::ObjectStoreExt as _;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::files;
 use crate::replace::replace;
 
 /// A file below this many bytes is small.
@@ -75,7 +76,7 @@ fn within(files: Vec<LogicalFileView>) -> Vec<LogicalFileView> {
 }
 
 async fn rewrite(table: &DeltaTable, files: &[LogicalFileView]) -> Result<Vec<Action>, DeltaTableError> {
-    let mut writer = RecordBatchWriter::for_table(table)?;
+    let mut writer = files::writer(table)?;
     for file in files {
         let values: IndexMap<_, _> = match file.partition_values() {
             Some(values) => values

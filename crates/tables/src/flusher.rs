@@ -4,6 +4,7 @@
 //! tables have it. So a crash at any step repeats what was done, and nothing is there twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long one table may take for one segment: a store that hangs holds up no other table for ever.
 const TABLE_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long records wait for the tables while calls come first.
+const CALLS_FIRST: Duration = Duration::from_secs(60);
 
 /// Bytes of segments that are committed together, and in memory at once, unless one is longer.
 const TOGETHER: u64 = 64 << 20;
@@ -116,7 +120,7 @@ struct State {
     /// What failed in this flush besides tables.
     troubles: u64,
     status: Arc<Mutex<FlusherStatus>>,
-    /// More waits than what came since the last flush, or the server stops.
+    /// What waits is old, or the server stops.
     is_behind: bool,
     is_last: bool,
 }
@@ -242,7 +246,7 @@ impl Flusher {
             if left.is_empty() {
                 return Ok(());
             }
-            self.state.is_behind = self.state.is_last || left.len() > 1;
+            self.state.is_behind = self.state.is_last || left.first().is_some_and(is_old);
             let more = left.split_off(together(&left));
             self.flush_group(journal, &left, &mut blocked).await?;
             left = more;
@@ -511,6 +515,12 @@ fn together(segments: &[SealedSegment]) -> usize {
         bytes <= TOGETHER
     };
     segments.iter().take_while(fits).count().max(1)
+}
+
+/// Whether its last record has waited for too long.
+fn is_old(segment: &SealedSegment) -> bool {
+    let written = fs::metadata(&segment.path).and_then(|file| file.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > CALLS_FIRST))
 }
 
 fn number(segment: &SealedSegment) -> i64 {

@@ -8,6 +8,7 @@ mod clock;
 mod columns;
 mod compact;
 mod ended;
+mod files;
 mod flusher;
 mod keep;
 mod lake;
@@ -18,6 +19,7 @@ mod served;
 mod stream;
 mod upgrade;
 
+pub use aside::runtime;
 pub use flusher::{Crash, Flusher, FlusherStatus, SegmentObserver, Step};
 pub use keep::Retention;
 pub use lake::{Lake, TableError};

@@ -18,7 +18,7 @@ use crate::columns::Kind;
 use crate::compact::read;
 use crate::ended::{self, Columns, Ends};
 use crate::lake::{Lake, TableError};
-use crate::rows::{Rows, Workspace, micros, served_entity_id};
+use crate::rows::{Row, Rows, Workspace, micros, served_entity_id};
 use crate::upgrade::up_to_date;
 
 /// All who write this table write it under one name, so that two who see the same change write it once.
@@ -84,6 +84,12 @@ pub(crate) struct ServedRow {
 #[derive(Debug, Serialize)]
 struct External {
     provider: String,
+}
+
+impl Row for ServedRow {
+    fn day(&self) -> Option<i32> {
+        None
+    }
 }
 
 impl ServedRow {

@@ -7,6 +7,7 @@ mod data;
 mod demo;
 mod descriptors;
 mod first_start;
+mod pages;
 mod server;
 mod telemetry;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return ExitCode::FAILURE;
     }
+    pages::keep_small();
     descriptors::raise_limit();
     cli::run()
 }

@@ -10,7 +10,7 @@ use crate::raw::{Play, Raw};
 use crate::world::{Entity, PROVIDERS, eventually, textual, world};
 
 /// What the gateway may hold for one client that does not read.
-const HELD: usize = 1 << 20;
+const HELD: usize = 256 << 10;
 const EVENTS: usize = 2560;
 const TEXT: usize = 8 << 10;
 

@@ -1,6 +1,8 @@
 //! What is written in a text in another way: base64, hexadecimal digits, escapes. Every alignment is tried,
 //! so that what is found does not depend on where a piece of a text begins.
 
+use std::ops::Range;
+
 use super::fold::{Span, View, fold, unicode_escape};
 
 /// Encodings within encodings that are looked into.
@@ -12,56 +14,63 @@ const LINE: usize = 16;
 
 /// The readings of what is encoded in `view`.
 pub(super) fn children(view: &View) -> Vec<View> {
-    let chars: Vec<(char, Span)> = view.chars().collect();
-    let mut out = unescaped(&chars);
-    for bytes in base64_runs(&chars).into_iter().chain(hex_runs(&chars)) {
-        out.extend(segments(&bytes).into_iter().flat_map(|segment| fold(segment.into_iter())));
-    }
+    let mut out = escaped(view);
+    base64(view, &mut out);
+    hex(view, &mut out);
     out
 }
 
 /// The stretches of readable text in bytes.
 pub(super) fn segments(bytes: &[(u8, Span)]) -> Vec<Vec<(char, Span)>> {
     let plain: Vec<u8> = bytes.iter().map(|(byte, _)| *byte).collect();
-    let (mut out, mut segment, mut length, mut at) = (Vec::new(), Vec::new(), 0, 0);
-    let mut close = |segment: &mut Vec<(char, Span)>, length: &mut usize| {
-        if *length >= LEAST {
-            out.push(std::mem::take(segment));
-        }
-        segment.clear();
-        *length = 0;
-    };
+    let segment =
+        |stretch| characters(&plain, stretch, |from, to| (bytes[from].1.0, bytes[to].1.1)).collect();
+    stretches(&plain).into_iter().map(segment).collect()
+}
+
+/// The characters of a stretch of `plain`, where the bytes from one to another are at `place`.
+fn characters<'a>(
+    plain: &'a [u8],
+    stretch: Range<usize>,
+    place: impl Fn(usize, usize) -> Span + 'a,
+) -> impl Iterator<Item = (char, Span)> + 'a {
+    let text = str::from_utf8(&plain[stretch.clone()]).unwrap_or_default();
+    text.char_indices().map(move |(at, c)| {
+        let from = stretch.start + at;
+        (c, place(from, from + c.len_utf8() - 1))
+    })
+}
+
+/// Where readable text of some length stands in bytes.
+fn stretches(plain: &[u8]) -> Vec<Range<usize>> {
+    let (mut out, mut from, mut at) = (Vec::new(), 0, 0);
     while at < plain.len() {
         match character(&plain[at..]).filter(|c| !c.is_control() || c.is_whitespace()) {
-            Some(c) => {
-                let end = at + c.len_utf8();
-                segment.push((c, (bytes[at].1.0, bytes[end - 1].1.1)));
-                length += c.len_utf8();
-                at = end;
-            }
+            Some(c) => at += c.len_utf8(),
             None => {
-                close(&mut segment, &mut length);
+                out.extend((at - from >= LEAST).then_some(from..at));
                 at += 1;
+                from = at;
             }
         }
     }
-    close(&mut segment, &mut length);
+    out.extend((at - from >= LEAST).then_some(from..at));
     out
 }
 
 /// The character that `bytes` begin with, if they do.
 fn character(bytes: &[u8]) -> Option<char> {
     let length = match bytes.first()? {
-        0..=0x7f => 1,
+        byte @ 0..=0x7f => return Some(char::from(*byte)),
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
-        _ => 4,
+        0xf0..=0xf4 => 4,
+        _ => return None,
     };
     str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
 }
 
-fn sextet(c: char) -> Option<u8> {
-    let byte = u8::try_from(c).ok()?;
+fn sextet(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
         b'a'..=b'z' => Some(byte - b'a' + 26),
@@ -72,30 +81,38 @@ fn sextet(c: char) -> Option<u8> {
     }
 }
 
-/// The bytes that stretches of base64 are for, each read from its first four characters on.
-fn base64_runs(chars: &[(char, Span)]) -> Vec<Vec<(u8, Span)>> {
-    let (mut out, mut at) = (Vec::new(), 0);
-    while at < chars.len() {
-        let mut run = Vec::new();
-        at = base64_run(chars, at, &mut run);
-        if run.len() >= 8 {
-            out.extend((0..4).map(|skipped| quads(&run[skipped..])));
+/// What stretches of base64 are for, each read from its first four characters on.
+fn base64(view: &View, out: &mut Vec<View>) {
+    let text = view.text.as_bytes();
+    let (mut run, mut plain, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < text.len() {
+        run.clear();
+        at = base64_run(text, at, &mut run) + 1;
+        for skipped in 0..if run.len() >= 8 { 4 } else { 0 } {
+            let run = &run[skipped..];
+            plain.clear();
+            quads(run, &mut plain);
+            // Three bytes are of four characters.
+            let place = |byte: usize| run[4 * (byte / 3) + byte % 3].1;
+            let next = |byte: usize| run[4 * (byte / 3) + byte % 3 + 1].1;
+            for stretch in stretches(&plain) {
+                let place = |from, to| (view.place(place(from)).0, view.place(next(to)).1);
+                out.extend(fold(characters(&plain, stretch, place)));
+            }
         }
-        at += 1;
     }
-    out
 }
 
-/// Reads on from `at`; long lines of it go on in the next. Gives where it ends.
-fn base64_run(chars: &[(char, Span)], mut at: usize, run: &mut Vec<(u8, Span)>) -> usize {
+/// Reads on from `at`, with where each stands; long lines of it go on in the next. Gives where it ends.
+fn base64_run(text: &[u8], mut at: usize, run: &mut Vec<(u8, usize)>) -> usize {
     let mut line = 0;
-    while let Some((c, span)) = chars.get(at) {
-        match sextet(*c) {
+    while let Some(byte) = text.get(at) {
+        match sextet(*byte) {
             Some(bits) => {
-                run.push((bits, *span));
+                run.push((bits, at));
                 line += 1;
             }
-            None if *c == '\n' && line >= LINE => line = 0,
+            None if *byte == b'\n' && line >= LINE => line = 0,
             None => return at,
         }
         at += 1;
@@ -104,124 +121,134 @@ fn base64_run(chars: &[(char, Span)], mut at: usize, run: &mut Vec<(u8, Span)>) 
 }
 
 /// Four characters are three bytes; two or three at the end are one or two.
-fn quads(run: &[(u8, Span)]) -> Vec<(u8, Span)> {
-    let mut out = Vec::with_capacity(run.len());
+fn quads(run: &[(u8, usize)], out: &mut Vec<u8>) {
     for quad in run.chunks(4) {
         for (at, pair) in quad.windows(2).enumerate() {
-            let [(first, (from, _)), (second, (_, to))] = *pair else { continue };
-            let byte = match at {
+            let [(first, _), (second, _)] = *pair else { continue };
+            out.push(match at {
                 0 => first << 2 | second >> 4,
                 1 => first << 4 | second >> 2,
                 _ => first << 6 | second,
-            };
-            out.push((byte, (from, to)));
+            });
         }
     }
-    out
 }
 
-/// The bytes of stretches of pairs of hexadecimal digits, with or without something between them.
-fn hex_runs(chars: &[(char, Span)]) -> Vec<Vec<(u8, Span)>> {
-    let (mut out, mut at) = (Vec::new(), 0);
-    while at < chars.len() {
-        let (mut run, mut next) = (Vec::new(), at);
-        while let Some((byte, end)) = pair(chars, next, !run.is_empty()) {
-            run.push(byte);
-            next = end;
-        }
+/// What stretches of pairs of hexadecimal digits are for, with or without something between them.
+fn hex(view: &View, out: &mut Vec<View>) {
+    let text = view.text.as_bytes();
+    let mut at = 0;
+    while at < text.len() {
+        let (run, next) = if begins_pairs(&text[at..]) { pairs(text, at) } else { (Vec::new(), at) };
         if run.len() < LEAST {
             at += 1;
             continue;
         }
         // The other alignment.
-        let mut shifted = Vec::new();
-        let mut other = at + 1;
-        while let Some((byte, end)) = pair(chars, other, !shifted.is_empty()) {
-            shifted.push(byte);
-            other = end;
+        let (shifted, other) = pairs(text, at + 1);
+        for run in [run, shifted] {
+            let plain: Vec<u8> = run.iter().map(|pair| pair.byte).collect();
+            for stretch in stretches(&plain) {
+                let place =
+                    |from: usize, to: usize| (view.place(run[from].from).0, view.place(run[to].from + 1).1);
+                out.extend(fold(characters(&plain, stretch, place)));
+            }
         }
-        out.extend([run, shifted]);
         at = next.max(other);
     }
-    out
 }
 
-/// The byte at `at`, and where it ends.
-fn pair(chars: &[(char, Span)], at: usize, within: bool) -> Option<((u8, Span), usize)> {
-    let c = |at: usize| chars.get(at).map_or('\0', |(c, _)| *c);
-    let mut from = at;
-    if within && matches!(c(from), ' ' | ':' | ',' | '-' | '\n') {
-        from += 1;
-        from += usize::from(within && c(from) == ' ');
+/// Whether the first of them may be a pair.
+fn begins_pairs(text: &[u8]) -> bool {
+    matches!(text, [first, second, ..] if first.is_ascii_hexdigit() && (second.is_ascii_hexdigit() || b"xX".contains(second)))
+}
+
+/// A byte, and where its first digit stands.
+struct Pair {
+    byte: u8,
+    from: usize,
+}
+
+/// The bytes from `at` on, and where they end.
+fn pairs(text: &[u8], at: usize) -> (Vec<Pair>, usize) {
+    let (mut run, mut next) = (Vec::new(), at);
+    while let Some(pair) = pair(text, next, next > at) {
+        next = pair.from + 2;
+        run.push(pair);
     }
-    if c(from) == '0' && matches!(c(from + 1), 'x' | 'X') {
+    (run, next)
+}
+
+/// The byte at `at`.
+fn pair(text: &[u8], at: usize, within: bool) -> Option<Pair> {
+    let byte = |at: usize| text.get(at).copied().unwrap_or_default();
+    let mut from = at;
+    if within && matches!(byte(from), b' ' | b':' | b',' | b'-' | b'\n') {
+        from += 1;
+        from += usize::from(byte(from) == b' ');
+    }
+    if byte(from) == b'0' && matches!(byte(from + 1), b'x' | b'X') {
         from += 2;
     }
-    let (high, low) = (c(from).to_digit(16)?, c(from + 1).to_digit(16)?);
-    let span = (chars[from].1.0, chars[from + 1].1.1);
-    Some(((u8::try_from(high << 4 | low).ok()?, span), from + 2))
+    Some(Pair { byte: byte_of(text.get(from..from + 2)?)?, from })
 }
 
-/// The readings of `view` with its escapes read; none where it has none.
+/// The byte that two hexadecimal digits are.
+fn byte_of(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? << 4 | digit(1)?).ok()
+}
+
+/// The readings of `view` with its escapes read, `%41`, `\u0041`, `\x41`, `&#65;`, `&#x41;`; none where it has none.
 pub(super) fn escaped(view: &View) -> Vec<View> {
-    let may = memchr::memchr3(b'%', b'\\', b'&', view.text.as_bytes()).is_some();
-    if may { unescaped(&view.chars().collect::<Vec<_>>()) } else { Vec::new() }
+    let text = view.text.as_str();
+    let is_escape = |at: usize| percent(text, at).next().is_some() || escape(&text[at..]).is_some();
+    let has_any = memchr::memchr3_iter(b'%', b'\\', b'&', text.as_bytes()).any(is_escape);
+    if has_any { unescaped(view) } else { Vec::new() }
 }
 
-/// The text with its escapes read, where it has any: `%41`, `\u0041`, `\x41`, `&#65;`, `&#x41;`.
-fn unescaped(chars: &[(char, Span)]) -> Vec<View> {
-    let (mut out, mut at, mut any) = (Vec::with_capacity(chars.len()), 0, false);
-    while at < chars.len() {
-        let bytes = percent(chars, at);
+fn unescaped(view: &View) -> Vec<View> {
+    let text = view.text.as_str();
+    let (mut out, mut at, mut any) = (Vec::with_capacity(text.len()), 0, false);
+    while at < text.len() {
+        let plain = memchr::memchr3(b'%', b'\\', b'&', &text.as_bytes()[at..]).unwrap_or(text.len() - at);
+        out.extend(text[at..at + plain].char_indices().map(|(within, c)| (c, view.place(at + within))));
+        at += plain;
+        let bytes: Vec<u8> = percent(text, at).collect();
         if !bytes.is_empty() {
-            any |= readable(&bytes, &chars[at..], &mut out);
+            any |= readable(&bytes, view, at, &mut out);
             at += 3 * bytes.len();
-            continue;
-        }
-        match escape(chars, at) {
-            Some((c, length)) => {
-                out.push((c, (chars[at].1.0, chars[at + length - 1].1.1)));
-                at += length;
-                any = true;
-            }
-            None => {
-                out.push(chars[at]);
-                at += 1;
-            }
+        } else if let Some((c, length)) = escape(&text[at..]) {
+            out.push((c, (view.place(at).0, view.place(at + length - 1).1)));
+            at += length;
+            any = true;
+        } else if let Some(c) = text[at..].chars().next() {
+            out.push((c, view.place(at)));
+            at += c.len_utf8();
         }
     }
     if any { fold(out.into_iter()) } else { Vec::new() }
 }
 
-/// The bytes of `%41%42` and `\x41\x42`.
-fn percent(chars: &[(char, Span)], mut at: usize) -> Vec<(u8, Span)> {
-    let mut bytes = Vec::new();
-    while let (Some(('%', from)), Some((high, _)), Some((low, to))) =
-        (chars.get(at), chars.get(at + 1), chars.get(at + 2))
-    {
-        let (Some(high), Some(low)) = (high.to_digit(16), low.to_digit(16)) else { break };
-        bytes.push((u8::try_from(high << 4 | low).unwrap_or_default(), (from.0, to.1)));
-        at += 3;
-    }
-    bytes
+/// The bytes of `%41%42`.
+fn percent(text: &str, at: usize) -> impl Iterator<Item = u8> {
+    let triples = text.as_bytes()[at..].chunks_exact(3);
+    triples.map_while(|triple| if triple[0] == b'%' { byte_of(&triple[1..]) } else { None })
 }
 
-/// Bytes as text, and those that are none as they were written. Whether there is any.
-fn readable(bytes: &[(u8, Span)], written: &[(char, Span)], out: &mut Vec<(char, Span)>) -> bool {
-    let plain: Vec<u8> = bytes.iter().map(|(byte, _)| *byte).collect();
-    let (mut at, mut any) = (0, false);
-    while at < plain.len() {
-        match character(&plain[at..]) {
-            Some(c) => {
-                let end = at + c.len_utf8();
-                out.push((c, (bytes[at].1.0, bytes[end - 1].1.1)));
-                at = end;
-                any = true;
-            }
-            None => {
-                out.extend_from_slice(&written[3 * at..3 * at + 3]);
-                at += 1;
-            }
+/// Bytes as text, and those that are none as they were written, from `at` on. Whether there is any.
+fn readable(bytes: &[u8], view: &View, at: usize, out: &mut Vec<(char, Span)>) -> bool {
+    let (mut byte, mut any) = (0, false);
+    while byte < bytes.len() {
+        let from = at + 3 * byte;
+        if let Some(c) = character(&bytes[byte..]) {
+            byte += c.len_utf8();
+            out.push((c, (view.place(from).0, view.place(at + 3 * byte - 1).1)));
+            any = true;
+        } else {
+            let written = view.text[from..from + 3].chars().zip(from..);
+            out.extend(written.map(|(c, at)| (c, view.place(at))));
+            byte += 1;
         }
     }
     any
@@ -230,14 +257,13 @@ fn readable(bytes: &[(u8, Span)], written: &[(char, Span)], out: &mut Vec<(char,
 /// Longest escape of one character.
 pub(super) const ESCAPE: usize = 16;
 
-/// The character that an escape at `at` is for, and the escape's length.
-fn escape(chars: &[(char, Span)], at: usize) -> Option<(char, usize)> {
-    let next = chars.get(at + 1).map(|(c, _)| *c);
-    if !matches!((chars[at].0, next), ('\\', Some('u' | 'x')) | ('&', Some('#'))) {
+/// The character that an escape at the begin of `rest` is for, and the escape's length.
+fn escape(rest: &str) -> Option<(char, usize)> {
+    if !matches!(rest.as_bytes(), [b'\\', b'u' | b'x', ..] | [b'&', b'#', ..]) {
         return None;
     }
-    let text: String = chars[at..].iter().take(ESCAPE).map(|(c, _)| *c).collect();
-    if let Some(found) = unicode_escape(&text) {
+    let text = &rest[..rest.char_indices().nth(ESCAPE).map_or(rest.len(), |(at, _)| at)];
+    if let Some(found) = unicode_escape(text) {
         return Some(found);
     }
     if let Some(digits) = text.strip_prefix("\\x") {

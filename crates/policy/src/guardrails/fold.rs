@@ -17,9 +17,25 @@ pub(super) struct View {
 }
 
 impl View {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), at: Vec::with_capacity(bytes) }
+    }
+
     fn push(&mut self, c: char, span: Span) {
         self.at.extend(std::iter::repeat_n(span, c.len_utf8()));
         self.text.push(c);
+    }
+
+    /// ASCII that reads as it is written, from `from` of the text on.
+    fn push_run(&mut self, run: &str, from: usize) {
+        let spans = (from..from + run.len()).map(|at| span(at, at + 1));
+        self.at.extend(spans);
+        self.text.push_str(run);
+    }
+
+    /// Where the byte `at` of this reading is in the text.
+    pub(super) fn place(&self, at: usize) -> Span {
+        self.at[at]
     }
 
     /// Where the bytes `from..to` of this reading, at least one, are in the text.
@@ -36,10 +52,6 @@ impl View {
     pub(super) fn index_of(&self, raw: usize) -> usize {
         self.at.partition_point(|(start, _)| (*start as usize) < raw)
     }
-
-    pub(super) fn chars(&self) -> impl Iterator<Item = (char, Span)> {
-        self.text.char_indices().map(|(at, c)| (c, self.at[at]))
-    }
 }
 
 /// How a text is written.
@@ -52,11 +64,34 @@ pub enum Writing {
 
 /// The readings of `text`: as it is seen, and what its invisible characters spell.
 pub(super) fn read(text: &str, writing: Writing) -> Vec<View> {
-    let chars = text.char_indices().map(|(at, c)| (c, span(at, at + c.len_utf8())));
     match writing {
-        Writing::Plain => fold(chars),
+        Writing::Plain => fold_plain(text),
         Writing::Json => fold(unescaped(text)),
     }
+}
+
+/// As [`fold`], of characters that are where they stand: most are letters of ASCII, which read as they are.
+fn fold_plain(text: &str) -> Vec<View> {
+    let (mut folding, mut at) = (Folding::with_capacity(text.len()), 0);
+    while at < text.len() {
+        let run = run(&text.as_bytes()[at..]);
+        folding.seen.push_run(&text[at..at + run], at);
+        at += run;
+        if let Some(c) = text[at..].chars().next() {
+            folding.take(c, span(at, at + c.len_utf8()));
+            at += c.len_utf8();
+        }
+    }
+    folding.views()
+}
+
+/// How many of `bytes` are what has a shape, or single blanks between two of them.
+fn run(bytes: &[u8]) -> usize {
+    let is_shape = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_graphic);
+    let goes_on = |at: &usize| {
+        is_shape(*at) || (bytes[*at] == b' ' && *at > 0 && is_shape(*at - 1) && is_shape(*at + 1))
+    };
+    (0..bytes.len()).take_while(goes_on).count()
 }
 
 fn span(from: usize, to: usize) -> Span {
@@ -65,39 +100,61 @@ fn span(from: usize, to: usize) -> Span {
 
 /// As [`read`], of characters that are from somewhere in the text.
 pub(super) fn fold(chars: impl Iterator<Item = (char, Span)>) -> Vec<View> {
-    let (mut seen, mut tags, mut selectors) = (View::default(), View::default(), Vec::new());
-    for (c, span) in chars {
+    let mut folding = Folding::with_capacity(chars.size_hint().0);
+    chars.for_each(|(c, span)| folding.take(c, span));
+    folding.views()
+}
+
+/// What is seen, and what is hidden in it.
+#[derive(Default)]
+struct Folding {
+    seen: View,
+    tags: View,
+    selectors: Vec<(u8, Span)>,
+}
+
+impl Folding {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { seen: View::with_capacity(bytes), ..Self::default() }
+    }
+
+    fn take(&mut self, c: char, span: Span) {
         if c.is_ascii() {
-            put(&mut seen, c, span);
+            put(&mut self.seen, c, span);
         } else if let Some(byte) = selector(c) {
-            selectors.push((byte, span));
+            self.selectors.push((byte, span));
         } else if ('\u{e0020}'..='\u{e007e}').contains(&c) {
-            tags.push(char::from_u32(u32::from(c) - 0xe0000).unwrap_or(' '), span);
+            self.tags.push(char::from_u32(u32::from(c) - 0xe0000).unwrap_or(' '), span);
         } else if !is_invisible(c) {
             decompose_compatible(c, |part| {
                 if canonical_combining_class(part) == 0 && !is_invisible(part) {
-                    put(&mut seen, confusables::plain(part), span);
+                    put(&mut self.seen, confusables::plain(part), span);
                 }
             });
         }
     }
-    let mut views = vec![seen];
-    if tags.text.len() >= super::decode::LEAST {
-        views.push(tags);
+
+    fn views(self) -> Vec<View> {
+        let Self { seen, tags, selectors } = self;
+        let mut views = vec![seen];
+        if tags.text.len() >= super::decode::LEAST {
+            views.push(tags);
+        }
+        if selectors.len() >= super::decode::LEAST {
+            views.extend(super::decode::segments(&selectors).into_iter().map(|segment| {
+                let mut view = View::default();
+                segment.into_iter().for_each(|(c, span)| put(&mut view, c, span));
+                view
+            }));
+        }
+        views
     }
-    if selectors.len() >= super::decode::LEAST {
-        views.extend(super::decode::segments(&selectors).into_iter().map(|segment| {
-            let mut view = View::default();
-            segment.into_iter().for_each(|(c, span)| put(&mut view, c, span));
-            view
-        }));
-    }
-    views
 }
 
 /// White space is one blank, or one line end where there is one in it.
 fn put(view: &mut View, c: char, span: Span) {
     let blank = match c {
+        '!'..='~' => return view.push(c, span),
         '\n' | '\r' => Some('\n'),
         c if c.is_whitespace() => Some(' '),
         c if c.is_control() => return,

@@ -47,6 +47,10 @@ fn folded(word: &str) -> String {
 
 /// `text` in small letters, with every byte in its place.
 pub(super) fn lower(text: &str) -> String {
+    if text.is_ascii() {
+        let small = text.bytes().map(|byte| if byte == b'\n' { b' ' } else { byte.to_ascii_lowercase() });
+        return String::from_utf8(small.collect()).unwrap_or_default();
+    }
     let small = |c: char| {
         let mut lower = c.to_lowercase();
         match (lower.next(), lower.next()) {

@@ -7,7 +7,7 @@ use journal::audit::AuditPhase;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Workspace, day, micros};
+use super::{Row, Workspace, day, micros};
 
 /// Of Databricks' records, whose columns these are.
 const VERSION: &str = "2.0";
@@ -46,6 +46,12 @@ struct Identity {
 struct Response {
     status_code: i32,
     error_message: Option<String>,
+}
+
+impl Row for AuditRow {
+    fn day(&self) -> Option<i32> {
+        Some(self.event_date)
+    }
 }
 
 impl AuditRow {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use journal::{Call, Captured, CountedUsage, Outcome};
 use serde::Serialize;
 use wire::counts::TokenKind;
 
 use super::guards::{Verdict, verdicts};
-use super::{Workspace, by_kind, count, day, entity_id_of, micros, overhead, status, whole};
+use super::{Row, Workspace, by_kind, count, day, entity_id_of, micros, overhead, status, whole};
 use crate::stream;
 
 /// What was asked and what was answered.
@@ -20,8 +21,8 @@ pub(crate) struct PayloadRow {
     status_code: Option<i32>,
     sampling_fraction: f64,
     execution_duration_ms: Option<i64>,
-    request: Option<String>,
-    response: Option<String>,
+    #[serde(skip)]
+    bodies: [(&'static str, Option<Bytes>); 2],
     logging_error_codes: Vec<&'static str>,
     served_entity_id: Option<String>,
     requester: String,
@@ -41,7 +42,7 @@ impl PayloadRow {
         let mut codes = Vec::new();
         // One that the client left is a stream as well, as far as it came.
         let is_stream = matches!(settlement.status, 200 | 499) && admission.stream;
-        let read = if is_stream { stream::aggregate } else { utf8 };
+        let read = if is_stream { |bytes: Bytes| stream::aggregate(&bytes).into() } else { utf8 };
         let request = text(payload.request, utf8, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
         let response = text(payload.response, read, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
         Self {
@@ -52,8 +53,7 @@ impl PayloadRow {
             status_code: status(call),
             sampling_fraction: 1.0,
             execution_duration_ms: execution_ms(call),
-            request,
-            response,
+            bodies: [("request", request), ("response", response)],
             logging_error_codes: codes,
             served_entity_id: entity_id_of(call),
             requester: admission.requester.to_string(),
@@ -68,15 +68,25 @@ impl PayloadRow {
     }
 }
 
+impl Row for PayloadRow {
+    fn day(&self) -> Option<i32> {
+        Some(self.request_date)
+    }
+
+    fn bodies(&self) -> &[(&'static str, Option<Bytes>)] {
+        &self.bodies
+    }
+}
+
 fn text(
     body: Captured,
-    read: fn(&[u8]) -> String,
+    read: fn(Bytes) -> Bytes,
     too_long: &'static str,
     codes: &mut Vec<&'static str>,
-) -> Option<String> {
+) -> Option<Bytes> {
     match body {
         Captured::Absent => None,
-        Captured::Whole(bytes) => Some(read(&bytes)),
+        Captured::Whole(bytes) => Some(read(bytes)),
         Captured::TooLong => {
             codes.push(too_long);
             None
@@ -90,8 +100,12 @@ fn text(
     }
 }
 
-fn utf8(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// What is text already is not copied.
+fn utf8(bytes: Bytes) -> Bytes {
+    if std::str::from_utf8(&bytes).is_ok() {
+        return bytes;
+    }
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 /// How long the model took: a stream's from the start of the attempt to its end.
@@ -179,5 +193,11 @@ impl UsageRow {
             model: settlement.model.clone(),
             provider: settlement.provider.clone(),
         }
+    }
+}
+
+impl Row for UsageRow {
+    fn day(&self) -> Option<i32> {
+        Some(self.request_date)
     }
 }

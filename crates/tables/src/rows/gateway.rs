@@ -10,7 +10,7 @@ use wire::counts::TokenKind;
 use super::endpoints::{Endpoints, Metadata};
 use super::guards::{Verdict, verdicts};
 use super::{
-    DESTINATION_TYPE, Workspace, by_kind, count, day, entity_id_of, micros, overhead, served_entity_id,
+    DESTINATION_TYPE, Row, Workspace, by_kind, count, day, entity_id_of, micros, overhead, served_entity_id,
     status, whole,
 };
 
@@ -88,6 +88,12 @@ struct AttemptRow {
     latency_ms: i64,
     start_time: i64,
     end_time: i64,
+}
+
+impl Row for GatewayRow {
+    fn day(&self) -> Option<i32> {
+        Some(self.event_date)
+    }
 }
 
 impl GatewayRow {

@@ -1,19 +1,16 @@
 //! From what the journal holds to rows of the tables.
 
 mod audit;
+mod batches;
 mod calls;
 mod endpoints;
 mod gateway;
 mod guards;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_json::ReaderBuilder;
 use arrow_schema::SchemaRef;
 use journal::{Call, Entry};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wire::counts::TokenCounts;
 use wire::table::TableName;
@@ -21,6 +18,8 @@ use wire::table::TableName;
 use crate::columns::Kind;
 use crate::served::ServedRow;
 use audit::AuditRow;
+use batches::batches;
+pub(crate) use batches::{Batch, Row};
 use calls::{PayloadRow, UsageRow};
 pub(crate) use endpoints::{Endpoints, described};
 use gateway::GatewayRow;
@@ -45,12 +44,9 @@ pub(crate) enum Rows {
 /// All endpoints are of models elsewhere.
 const DESTINATION_TYPE: &str = "EXTERNAL_FOUNDATION_MODEL";
 
-/// Rows that are made into one batch: enough to be quick, and few enough to be small with the longest bodies.
-const BATCH: usize = 64;
-
 impl Rows {
     /// As Arrow's batches in the columns of the table.
-    pub(crate) fn batches(&self, schema: &SchemaRef) -> Result<Vec<RecordBatch>, String> {
+    pub(crate) fn batches(&self, schema: &SchemaRef) -> Result<Vec<Batch>, String> {
         match self {
             Self::Payload(rows) => batches(rows, schema),
             Self::EndpointUsage(rows) => batches(rows, schema),
@@ -59,17 +55,6 @@ impl Rows {
             Self::ServedEntities(rows) => batches(rows, schema),
         }
     }
-}
-
-fn batches<R: Serialize>(rows: &[R], schema: &SchemaRef) -> Result<Vec<RecordBatch>, String> {
-    let builder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(BATCH);
-    let mut decoder = builder.build_decoder().map_err(|e| e.to_string())?;
-    let mut found = Vec::with_capacity(rows.len() / BATCH + 1);
-    for chunk in rows.chunks(BATCH) {
-        decoder.serialize(chunk).map_err(|e| e.to_string())?;
-        found.extend(decoder.flush().map_err(|e| e.to_string())?);
-    }
-    Ok(found)
 }
 
 /// The rows of a segment, by table; of the `wanted` ones, where not all are.

@@ -77,7 +77,8 @@ impl Accounting {
         flusher.served = Some(Arc::new(StoredEntities(store)));
         tasks.spawn(tell(journal.clone(), flusher.status(), stop.clone()));
         tasks.spawn(journal.sync(stop.clone()));
-        tasks.spawn(flusher.run(stop.clone()));
+        let runtime = tables::runtime().context("cannot start the thread that writes tables")?;
+        tasks.spawn_on(flusher.run(stop.clone()), &runtime);
         Ok(())
     }
 }

@@ -92,6 +92,22 @@ struct Reading<'a> {
     nearby: Nearby,
 }
 
+/// Digits of the shortest number that is looked for besides the extended set and IBANs: that of an account.
+const FEWEST: usize = 6;
+/// Most that stands between two digits of a number: `) (`.
+const BETWEEN: usize = 3;
+
+/// Whether so many digits stand near each other somewhere.
+fn has_digits(text: &str, fewest: usize) -> bool {
+    let (mut count, mut end) = (0, 0);
+    let digits = text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_digit());
+    digits.map(|(at, _)| at).any(|at| {
+        count = if at - end <= BETWEEN { count + 1 } else { 1 };
+        end = at + 1;
+        count >= fewest
+    })
+}
+
 /// All that is found in `text`; `lower` is the same in small letters.
 pub(super) fn find(text: &str, lower: &str, extended: bool) -> Vec<Hit> {
     let mut hits = Vec::new();
@@ -99,13 +115,16 @@ pub(super) fn find(text: &str, lower: &str, extended: bool) -> Vec<Hit> {
     if extended {
         extended::find_keys(text, &mut hits);
     }
-    if text.bytes().any(|byte| byte.is_ascii_digit()) {
+    if has_digits(text, 1) {
+        iban::find(text, &mut hits);
+    }
+    // Of the usual kinds none has fewer.
+    if has_digits(text, if extended { 1 } else { FEWEST }) {
         let reading = Reading { text, nearby: Nearby::read(lower) };
         card::find(&reading, &mut hits);
         ssn::find(&reading, &mut hits);
         phone::find(&reading, &mut hits);
         bank::find(&reading, &mut hits);
-        iban::find(text, &mut hits);
         if extended {
             extended::find_numbers(&reading, &mut hits);
         }
