@@ -50,7 +50,7 @@ def metrics(prefix):
     return [line for line in harness.call("GET", "/metrics", token=None, base=server.url).text.splitlines() if line.startswith(prefix)]
 
 
-def fault(row, what, times=TIMES):
+def fault(row, what, times=TIMES, slack_kib=SLACK_KIB):
     """Plays it once, then `times` as one check, with what is held before and after as another."""
     def run(play):
         try:
@@ -63,7 +63,7 @@ def fault(row, what, times=TIMES):
 
         @check(f"{row} {what}: descriptors and memory are back")
         def back():
-            now = held.wait_for_at_most(files * 1.05 + SLACK_FILES, kib * 1.05 + SLACK_KIB)
+            now = held.wait_for_at_most(files * 1.05 + SLACK_FILES, kib * 1.05 + slack_kib)
             print(f"-- {files} and {kib} KiB before, {now[0]} and {now[1]} KiB after", flush=True)
     return run
 
@@ -81,7 +81,7 @@ def one_clean_error(told, status, says="served entity main"):
     assert "echo:" not in told.text and "<html" not in told.text and "SSH-2" not in told.text, told.text
 
 
-def within_tries(measure, tries=1 if FULL else 4):
+def within_tries(measure, tries=4):
     """A machine that is busy with something else makes one measurement late, not each of several."""
     for left in reversed(range(tries)):
         try:
@@ -114,7 +114,7 @@ def hangs():
     def each_kind(times):
         jobs = [(f"hang-{kind}", number % 2 == 1, unseen) for kind, (_, _, unseen) in kinds.items() for number in range(times)]
         late = []
-        for (name, stream, _), told in zip(jobs, calls.ask_all(jobs, threads=len(jobs))):
+        for (name, stream, _), told in zip(jobs, calls.ask_all(jobs, threads=25)):
             if name == "hang-body" and stream:
                 assert told.error_event()["code"] == "DEADLINE_EXCEEDED"
             else:
@@ -281,7 +281,8 @@ def broken_streams():
                     else:
                         one_clean_error(told, 502)
 
-    @fault("U5", "an event of 10 MiB passes", times=TIMES // 10)
+    # The allocator may keep the room of one such event, for each of the two threads that serve calls.
+    @fault("U5", "an event of 10 MiB passes", times=TIMES // 10, slack_kib=32 << 10)
     def long_event(times):
         for provider in PROVIDERS if FULL else PROVIDERS[:1]:
             calls.script(f"sse-{provider}", "content_bytes=10485760;chunks=1")
