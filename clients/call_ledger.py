@@ -173,11 +173,12 @@ class Held:
         """Makes VmHWM the memory of now."""
         (self.folder / "clear_refs").write_text("5")
 
-    def wait_for_at_most(self, files, kib, seconds=15):
-        """Until no more is held than this; gives what is held."""
+    def wait_for_at_most(self, files, kib, meanwhile, seconds=15):
+        """Until no more is held than this, `meanwhile` something is done now and then; gives what is held."""
         deadline = time.monotonic() + seconds
-        while (now := (self.files(), self.kib())) > (files, kib) or now[1] > kib:
+        while (now := (self.files(), self.kib()))[0] > files or now[1] > kib:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{now[0]} descriptors and {now[1]} KiB are held, not {files} and {kib}")
+            meanwhile()
             time.sleep(0.2)
         return now
