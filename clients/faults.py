@@ -64,7 +64,7 @@ def fault(row, what, times=TIMES):
         @check(f"{row} {what}: descriptors and memory are back")
         def back():
             # The allocator gives back what is free when it has something to do.
-            now = held.wait_for_at_most(files * 1.05 + SLACK_FILES, kib * 1.05 + SLACK_KIB, lambda: both("calm", 8))
+            now = held.wait_for_at_most(files * 1.05 + SLACK_FILES, kib * 1.05 + SLACK_KIB, lambda: calls.ask("calm", True))
             print(f"-- {files} and {kib} KiB before, {now[0]} and {now[1]} KiB after", flush=True)
     return run
 

@@ -10,7 +10,6 @@ use journal::Outcome;
 use crate::Gateway;
 use crate::dialect::{ClientFraming, Dialect};
 use crate::guardrails::Outgoing;
-use crate::inference;
 use crate::record::Open;
 use crate::stream::{ClientBody, Watching};
 use crate::upstream::SuccessBody;
@@ -27,6 +26,8 @@ pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> 
             open.settle(outcome, 200);
             return with_headers(Body::from(body), content_type, &entity);
         }
+        // Dropped, it is on record as a call whose client has left.
+        Outgoing::Unheard => return Response::default(),
     };
     let entity = &success.endpoint.entities[success.entity];
     let content_type = match success.body {
@@ -35,13 +36,9 @@ pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> 
     };
     open.tells(content_type);
     let body = match success.body {
-        SuccessBody::Whole { body, usage } => {
-            if open.is_described() {
-                open.answered(inference::response(&body));
-            }
-            if let Some(usage) = usage {
-                open.count(*usage);
-            }
+        SuccessBody::Whole { body, usage, written } => {
+            open.describe_answer(&body);
+            open.used(usage, written);
             whole(body, &mut open)
         }
         SuccessBody::Stream { upstream, ready } => Body::new(ClientBody::new(

@@ -7,6 +7,7 @@ use policy::circuit::{Gate, State};
 use policy::routing;
 use wire::error::ApiError;
 
+use crate::attended::Presence;
 use crate::call::Call;
 use crate::error::ServeError;
 use crate::record::Open;
@@ -55,7 +56,7 @@ pub(crate) async fn run(gateway: &Gateway, call: &Call<'_>, open: &mut Open) -> 
             Err(error @ (ServeError::Refused(_) | ServeError::NoSecret { .. })) => {
                 refused.get_or_insert(error);
             }
-            Err(error) if error.allows_fallback() => failed = Some(error),
+            Err(error) if error.allows_fallback() && !call.is_left() => failed = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -73,16 +74,16 @@ fn plan(call: &Call<'_>) -> Vec<usize> {
 
 /// Whose turn it is: the order of the plan, but those whose circuit is open after all others. So nobody is
 /// turned away who might have been served.
-pub(crate) struct Turns {
+struct Turns {
     planned: VecDeque<usize>,
     avoided: VecDeque<usize>,
 }
 
 /// An entity whose turn it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
+struct Turn {
     /// Which one of the endpoint.
-    pub(crate) at: usize,
+    at: usize,
     /// Whether the call finds out if it is well again.
     is_probe: bool,
 }
@@ -92,7 +93,7 @@ impl Turns {
         Self { planned: plan(call).into(), avoided: VecDeque::new() }
     }
 
-    pub(crate) fn next(&mut self, gateway: &Gateway, call: &Call<'_>) -> Option<Turn> {
+    fn next(&mut self, gateway: &Gateway, call: &Call<'_>) -> Option<Turn> {
         while let Some(at) = self.planned.pop_front() {
             match gate(gateway, call, at) {
                 Gate::Avoid => self.avoided.push_back(at),
@@ -116,11 +117,14 @@ fn gate(gateway: &Gateway, call: &Call<'_>, at: usize) -> Gate {
 }
 
 /// Tells the circuit of an entity what came of its turn.
-pub(crate) fn report(gateway: &Gateway, call: &Call<'_>, turn: Turn, tried: &Result<Success, ServeError>) {
+fn report(gateway: &Gateway, call: &Call<'_>, turn: Turn, tried: &Result<Success, ServeError>) {
     let (circuits, endpoint) = (&gateway.inner.circuits, &call.endpoint);
     match tried {
         _ if call.dialect.is_free() => {}
         Ok(_) => circuits.succeeded(endpoint, turn.at),
+        // It may have been given up for its length.
+        Err(_) if call.is_left() && !turn.is_probe => {}
+        Err(_) if call.is_left() => circuits.not_probed(endpoint, turn.at),
         Err(error) if error.blame().is_some() => circuits.failed(endpoint, turn.at, error),
         Err(error) if turn.is_probe && !error.was_asked() => circuits.not_probed(endpoint, turn.at),
         Err(_) => {}
@@ -134,7 +138,7 @@ async fn ask(gateway: &Gateway, call: &Call<'_>, open: &mut Open, turn: Turn) ->
     loop {
         let error = match once(gateway, call, open, turn).await {
             Ok(success) => return Ok(success),
-            Err(error) if turn.is_probe || !error.was_asked() => return Err(error),
+            Err(error) if turn.is_probe || !error.was_asked() || call.is_left() => return Err(error),
             Err(error) => error,
         };
         let Some(wait) = retries.wait(done, &error, fastrand::f64()) else { return Err(error) };
@@ -154,6 +158,7 @@ async fn once(
     let described = span.filter(|_| open.is_described());
     open.trying(entity, described.map(|span| Box::new(inference::upstream(call, entity, span))));
     let tried = upstream::attempt(gateway, call, turn.at, span).await;
+    call.presence.iter().for_each(Presence::rests);
     match &tried {
         Ok(Success { status: None, .. }) => open.not_tried(),
         Ok(success) => open.tried(success.status, None),

@@ -9,6 +9,34 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use wire::error::{ApiError, ErrorCode};
 
+/// Why a client's body is not there.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Longer than so many bytes.
+    TooLarge(usize),
+    /// It took longer than this.
+    TooSlow(Duration),
+    BrokenOff(axum::Error),
+}
+
+impl Unread {
+    pub(crate) fn error(&self) -> ApiError {
+        match self {
+            Self::TooLarge(limit) => {
+                let message = format!(
+                    "the request body is larger than {limit} bytes, the limit set by server.max_body_bytes"
+                );
+                ApiError::new(ErrorCode::RequestEntityTooLarge, message)
+            }
+            Self::TooSlow(within) => {
+                let message = format!("the request body did not arrive within {} ms", within.as_millis());
+                ApiError::new(ErrorCode::BadRequest, message).with_status(408)
+            }
+            Self::BrokenOff(error) => ApiError::bad_request(format!("the request body broke off: {error}")),
+        }
+    }
+}
+
 /// The whole body of a client's request. One that is too long is refused as soon as that is known; what
 /// is left of it is the server's to deal with.
 pub(crate) async fn read(
@@ -16,19 +44,16 @@ pub(crate) async fn read(
     mut body: Body,
     limit: usize,
     within: Duration,
-) -> Result<Bytes, ApiError> {
+) -> Result<Bytes, Unread> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
-        return Err(too_large(limit));
+        return Err(Unread::TooLarge(limit));
     }
     match tokio::time::timeout(within, collect(&mut body, limit)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => Err(too_large(limit)),
-        Ok(Err(error)) => Err(ApiError::bad_request(format!("the request body broke off: {error}"))),
-        Err(_) => {
-            let message = format!("the request body did not arrive within {} ms", within.as_millis());
-            Err(ApiError::new(ErrorCode::BadRequest, message).with_status(408))
-        }
+        Ok(Ok(None)) => Err(Unread::TooLarge(limit)),
+        Ok(Err(error)) => Err(Unread::BrokenOff(error)),
+        Err(_) => Err(Unread::TooSlow(within)),
     }
 }
 
@@ -57,12 +82,6 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::E
     Ok(Some(whole))
 }
 
-fn too_large(limit: usize) -> ApiError {
-    let message =
-        format!("the request body is larger than {limit} bytes, the limit set by server.max_body_bytes");
-    ApiError::new(ErrorCode::RequestEntityTooLarge, message)
-}
-
 /// Why an upstream's body could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadFault {
@@ -71,8 +90,12 @@ pub(crate) enum ReadFault {
     TooLarge,
 }
 
-/// The whole body of an upstream's answer; `idle` bounds the wait for each piece.
-pub(crate) async fn read_upstream<B>(body: B, limit: usize, idle: Duration) -> Result<Bytes, ReadFault>
+/// The whole body of an upstream's answer; `idle` bounds the wait for each piece. `limit` may fall meanwhile.
+pub(crate) async fn read_upstream<B>(
+    body: B,
+    limit: impl Fn() -> usize,
+    idle: Duration,
+) -> Result<Bytes, ReadFault>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -82,7 +105,11 @@ where
 }
 
 /// As much of an upstream's body as came before it ended, failed or reached `limit`, and what stopped it.
-pub(crate) async fn read_up_to<B>(mut body: B, limit: usize, idle: Duration) -> (Bytes, Option<ReadFault>)
+pub(crate) async fn read_up_to<B>(
+    mut body: B,
+    limit: impl Fn() -> usize,
+    idle: Duration,
+) -> (Bytes, Option<ReadFault>)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -97,7 +124,7 @@ where
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(mut data) = frame.into_data() else { continue };
-        let room = limit - length;
+        let room = limit().saturating_sub(length);
         let too_large = data.len() > room;
         data.truncate(room);
         length += data.len();

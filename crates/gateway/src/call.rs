@@ -14,6 +14,7 @@ use wire::Object;
 use wire::error::ApiError;
 use wire::raw::RawObject;
 
+use crate::attended::Presence;
 use crate::dialect::Dialect;
 use crate::estimate::Lengths;
 use crate::{stored, tags};
@@ -39,6 +40,8 @@ pub(crate) struct Call<'a> {
     pub(crate) id_key: Option<IdKey>,
     /// Of what is asked; 0 where that is free.
     pub(crate) characters: u64,
+    /// Where its answer may be read on when its client leaves.
+    pub(crate) presence: Option<Presence>,
 }
 
 /// A call about something that an entity keeps.
@@ -63,6 +66,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) id_key: Option<IdKey>,
     /// Of what is asked, where somebody counted them: a long prompt is read for that once.
     pub(crate) characters: Option<u64>,
+    /// Where its answer may be read on when its client leaves.
+    pub(crate) presence: Option<Presence>,
 }
 
 impl<'a> Asked<'a> {
@@ -81,6 +86,7 @@ impl<'a> Asked<'a> {
             trace: None,
             id_key: None,
             characters: None,
+            presence: None,
         }
     }
 }
@@ -98,7 +104,7 @@ impl<'a> Call<'a> {
         principal: Arc<Principal>,
         asked: Asked<'a>,
     ) -> Result<Self, ApiError> {
-        let Asked { dialect, streams, headers, query, mut body, trace, id_key, characters } = asked;
+        let Asked { dialect, streams, headers, query, mut body, trace, id_key, characters, presence } = asked;
         if let Some(field) = TABULAR.iter().find(|f| body.contains(f)) {
             let task = endpoint.task.as_str();
             return Err(ApiError::bad_request(format!(
@@ -144,11 +150,17 @@ impl<'a> Call<'a> {
             kept: None,
             id_key,
             characters,
+            presence,
         })
     }
 }
 
 impl Call<'_> {
+    /// Whether its client has left, so that nothing may begin any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.presence.as_ref().is_some_and(Presence::has_left)
+    }
+
     /// Of the request, before there is an answer.
     pub(crate) fn lengths(&self) -> Lengths {
         Lengths { prompt: self.characters, answer: 0 }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use journal::{Captured, Payload};
 
+use crate::body::Unread;
+
 /// What has been seen of a call's bodies.
 #[derive(Debug)]
 pub(crate) struct Capture {
@@ -16,8 +18,21 @@ pub(crate) struct Capture {
 
 impl Capture {
     pub(crate) fn new(request: &Bytes, limit: usize) -> Self {
-        let request = kept(request, limit);
-        Self { limit, request, response: Captured::Absent, pieces: Vec::new() }
+        Self { request: kept(request, limit), ..Self::without_request(limit) }
+    }
+
+    /// Of a call whose body has not come.
+    pub(crate) fn without_request(limit: usize) -> Self {
+        Self { limit, request: Captured::Absent, response: Captured::Absent, pieces: Vec::new() }
+    }
+
+    /// Of a call of whose body this came. One that is longer than any that is taken is too long to be kept.
+    pub(crate) fn of(request: &Result<Bytes, Unread>, limit: usize) -> Self {
+        match request {
+            Ok(request) => Self::new(request, limit),
+            Err(Unread::TooLarge(_)) => Self { request: Captured::TooLong, ..Self::without_request(limit) },
+            Err(Unread::TooSlow(_) | Unread::BrokenOff(_)) => Self::without_request(limit),
+        }
     }
 
     /// The next piece of the response.

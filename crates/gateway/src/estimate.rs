@@ -2,8 +2,8 @@
 
 use journal::{CountedUsage, Provenance};
 use policy::estimate;
-use serde::Serialize;
 use serde_json::value::RawValue;
+use wire::chat::{Content, Message};
 use wire::counts::TokenKind;
 use wire::raw::RawObject;
 use wire::usage::Usage;
@@ -78,9 +78,18 @@ pub(crate) fn characters(raw: &RawValue) -> u64 {
     tally(raw, Count::Texts).unwrap_or(0)
 }
 
-/// As [`characters`], of a value that is in memory.
-pub(crate) fn characters_of<T: Serialize>(value: &T) -> u64 {
-    serde_json::value::to_raw_value(value).map_or(0, |raw| characters(&raw))
+/// Characters of a message that a model wrote, as they are counted in a stream.
+pub(crate) fn written(message: &Message) -> u64 {
+    let length = |text: &String| text.chars().count() as u64;
+    let content = match &message.content {
+        None => 0,
+        Some(Content::Text(text)) => length(text),
+        Some(Content::Parts(parts)) => parts.iter().filter_map(|part| part.text.as_ref()).map(length).sum(),
+    };
+    let calls = message.tool_calls.iter().flatten();
+    content
+        + message.reasoning_content.as_ref().map_or(0, length)
+        + calls.map(|call| length(&call.function.arguments)).sum::<u64>()
 }
 
 const TEXT_KEYS: [&str; 24] = [

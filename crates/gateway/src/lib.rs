@@ -4,7 +4,9 @@
 //! steps a request meets.
 
 mod answer;
+mod arriving;
 mod attempts;
+mod attended;
 mod body;
 mod call;
 mod capture;
@@ -37,7 +39,6 @@ use std::time::Duration;
 use journal::RecordSink;
 use policy::limits::{Counting, Limiter};
 use policy::{Entity, Live};
-use wire::endpoint::OnDisconnect;
 
 pub use attempts::Retries;
 pub use limits::MemoryLimiter;
@@ -132,7 +133,7 @@ impl Gateway {
 
     /// Where an answer of `entity` is read on when its client leaves; `None` where it is not.
     fn drains(&self, entity: &Entity) -> Option<drain::Drains> {
-        (entity.on_disconnect == OnDisconnect::Drain).then(|| self.inner.drains.clone())
+        attended::is_read_on(entity).then(|| self.inner.drains.clone())
     }
 }
 

@@ -22,13 +22,16 @@ use providers::Task;
 use wire::error::{ApiError, ErrorCode};
 use wire::raw::RawObject;
 
+use crate::arriving::Arriving;
+use crate::attended::{Attended, Presence, unheard};
+use crate::body::Unread;
 use crate::call::{Asked, Call};
 use crate::capture::Capture;
 use crate::error::ServeError;
 use crate::guardrails::{Guards, Outgoing};
 use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, attempts, body, inference, limits};
+use crate::{Gateway, answer, attempts, inference, limits};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -50,57 +53,101 @@ pub(crate) enum Addressing {
 }
 
 pub(crate) async fn serve(gateway: Gateway, ask: Ask, request: Request<Body>) -> Response {
-    match run(&gateway, &ask, request).await {
+    let shape = ask.surface.shape;
+    match run(gateway, ask, request).await {
         Ok(response) => response,
-        Err(error) => ask.surface.shape.respond(&error),
+        Err(error) => shape.respond(&error),
     }
 }
 
-async fn run(gateway: &Gateway, ask: &Ask, request: Request<Body>) -> Result<Response, ServeError> {
+async fn run(gateway: Gateway, ask: Ask, request: Request<Body>) -> Result<Response, ServeError> {
     let started = Instant::now();
     let (parts, request_body) = request.into_parts();
     let request_id = request_id(&parts.extensions);
     let snapshot = Arc::clone(&gateway.inner.live.load());
     let principal = authenticate(&snapshot, ask.surface, &parts)?;
-    let config = &gateway.inner.config;
-    let bytes = body::read(&parts.headers, request_body, config.max_body_bytes, config.body_timeout).await?;
-    let parsed = RawObject::parse(&bytes)
-        .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")));
+    let mut arriving = Arriving {
+        gateway: &gateway,
+        ask: &ask,
+        snapshot: &snapshot,
+        parts: &parts,
+        request_id: &request_id,
+        principal: &principal,
+        started,
+        has_arrived: false,
+    };
+    let came = arriving.body(request_body).await;
+    if let Err(unread @ Unread::BrokenOff(_)) = &came {
+        return Err(unread.error().into());
+    }
     // Where the path names the endpoint, a body that cannot be read is a call on it as well.
+    let parsed = came.as_ref().map_err(Unread::error).and_then(parse);
     let (body, unreadable) = parsed.map_or_else(|e| (RawObject::default(), Some(e)), |body| (body, None));
     let endpoint = match resolve(&snapshot, &ask.addressing, &body) {
         Ok(endpoint) => endpoint,
         Err(error) => return Err(unreadable.unwrap_or(error).into()),
     };
-    let known = Known {
-        request_id: &request_id,
-        endpoint: &endpoint,
-        principal: &principal,
-        parts: &parts,
-        body: &body,
-        streams: ask.streams,
-        counts: (ask.surface.dialect)(endpoint.task).counts(),
-    };
-    let open = admit(gateway, &known, &bytes, started)?;
-    let call = match unreadable {
-        Some(error) => Err(error),
-        None => {
-            let given = Given { body, id_key: snapshot.id_key.clone(), characters: open.characters() };
-            read(ask, request_id, (endpoint, principal), &parts, given)
+    let open = arriving.admit(&endpoint, &body, |limit| Capture::of(&came, limit))?;
+    drop(arriving);
+    let counts = (ask.surface.dialect)(endpoint.task).counts();
+    // Counting is not worth being read on.
+    let presence = if counts { None } else { Presence::of(&endpoint) };
+    let admitted =
+        Admitted { gateway, ask, snapshot, parts, request_id, endpoint, principal, presence, open };
+    let body = unreadable.map_or(Ok(body), Err);
+    Ok(match (&admitted.presence, &came) {
+        (Some(presence), Ok(bytes)) if body.is_ok() => {
+            let (presence, drains) = (presence.clone(), admitted.gateway.inner.drains.clone());
+            Attended::new(admitted.reading(bytes.clone()), presence, drains).await
         }
-    };
-    let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
-    Ok(recorded(&guards, ask.surface, call, open).await)
+        _ => admitted.serve(body).await,
+    })
 }
 
-/// From here on the request is on record.
+fn parse(bytes: &Bytes) -> Result<RawObject<'_>, ApiError> {
+    RawObject::parse(bytes)
+        .map_err(|e| ApiError::bad_request(format!("the request body is no JSON object: {e}")))
+}
+
+/// A call on record, with all that it needs to go on without whoever waits for it.
+struct Admitted {
+    gateway: Gateway,
+    ask: Ask,
+    snapshot: Arc<Snapshot>,
+    parts: Parts,
+    request_id: RequestId,
+    endpoint: Arc<Endpoint>,
+    principal: Arc<Principal>,
+    presence: Option<Presence>,
+    open: Open,
+}
+
+impl Admitted {
+    async fn serve(self, body: Result<RawObject<'_>, ApiError>) -> Response {
+        let Self { gateway, ask, snapshot, parts, request_id, endpoint, principal, presence, open } = self;
+        let call = body.and_then(|body| {
+            let (id_key, characters) = (snapshot.id_key.clone(), open.characters());
+            let given = Given { body, id_key, characters, presence };
+            read(&ask, request_id, (endpoint, principal), &parts, given)
+        });
+        let guards = Guards { gateway: &gateway, snapshot: &snapshot, path: parts.uri.path() };
+        recorded(&guards, ask.surface, call, open).await
+    }
+
+    /// With the body that it holds as well.
+    async fn reading(self, bytes: Bytes) -> Response {
+        self.serve(parse(&bytes)).await
+    }
+}
+
+/// From here on the request is on record, `capture` with it where bodies are kept, up to what it is given.
 pub(crate) fn admit(
     gateway: &Gateway,
     known: &Known<'_>,
-    bytes: &Bytes,
+    capture: impl FnOnce(usize) -> Capture,
     started: Instant,
 ) -> Result<Open, ApiError> {
-    let capture = || Capture::new(bytes, gateway.inner.config.max_payload_bytes);
+    let capture = || capture(gateway.inner.config.max_payload_bytes);
     Open::admit(Arc::clone(&gateway.inner.sink), known, capture, started).map_err(|full| {
         let message = format!(
             "USAGE_STORE_FULL: {full}, and calls without a record are refused; tell an administrator"
@@ -115,6 +162,7 @@ struct Given<'a> {
     id_key: Option<IdKey>,
     /// Of what is asked, where they are counted.
     characters: Option<u64>,
+    presence: Option<Presence>,
 }
 
 /// The call, where its caller may make it.
@@ -130,8 +178,9 @@ fn read<'a>(
     let dialect = (ask.surface.dialect)(endpoint.task);
     let (headers, query) = (&parts.headers, parts.uri.query());
     let trace = parts.extensions.get::<TraceContext>().cloned();
-    let Given { body, id_key, characters } = given;
-    let asked = Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key, characters };
+    let Given { body, id_key, characters, presence } = given;
+    let asked =
+        Asked { dialect, streams: ask.streams, headers, query, body, trace, id_key, characters, presence };
     Call::read(request_id, endpoint, principal, asked)
 }
 
@@ -181,6 +230,11 @@ async fn answered(guards: &Guards<'_>, mut call: Call<'_>, open: &mut Open) -> R
     }
     let mut waiting = Waiting::new(open, &call);
     let answered = Box::pin(attempts::run(gateway, &call, waiting.open())).await;
+    if call.is_left() {
+        unheard(&call, answered, waiting.open()).await;
+        waiting.over();
+        return Ok(Outgoing::Unheard);
+    }
     waiting.over();
     guards.output(&call, answered?, open).await
 }

@@ -66,6 +66,7 @@ impl Known<'_> {
             },
             stream: self.streams.or_else(streams).unwrap_or(false),
             client_request_id: body.get("client_request_id").ok().flatten().and_then(tags::kept_id),
+            made_for: None,
             usage_context: tags::kept(body.get("usage_context").ok().flatten().unwrap_or_default()),
             request_tags: tags::kept(tags::request_tags(&parts.headers).unwrap_or_default()),
             path: parts.uri.path().chars().take(MAX_PATH).collect(),
@@ -127,7 +128,57 @@ impl Open {
         let admission = known.admission();
         sink.admit(&admission)?;
         let capture = admission.payload_table.is_some().then(capture);
-        Ok(Self {
+        Ok(Self::admitted(sink, admission, capture, started, known.endpoint))
+    }
+
+    /// A call to `endpoint` that is made for this one and that no client sent, on record for itself: its tokens
+    /// are the requester's as well. Its bodies are in no table: they are those of this one. Errors as
+    /// [`Open::admit`] does.
+    pub(crate) fn made_for(
+        &self,
+        request_id: &RequestId,
+        endpoint: &Arc<Endpoint>,
+        body: &RawObject<'_>,
+    ) -> Result<Self, Full> {
+        let this = &self.admission;
+        let characters = Lengths::of_request(body).prompt;
+        let admission = Admission {
+            request_id: request_id.clone(),
+            received_at: journal::clock::record_ms(),
+            endpoint: Arc::clone(&endpoint.name),
+            endpoint_id: Arc::clone(&endpoint.id),
+            config_version: endpoint.config_version,
+            requester: Arc::clone(&this.requester),
+            groups: this.groups.clone(),
+            requester_kind: this.requester_kind,
+            stream: false,
+            client_request_id: Some(this.request_id.0.to_string()),
+            made_for: Some(this.request_id.clone()),
+            usage_context: this.usage_context.clone(),
+            request_tags: this.request_tags.clone(),
+            path: this.path.clone(),
+            ip: this.ip,
+            user_agent: this.user_agent.clone(),
+            usage_tracking: endpoint.accounting.usage_tracking,
+            payload_table: None,
+            input_characters: Some(characters),
+            estimated_input_tokens: Some(estimate::tokens(characters)),
+            trace: None,
+            inference: None,
+        };
+        let sink = Arc::clone(&self.sink);
+        sink.admit(&admission)?;
+        Ok(Self::admitted(sink, admission, None, Instant::now(), endpoint))
+    }
+
+    fn admitted(
+        sink: Arc<dyn RecordSink>,
+        admission: Admission,
+        capture: Option<Capture>,
+        started: Instant,
+        endpoint: &Arc<Endpoint>,
+    ) -> Self {
+        Self {
             sink,
             admission,
             started,
@@ -147,8 +198,8 @@ impl Open {
             capture,
             response: None,
             settled: false,
-            endpoint: Arc::clone(known.endpoint),
-        })
+            endpoint: Arc::clone(endpoint),
+        }
     }
 
     /// What is asked, for those who want to know.
@@ -225,6 +276,19 @@ impl Open {
         std::mem::take(&mut self.stands)
     }
 
+    /// There is a whole answer.
+    pub(crate) fn describe_answer(&mut self, answer: &Bytes) {
+        if self.is_described() {
+            self.answered(crate::inference::response(answer));
+        }
+    }
+
+    /// What a whole answer used, and how many characters the model wrote.
+    pub(crate) fn used(&mut self, usage: Option<Box<CountedUsage>>, written: Option<u64>) {
+        usage.into_iter().for_each(|usage| self.count(*usage));
+        written.into_iter().for_each(|written| self.wrote(written));
+    }
+
     pub(crate) fn count(&mut self, usage: CountedUsage) {
         self.usage = Some(usage);
     }
@@ -271,6 +335,11 @@ impl Open {
             capture.whole(&shape.body(error).to_string().into());
         }
         self.tells("application/json");
+        self.end(error);
+    }
+
+    /// There is no answer.
+    pub(crate) fn end(&mut self, error: &ServeError) {
         let outcome = if error.was_asked() { Outcome::Failed } else { Outcome::Refused };
         self.settle(outcome, error.status());
     }

@@ -65,6 +65,9 @@ pub struct Admission {
     pub stream: bool,
     /// What the caller called it.
     pub client_request_id: Option<String>,
+    /// The call that it was made for, where no client sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<RequestId>,
     pub usage_context: BTreeMap<String, String>,
     /// What the caller attached to the call, of the header `Databricks-Ai-Gateway-Request-Tags`.
     #[serde(default)]

@@ -1,5 +1,32 @@
 //! Text that several records share, to serde and back.
 
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Text, without a string in between.
+struct Shared(Arc<str>);
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Shared;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Shared, E> {
+                Ok(Shared(text.into()))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
 /// `Arc<str>` as a string.
 pub(crate) mod text {
     use std::sync::Arc;
@@ -11,7 +38,7 @@ pub(crate) mod text {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-        String::deserialize(deserializer).map(Arc::from)
+        super::Shared::deserialize(deserializer).map(|text| text.0)
     }
 }
 
@@ -31,7 +58,7 @@ pub(crate) mod optional_text {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Arc<str>>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.map(Arc::from))
+        Ok(Option::<super::Shared>::deserialize(deserializer)?.map(|text| text.0))
     }
 }
 
@@ -46,7 +73,7 @@ pub(crate) mod texts {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Arc<str>>, D::Error> {
-        Ok(Vec::<String>::deserialize(deserializer)?.into_iter().map(Arc::from).collect())
+        Ok(Vec::<super::Shared>::deserialize(deserializer)?.into_iter().map(|text| text.0).collect())
     }
 }
 

@@ -84,7 +84,8 @@ mod tests {
     async fn what_the_work_spawns_is_off_the_threads_that_serve_as_well() {
         let name = || std::thread::current().name().map(str::to_owned);
         let work = async move {
-            let spawned = tokio::spawn(async move { name() }).await.unwrap();
+            let spawned =
+                tokio::task::JoinSet::from_iter([async move { name() }]).join_next().await.unwrap().unwrap();
             let blocking = tokio::task::spawn_blocking(move || (name(), getpriority_process(None).unwrap()));
             (spawned, blocking.await.unwrap())
         };

@@ -108,6 +108,8 @@ pub(crate) struct Passage {
     pub(crate) needs: &'static [&'static str],
     /// The usage in a whole answer.
     pub(crate) usage: fn(&Value) -> Option<Usage>,
+    /// Characters of a whole answer that the model wrote, as they are counted in a stream.
+    pub(crate) written: fn(&Value) -> u64,
     pub(crate) watch: fn() -> Box<dyn Watch>,
 }
 
@@ -155,6 +157,21 @@ pub(crate) fn openai(task: Task) -> &'static dyn Dialect {
     }
 }
 
+/// The items of a list; none where it is none.
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+/// Characters of the values, of those that are no text as JSON: so arguments come in streams.
+fn characters<'a>(values: impl IntoIterator<Item = &'a Value>) -> u64 {
+    let length = |value: &Value| match value {
+        Value::Null => 0,
+        Value::String(text) => text.chars().count(),
+        other => other.to_string().chars().count(),
+    };
+    values.into_iter().map(length).sum::<usize>() as u64
+}
+
 /// Writes `value`, which was built here, as an event of its name.
 fn write(out: &mut BytesMut, name: &str, value: &Value) {
     // Writing JSON into memory fails for no value that is JSON already.
@@ -165,4 +182,32 @@ fn read<T: serde::de::DeserializeOwned>(body: &RawObject<'_>, what: &str) -> Res
     let bytes = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
     serde_json::from_slice(&bytes)
         .map_err(|e| ApiError::bad_request(format!("the {what} request cannot be read: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn of_a_whole_answer_all_that_the_model_wrote_is_counted_and_nothing_else() {
+        let written = |dialect: &dyn Dialect, answer| (dialect.passage().unwrap().written)(&answer);
+        let messages = json!({"content": [{"type": "thinking", "thinking": "hö", "signature": "s"}, {"type": "text", "text": "abc"},
+            {"type": "tool_use", "id": "i", "name": "f", "input": {"a": 1}},
+            {"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": "t", "url": "u"}]}]});
+        assert_eq!(written(&Messages, messages), 2 + 3 + 7);
+        let responses = json!({"reasoning": {"summary": "auto"}, "instructions": "be brief", "output": [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hö"}], "encrypted_content": "e"},
+            {"type": "message", "content": [{"type": "output_text", "text": "abc"}, {"type": "refusal", "refusal": "no"}]},
+            {"type": "function_call", "name": "f", "arguments": "{\"a\":1}"}, {"type": "custom_tool_call", "input": "run"},
+            {"type": "code_interpreter_call", "code": "1+1", "outputs": [{"type": "logs", "logs": "2"}]}]});
+        assert_eq!(written(&Responses, responses), 2 + 3 + 2 + 7 + 3 + 3);
+        let contents = json!({"candidates": [{"content": {"parts": [{"text": "hö", "thought": true}, {"text": "abc"},
+            {"functionCall": {"name": "f", "args": {"a": 1}}}]}}, {"content": {"parts": [{"text": "d"}]}}]});
+        assert_eq!(written(&GenerateContent { array: false }, contents), 2 + 3 + 7 + 1);
+        let turn = json!({"output": {"message": {"role": "assistant", "content": [
+            {"reasoningContent": {"reasoningText": {"text": "hö", "signature": "s"}}}, {"text": "abc"},
+            {"toolUse": {"toolUseId": "i", "name": "f", "input": {"a": 1}}}]}}, "stopReason": "tool_use"});
+        assert_eq!(written(&Converse, turn), 2 + 3 + 7);
+    }
 }

@@ -13,6 +13,7 @@ use super::judge::{Judged, Judging};
 use super::presidio;
 use super::texts::Text;
 use crate::Gateway;
+use crate::record::Open;
 
 pub(super) struct Examiner<'a> {
     pub(super) gateway: &'a Gateway,
@@ -22,6 +23,8 @@ pub(super) struct Examiner<'a> {
     pub(super) phase: GuardPhase,
     /// What an answer answers.
     pub(super) question: Option<String>,
+    /// The call whose texts they are.
+    pub(super) open: &'a Open,
 }
 
 /// What is to happen.

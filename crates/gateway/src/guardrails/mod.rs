@@ -27,11 +27,12 @@ pub(crate) use stream::Guarded;
 
 use crate::Gateway;
 use crate::answer::stream_type;
+use crate::attended::Presence;
 use crate::call::Call;
-use crate::dialect::{ClientFraming, Dialect, Format};
+use crate::dialect::{ClientFraming, Format};
 use crate::error::{At, ServeError};
 use crate::record::Open;
-use crate::stream::{Step, Upstream, as_array};
+use crate::stream::{Reading, Step, as_array};
 use crate::upstream::{Success, SuccessBody};
 use examine::{Examiner, Ruling, Sightings};
 use texts::Document;
@@ -53,6 +54,8 @@ pub(crate) enum Outgoing {
     Success { success: Box<Success>, guarded: Option<Box<Guarded>> },
     /// What was written here, whole.
     Told { content_type: &'static str, body: Bytes, entity: Arc<str>, outcome: Outcome },
+    /// Nothing: the client has left.
+    Unheard,
 }
 
 impl From<Success> for Outgoing {
@@ -87,13 +90,14 @@ impl Guards<'_> {
             Ok(document) => document,
             Err(error) if guard.acts() => return Err(error.into()),
             Err(error) => {
-                let examiner = self.examiner(call, guard, GuardPhase::Input, None);
-                open.guarded(examiner.unread(&error.message));
+                let examiner = self.examiner(call, guard, GuardPhase::Input, None, open);
+                let verdicts = examiner.unread(&error.message);
+                open.guarded(verdicts);
                 return Ok(None);
             }
         };
         let mut texts = document.texts();
-        let ruling = self.examiner(call, guard, GuardPhase::Input, None).examine(&mut texts).await;
+        let ruling = self.examiner(call, guard, GuardPhase::Input, None, open).examine(&mut texts).await;
         open.guarded(ruling.verdicts);
         if let Some(blocked) = ruling.blocked {
             return self.tell(call, blocked, "".into()).map(Some);
@@ -109,9 +113,10 @@ impl Guards<'_> {
         guard: &'a Guard,
         phase: GuardPhase,
         question: Option<String>,
+        open: &'a Open,
     ) -> Examiner<'a> {
         let settings = &call.endpoint.guardrails.settings;
-        Examiner { gateway: self.gateway, snapshot: self.snapshot, settings, guard, phase, question }
+        Examiner { gateway: self.gateway, snapshot: self.snapshot, settings, guard, phase, question, open }
     }
 
     /// Guards what is answered.
@@ -146,12 +151,10 @@ impl Guards<'_> {
         open: &mut Open,
     ) -> Result<Outgoing, ServeError> {
         let entity = &success.endpoint.entities[success.entity];
-        let SuccessBody::Whole { body, usage } = &mut success.body else {
+        let SuccessBody::Whole { body, usage, written } = &mut success.body else {
             return Ok(success.into());
         };
-        if let Some(usage) = usage.take() {
-            open.count(*usage);
-        }
+        open.used(usage.take(), written.take());
         let mut document = match Document::of_answer(body) {
             Ok(document) => document,
             Err(error) => {
@@ -159,12 +162,13 @@ impl Guards<'_> {
                 if guard.acts() {
                     return Err(ServeError::Broken { at: At::of(entity), reason });
                 }
-                open.guarded(self.examiner(call, guard, GuardPhase::Output, None).unread(&reason));
+                let verdicts = self.examiner(call, guard, GuardPhase::Output, None, open).unread(&reason);
+                open.guarded(verdicts);
                 return Ok(success.into());
             }
         };
         let mut texts = document.texts();
-        let ruling = self.judged(call, guard, &mut texts).await;
+        let ruling = self.judged(call, guard, &mut texts, open).await;
         open.guarded(ruling.verdicts);
         if let Some(blocked) = ruling.blocked {
             return self.tell(call, blocked, Arc::clone(&entity.name));
@@ -176,12 +180,12 @@ impl Guards<'_> {
         Ok(success.into())
     }
 
-    async fn judged(&self, call: &Call<'_>, guard: &Guard, texts: &mut [texts::Text]) -> Ruling {
+    async fn judged(&self, call: &Call<'_>, guard: &Guard, texts: &mut [texts::Text], open: &Open) -> Ruling {
         let question = Document::of_request(&call.body).ok().and_then(|mut document| {
             let texts = document.texts();
             texts.into_iter().rev().find(|text| text.role == "user").map(|text| text.text)
         });
-        self.examiner(call, guard, GuardPhase::Output, question).examine(texts).await
+        self.examiner(call, guard, GuardPhase::Output, question, open).examine(texts).await
     }
 
     /// A stream that a model must judge: nothing of it goes on before all of it is there.
@@ -192,14 +196,21 @@ impl Guards<'_> {
         success: Success,
         open: &mut Open,
     ) -> Result<Outgoing, ServeError> {
-        let entity = Arc::clone(&success.endpoint.entities[success.entity].name);
+        let asked = &success.endpoint.entities[success.entity];
+        let entity = Arc::clone(&asked.name);
         let SuccessBody::Stream { mut upstream, ready: mut out } = success.body else {
             return Ok(success.into());
         };
-        let ended = Collecting { upstream: &mut upstream, dialect: call.dialect, open }.into(&mut out).await;
+        call.presence.iter().for_each(|presence| presence.asks(asked));
+        let ended = collect(call, Reading::new(&mut upstream, call.dialect, open), &mut out).await;
+        call.presence.iter().for_each(Presence::rests);
+        if call.is_left() {
+            return Ok(Outgoing::Unheard);
+        }
         let ended = match ended {
             Ok(Ended::TooLong) if !guard.acts() => {
-                open.guarded(self.examiner(call, guard, GuardPhase::Output, None).unread(&too_long()));
+                let verdicts = self.examiner(call, guard, GuardPhase::Output, None, open).unread(&too_long());
+                open.guarded(verdicts);
                 return Ok(Success { body: SuccessBody::Stream { upstream, ready: out }, ..success }.into());
             }
             Ok(Ended::TooLong) => Err(ApiError::internal(too_long()).with_status(502).into()),
@@ -238,7 +249,7 @@ impl Guards<'_> {
         let before: Vec<String> = texts.iter().map(|text| text.text.clone()).collect();
         let remote = call.endpoint.guardrails.settings.presidio.is_some();
         let asking = Guard { rules: guard.rules.remainder(remote), ..guard.clone() };
-        let ruling = self.judged(call, &asking, &mut texts).await;
+        let ruling = self.judged(call, &asking, &mut texts, open).await;
         open.guarded(ruling.verdicts);
         // What is written as events already is not masked any more.
         let masked = texts.iter().zip(&before).any(|(text, before)| text.text != *before);
@@ -273,28 +284,19 @@ fn too_long() -> String {
     format!("the answer is longer than {MAX_COLLECTED} bytes and cannot be judged")
 }
 
-/// A stream that is read to its end, unless the client leaves. Whatever ends it, what has come is on record.
-struct Collecting<'a> {
-    upstream: &'a mut Upstream,
-    dialect: &'static dyn Dialect,
-    open: &'a mut Open,
-}
-
-impl Collecting<'_> {
-    async fn into(self, out: &mut BytesMut) -> Result<Ended, ServeError> {
-        loop {
-            match std::future::poll_fn(|cx| self.upstream.poll_step(cx, out)).await? {
-                Step::Read if out.len() > MAX_COLLECTED => return Ok(Ended::TooLong),
-                Step::Read => {}
-                Step::Complete => return Ok(Ended::Complete),
-                Step::Failed => return Ok(Ended::Failed),
+/// Reads a stream to its end. Of one whose client has left nothing is kept.
+async fn collect(call: &Call<'_>, mut reading: Reading<'_>, out: &mut BytesMut) -> Result<Ended, ServeError> {
+    loop {
+        match reading.step(out).await? {
+            Step::Read if call.is_left() => {
+                *out = BytesMut::new();
+                reading.rest().await;
+                return Ok(Ended::Complete);
             }
+            Step::Read if out.len() > MAX_COLLECTED => return Ok(Ended::TooLong),
+            Step::Read => {}
+            Step::Complete => return Ok(Ended::Complete),
+            Step::Failed => return Ok(Ended::Failed),
         }
-    }
-}
-
-impl Drop for Collecting<'_> {
-    fn drop(&mut self) {
-        self.upstream.record(self.dialect, self.open);
     }
 }

@@ -35,10 +35,12 @@ pub(super) async fn post(
     }
     let response = Decoded::of(response).map_err(|encoding| format!("{who} answered in {encoding}"))?;
     let bytes =
-        read_upstream(response.into_body(), MAX_ANSWER, READ_WITHIN).await.map_err(|fault| match fault {
-            ReadFault::Broken(reason) => format!("{who}: the answer broke off: {reason}"),
-            ReadFault::Idle => format!("{who}: the answer stopped"),
-            ReadFault::TooLarge => format!("{who}: the answer is too long"),
-        })?;
+        read_upstream(response.into_body(), || MAX_ANSWER, READ_WITHIN).await.map_err(
+            |fault| match fault {
+                ReadFault::Broken(reason) => format!("{who}: the answer broke off: {reason}"),
+                ReadFault::Idle => format!("{who}: the answer stopped"),
+                ReadFault::TooLarge => format!("{who}: the answer is too long"),
+            },
+        )?;
     serde_json::from_slice(&bytes).map_err(|e| format!("{who}: the answer is no JSON: {e}"))
 }

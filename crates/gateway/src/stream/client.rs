@@ -2,7 +2,6 @@
 //! back-pressure reaches the upstream, and dropped with it, so that a client that leaves ends the call.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -204,19 +203,9 @@ impl Pull {
 impl Pull {
     /// The client has left: the rest is read for its count alone.
     async fn drain(mut self) {
-        let rest = async {
-            let mut read = 0;
-            while read <= drain::MOST {
-                self.out.clear();
-                let step = poll_fn(|cx| self.upstream.poll_step(cx, &mut self.out)).await;
-                if !matches!(step, Ok(Step::Read)) {
-                    break;
-                }
-                read += self.out.len();
-            }
-        };
+        self.out = BytesMut::new();
         // Too long or too late: what came by then is counted.
-        let _ = tokio::time::timeout(drain::WITHIN, rest).await;
+        let _ = tokio::time::timeout(drain::WITHIN, self.upstream.read_rest()).await;
     }
 }
 

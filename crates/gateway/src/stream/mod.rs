@@ -5,6 +5,7 @@ mod client;
 mod frames;
 mod hub;
 mod passed;
+mod reading;
 mod translated;
 mod upstream;
 
@@ -17,6 +18,7 @@ use wire::sse::Event;
 pub(crate) use client::{ClientBody, Watching};
 pub(crate) use frames::Frames;
 pub(crate) use passed::{Passed, Unwrap};
+pub(crate) use reading::Reading;
 pub(crate) use translated::{Origin, Translated};
 pub(crate) use upstream::{Step, Upstream};
 

@@ -17,6 +17,7 @@ use super::frames::Frames;
 use super::{Progress, Relay};
 use crate::decoded::Decoded;
 use crate::dialect::Dialect;
+use crate::drain;
 use crate::error::{At, ServeError};
 use crate::record::Open;
 
@@ -178,6 +179,19 @@ impl Upstream {
             }
         }
         self.timer.as_mut().poll(cx)
+    }
+
+    /// Nobody hears the rest: it is read for its count alone, as far as such are read.
+    pub(crate) async fn read_rest(&mut self) {
+        let (mut out, mut read) = (BytesMut::new(), 0);
+        while read <= drain::MOST {
+            out.clear();
+            let step = std::future::poll_fn(|cx| self.poll_step(cx, &mut out)).await;
+            if !matches!(step, Ok(Step::Read)) {
+                break;
+            }
+            read += out.len();
+        }
     }
 
     pub(crate) fn usage(&self) -> CountedUsage {

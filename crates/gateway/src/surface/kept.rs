@@ -12,6 +12,7 @@ use wire::raw::RawObject;
 
 use super::responses::RESPONSES;
 use crate::call::{Call, Kept};
+use crate::capture::Capture;
 use crate::dialect::StoredResponses;
 use crate::error::ServeError;
 use crate::guardrails::Guards;
@@ -82,7 +83,7 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         streams: Some(stream),
         counts: true,
     };
-    let open = admit(gateway, &known, &Bytes::new(), started)?;
+    let open = admit(gateway, &known, |limit| Capture::new(&Bytes::new(), limit), started)?;
     let permitted =
         permit_query(&principal, &endpoint).and_then(|()| tags::check_request_tags(&parts.headers));
     let call = permitted.and_then(|()| query(given, &item)).map(|query| Call {
@@ -100,6 +101,7 @@ async fn run(gateway: &Gateway, part: Part, id: &str, parts: &Parts) -> Result<R
         kept: Some(Kept { method: parts.method.clone(), path, query }),
         id_key: snapshot.id_key.clone(),
         characters: 0,
+        presence: None,
     });
     let guards = Guards { gateway, snapshot: &snapshot, path: parts.uri.path() };
     Ok(recorded(&guards, &RESPONSES, call, open).await)

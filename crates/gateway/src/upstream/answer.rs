@@ -18,7 +18,7 @@ use crate::call::Call;
 use crate::decoded::Decoded;
 use crate::dialect::Passage;
 use crate::error::ServeError;
-use crate::estimate::{Lengths, characters, characters_of};
+use crate::estimate::{Lengths, characters, written};
 use crate::{limits, reasoning};
 
 pub(super) async fn whole(
@@ -46,9 +46,9 @@ fn passed(asking: &Asking<'_>, is_json: bool, bytes: Bytes) -> Result<SuccessBod
     }
     let usage = object.get::<Usage>("usage").ok().flatten();
     // A usage that cannot be read is a missing one.
-    let answer = || object.raw("choices").map_or(0, characters);
-    let usage = usage.map_or_else(|| estimated(asking.call, answer()), reported);
-    Ok(SuccessBody::Whole { usage: Some(usage), body: bytes })
+    let written = object.raw("choices").map(characters);
+    let usage = usage.map_or_else(|| estimated(asking.call, written.unwrap_or(0)), reported);
+    Ok(SuccessBody::Whole { usage: Some(usage), written, body: bytes })
 }
 
 /// The client's own format: its bytes go on.
@@ -62,20 +62,22 @@ fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<Succes
         let error = Box::new(asking.prepared.error(0, &bytes));
         return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
     }
+    let written = (passage.written)(&body);
     let usage = || {
         if is_still_made(&body) {
             let expected = limits::unseen_answer(asking.gateway, asking.call);
             return Box::new(Lengths::of_request(&asking.call.body).going_on(expected));
         }
         let told = (passage.usage)(&body);
-        told.map_or_else(|| estimated(asking.call, characters_of(&body)), reported)
+        told.map_or_else(|| estimated(asking.call, written), reported)
     };
-    let usage = (!asking.call.dialect.is_free()).then(usage);
+    let is_free = asking.call.dialect.is_free();
+    let (usage, written) = ((!is_free).then(usage), (!is_free).then_some(written));
     let body = match asking.carried() {
         Some(mut carried) => carried.rewritten(bytes),
         None => bytes,
     };
-    Ok(SuccessBody::Whole { usage, body })
+    Ok(SuccessBody::Whole { usage, written, body })
 }
 
 /// Whether an answer says that it is made after it was given.
@@ -104,13 +106,14 @@ fn translated(
         response.model = origin.model;
     }
     let usage = response.usage.clone();
-    let usage = usage.map_or_else(|| estimated(asking.call, characters_of(&response.choices)), reported);
+    let written = response.choices.iter().map(|choice| written(&choice.message)).sum();
+    let usage = usage.map_or_else(|| estimated(asking.call, written), reported);
     let body = asking
         .call
         .dialect
         .reply(&asking.call.body, response)
         .map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(SuccessBody::Whole { usage: Some(usage), body: body.into() })
+    Ok(SuccessBody::Whole { usage: Some(usage), written: Some(written), body: body.into() })
 }
 
 /// One part of a request for embeddings, which all share `room`.
@@ -141,7 +144,7 @@ pub(super) fn merged(
     // The format has its usage always; where it is an estimate, the record says so.
     response.usage.get_or_insert_with(|| embeddings::usage(usage.usage.prompt_tokens));
     let body = serde_json::to_vec(&response).map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(SuccessBody::Whole { usage: Some(usage), body: body.into() })
+    Ok(SuccessBody::Whole { usage: Some(usage), written: None, body: body.into() })
 }
 
 fn malformed(asking: &Asking<'_>, reason: String) -> ServeError {

@@ -32,7 +32,7 @@ use crate::error::{At, ServeError, retry_after};
 use crate::estimate::Lengths;
 use crate::stored::{self, Carried};
 use crate::stream::{Origin, Passed, Relay, Translated, Unwrap, Upstream};
-use crate::{Gateway, clock, inference, limits};
+use crate::{Gateway, clock, drain, inference, limits};
 use request::{Format, Prepared};
 
 pub use credentials::AwsEnvironment;
@@ -70,6 +70,8 @@ pub(crate) enum SuccessBody {
         body: Bytes,
         /// `None` where nothing was used, as in counting.
         usage: Option<Box<CountedUsage>>,
+        /// Characters that the model wrote; `None` where it is none that writes.
+        written: Option<u64>,
     },
     /// Its first event has been seen; `ready` is what it gave for the client.
     Stream { upstream: Box<Upstream>, ready: BytesMut },
@@ -128,7 +130,7 @@ fn counted(call: &Call<'_>) -> Result<SuccessBody, ServeError> {
     let tokens = Lengths::of_request(&call.body).usage().prompt_tokens;
     let answer = call.dialect.counted(tokens);
     let body = serde_json::to_vec(&answer).map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(SuccessBody::Whole { body: body.into(), usage: None })
+    Ok(SuccessBody::Whole { body: body.into(), usage: None, written: None })
 }
 
 /// One attempt under way.
@@ -200,7 +202,7 @@ impl Asking<'_> {
         let keeper = &self.gateway.inner.keeper;
         let told = (response.status(), response.headers());
         let response = match authorization {
-            Some(sent) if credentials::discard(keeper, credentials, &sent, told) => {
+            Some(sent) if credentials::discard(keeper, credentials, &sent, told) && !self.call.is_left() => {
                 let (request, _) = self.authorized(body).await?;
                 self.send_once(request).await?
             }
@@ -238,6 +240,7 @@ impl Asking<'_> {
     }
 
     async fn send_once(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ServeError> {
+        self.call.presence.iter().for_each(|presence| presence.asks(self.entity));
         let sent = self.gateway.inner.client.send(request, self.entity.timeouts.connect).await;
         sent.map_err(|failure| match failure {
             Failure::TimedOut(reason) => ServeError::TimedOut { at: self.at.clone(), reason },
@@ -277,7 +280,7 @@ impl Asking<'_> {
         let Ok(response) = Decoded::of(response) else { return Bytes::from_static(COMPRESSED_ERROR) };
         let compressed = response.body().is_compressed();
         let idle = self.entity.timeouts.idle.min(MAX_ERROR_WAIT);
-        let (body, fault) = read_up_to(response.into_body(), MAX_ERROR, idle).await;
+        let (body, fault) = read_up_to(response.into_body(), || MAX_ERROR, idle).await;
         let unreadable = compressed && body.is_empty() && fault.is_some();
         if unreadable { Bytes::from_static(COMPRESSED_ERROR) } else { body }
     }
@@ -289,7 +292,8 @@ impl Asking<'_> {
 
     async fn read(&self, body: Decoded, longest: usize) -> Result<Bytes, ServeError> {
         let idle = self.entity.timeouts.idle;
-        read_upstream(body, longest, idle).await.map_err(|fault| match fault {
+        let limit = || if self.call.is_left() { longest.min(drain::MOST) } else { longest };
+        read_upstream(body, limit, idle).await.map_err(|fault| match fault {
             ReadFault::Idle => timed_out(self.at.clone(), "the answer stopped: no more of it", idle),
             ReadFault::Broken(reason) => self.broken(format!("the answer broke off: {reason}")),
             ReadFault::TooLarge => self.too_long(self.longest()),

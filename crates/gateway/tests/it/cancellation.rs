@@ -124,24 +124,6 @@ async fn a_client_that_leaves_during_a_fallback_ends_every_call() {
     .await;
 }
 
-/// Who leaves while still sending was never admitted.
-#[tokio::test]
-async fn a_client_that_leaves_in_its_own_request_leaves_no_record() {
-    world(async |world| {
-        use tokio::io::AsyncWriteExt;
-        world.chat("e", &[Entity::new("openai", "m")]);
-        let mut socket = tokio::net::TcpStream::connect(world.gateway).await.unwrap();
-        let path = invocations("e");
-        let head = format!("POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer dapi-ann\r\ncontent-length: 99\r\n\r\n{{");
-        socket.write_all(head.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        drop(socket);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(world.records.admissions().is_empty() && world.ledger.requests().is_empty());
-    })
-    .await;
-}
-
 /// Many at once, each at another moment: one settlement each, and nothing is left running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaving_at_any_moment_leaves_one_settlement() {

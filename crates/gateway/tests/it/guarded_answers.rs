@@ -12,7 +12,7 @@ use crate::raw::{Play, Raw};
 use crate::world::{CHAT, COMPLETIONS, EMBEDDINGS, Entity, World, world};
 
 /// Each row of the grid that answers with text, on each provider, in each mode.
-fn rows() -> impl Iterator<Item = (Surface, &'static str, bool)> {
+pub(crate) fn rows() -> impl Iterator<Item = (Surface, &'static str, bool)> {
     let rows = surfaces().into_iter().filter(|surface| surface.task != EMBEDDINGS);
     let rows =
         rows.flat_map(|surface| surface.providers().iter().map(move |provider| (surface.clone(), *provider)));
@@ -21,7 +21,13 @@ fn rows() -> impl Iterator<Item = (Surface, &'static str, bool)> {
     })
 }
 
-async fn ask(world: &World, surface: &Surface, provider: &'static str, model: &str, stream: bool) -> Got {
+pub(crate) async fn ask(
+    world: &World,
+    surface: &Surface,
+    provider: &'static str,
+    model: &str,
+    stream: bool,
+) -> Got {
     world.endpoint("e", surface.task, false, &[Entity::new(provider, model)]);
     let mut body = (surface.body)(Role::User, "hello").unwrap();
     if surface.task == CHAT {
@@ -141,7 +147,7 @@ async fn what_is_answered_is_blocked_on_every_surface_in_its_own_way() {
 }
 
 /// A model that calls the tool `f`.
-fn calling(arguments: &Value) -> String {
+pub(crate) fn calling(arguments: &Value) -> String {
     let plan = json!([{"tool": "f", "arguments": arguments}]).to_string();
     let encoded: String = plan.bytes().map(|b| format!("%{b:02x}")).collect();
     format!("m;plan={encoded}")

@@ -1,11 +1,14 @@
 //! Guardrails that a model or a service judges.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use journal::{GuardKind, GuardOutcome, GuardPhase, Outcome, Provenance};
+use journal::{Admission, GuardKind, GuardOutcome, GuardPhase, Outcome, Provenance, Settlement};
+use policy::endpoint::Accounting;
 use policy::guardrails::{JudgeSettings, Moderation, Presidio, Protocol, Settings};
 use serde_json::{Value, json};
+use simulator::State;
 
 use crate::circuits::ready;
 use crate::client::invocations;
@@ -249,6 +252,108 @@ async fn what_cannot_be_judged_is_blocked_unless_told_otherwise() {
                 );
             }
         }
+    })
+    .await;
+}
+
+/// The calls of the endpoint `judge` on record, and the last call of `e`.
+fn recorded(world: &World) -> (Vec<(Admission, Settlement)>, (Admission, Settlement)) {
+    let (judges, mut asked): (Vec<_>, Vec<_>) =
+        world.records.settled().into_iter().partition(|(admission, _)| &*admission.endpoint == "judge");
+    (judges, asked.pop().expect("the call is not on record"))
+}
+
+#[tokio::test]
+async fn what_a_judge_uses_is_on_record_as_a_call_of_whom_it_judges() {
+    for stream in [false, true] {
+        world(async |world| {
+            *world.accounting.lock() =
+                Accounting { usage_tracking: true, payload_table: Some("c.s.e_payload".into()) };
+            let settings = judge(world, Protocol::LlamaGuard);
+            world.chat("judge", &[says("safe").priced(json!({"input": 1, "output": 1}))]);
+            set(world, settings, json!({"input": {"safety": true}, "output": {"safety": true}}));
+            world.chat("e", &[Entity::new("openai", "m;answer=fine;chunks=2")]);
+            let mut body = asked("hello", stream);
+            body["usage_context"] = json!({"team": "a"});
+            body["client_request_id"] = "mine".into();
+            assert_eq!(world.post(&invocations("e"), &body).await.status, 200);
+            let (judges, (call, settled)) = recorded(world);
+            assert_eq!((judges.len(), call.client_request_id.as_deref()), (2, Some("mine")));
+            for ((admission, judged), verdict) in judges.iter().zip(&settled.guards) {
+                assert_eq!(
+                    (&admission.requester, &admission.usage_context),
+                    (&call.requester, &call.usage_context)
+                );
+                assert_eq!((&admission.path, admission.stream), (&call.path, false));
+                assert_eq!(admission.made_for.as_ref(), Some(&call.request_id));
+                assert_eq!(admission.client_request_id.as_deref(), Some(&*call.request_id.0));
+                assert_ne!(admission.request_id, call.request_id);
+                assert_eq!((judged.outcome, judged.status, judged.bytes_out), (Outcome::Completed, 200, 0));
+                assert_eq!((judged.entity.as_deref(), judged.attempts.len()), (Some("one"), 1));
+                assert!(judged.payload.is_none() && settled.payload.is_some());
+                let usage = judged.usage.as_ref().unwrap();
+                assert_eq!(
+                    (usage.provenance, usage.usage.total_tokens),
+                    (Provenance::Provider, verdict.tokens)
+                );
+                assert_eq!(judged.output_characters, Some(4));
+                // A dollar a million is a thousand billionths a token.
+                let cost = judged.cost.as_ref().map(|cost| cost.nano_usd);
+                assert_eq!((cost, settled.cost.is_none()), (Some(verdict.tokens * 1000), true));
+                assert!(verdict.tokens > 0 && admission.input_characters > Some(0));
+            }
+            // What the call itself used is its own alone.
+            set(world, Settings::default(), Value::Null);
+            world.chat("e", &[Entity::new("openai", "m;answer=fine;chunks=2")]);
+            assert_eq!(world.post(&invocations("e"), &asked("hello", stream)).await.status, 200);
+            assert_eq!(world.records.last().usage, settled.usage);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_judge_that_gives_no_verdict_is_on_record_as_it_ended() {
+    world(async |world| {
+        for (script, outcome, status, tokens) in [
+            ("judge;status=500", Outcome::Failed, 500, None),
+            // It is left when it is late, and has had the text.
+            ("judge;hang=headers", Outcome::Cancelled, 499, Some(2)),
+            ("judge;answer=perhaps", Outcome::Completed, 200, Some(4)),
+        ] {
+            let settings =
+                Settings { timeout: Duration::from_millis(300), ..judge(world, Protocol::LlamaGuard) };
+            world.chat("judge", &[Entity::new("openai", script)]);
+            set(world, settings, json!({"input": {"safety": true}}));
+            world.chat("e", &[Entity::new("openai", "m")]);
+            assert_eq!(world.post(&invocations("e"), &asked("hello", false)).await.status, 400, "{script}");
+            let (admission, judged) = recorded(world).0.pop().unwrap();
+            assert_eq!((judged.outcome, judged.status), (outcome, status), "{script}");
+            assert_eq!(judged.usage.map(|usage| usage.usage.total_tokens), tokens, "{script}");
+            assert_eq!(admission.made_for, Some(recorded(world).1.0.request_id), "{script}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_judge_without_room_on_record_is_not_asked() {
+    world(async |world| {
+        let settings = judge(world, Protocol::LlamaGuard);
+        world.chat("judge", &[says("safe")]);
+        set(world, settings, json!({"output": {"safety": true}}));
+        world.chat("e", &[Entity::new("openai", "m;latency_ms=200")]);
+        let (path, body) = (invocations("e"), asked("hello", false));
+        let asking = world.post(&path, &body);
+        let filling = async {
+            world.upstream(State::Open, Duration::from_secs(5)).await;
+            world.records.is_full.store(true, Ordering::Relaxed);
+        };
+        let (got, ()) = tokio::join!(asking, filling);
+        assert_eq!((got.status, world.ledger.requests().len()), (400, 1), "{got:?}");
+        let guards = world.records.only().guards;
+        assert_eq!(guards[0].outcome, GuardOutcome::FailedClosed);
+        assert!(guards[0].details[0].contains("journal is full"), "{guards:?}");
     })
     .await;
 }

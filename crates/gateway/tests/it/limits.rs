@@ -37,7 +37,11 @@ fn ann() -> Arc<Principal> {
 
 /// How `measure` of the endpoint `e` stands for ann.
 async fn standing(world: &World, measure: Measure) -> Standing {
-    let endpoint = world.published("e");
+    standing_of(world, "e", measure).await
+}
+
+pub(crate) async fn standing_of(world: &World, endpoint: &str, measure: Measure) -> Standing {
+    let endpoint = world.published(endpoint);
     let question = Question { principal: ann(), endpoint, request: Vec::new() };
     let explained = world.plane.explain(question).await;
     explained.limits.into_iter().find(|standing| standing.measure == measure).unwrap()

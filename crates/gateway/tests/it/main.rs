@@ -9,7 +9,9 @@
 
 mod client;
 mod raw;
+mod unread;
 mod world;
+mod written;
 
 mod aws;
 mod broken;
@@ -19,6 +21,7 @@ mod circuits;
 mod compressed;
 mod conversation;
 mod converse;
+mod counts;
 mod default_params;
 mod draining;
 mod embeddings;
@@ -35,6 +38,7 @@ mod guardrails;
 mod hosted;
 mod judges;
 mod leaks;
+mod leaving;
 mod limits;
 mod names;
 mod native;

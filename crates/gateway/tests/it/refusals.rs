@@ -243,7 +243,6 @@ async fn a_body_that_does_not_come_is_given_up() {
         assert!(body["message"].as_str().unwrap().contains("300 ms"), "{body}");
         let took = since.elapsed();
         assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(2), "{took:?}");
-        assert!(world.records.admissions().is_empty());
     })
     .await;
 }

@@ -216,6 +216,7 @@ pub(crate) struct Entity {
     timeouts: Value,
     default_params: Value,
     on_disconnect: Value,
+    prices: Value,
 }
 
 impl Entity {
@@ -231,6 +232,7 @@ impl Entity {
             timeouts: Value::Null,
             default_params: Value::Null,
             on_disconnect: Value::Null,
+            prices: Value::Null,
         }
     }
 
@@ -252,6 +254,11 @@ impl Entity {
 
     pub(crate) fn on_disconnect(self, what: &str) -> Self {
         Self { on_disconnect: what.into(), ..self }
+    }
+
+    /// In US dollars, by kind of token.
+    pub(crate) fn priced(self, per_million_tokens: Value) -> Self {
+        Self { prices: per_million_tokens, ..self }
     }
 
     pub(crate) fn connect(self, connect: u64) -> Self {
@@ -315,6 +322,9 @@ impl Entity {
         }
         if !self.on_disconnect.is_null() {
             entity["on_disconnect"] = self.on_disconnect.clone();
+        }
+        if !self.prices.is_null() {
+            entity["price_per_million_tokens"] = self.prices.clone();
         }
         if !self.timeouts.is_null() {
             entity["timeouts"] = self.timeouts.clone();

@@ -4,4 +4,5 @@
 
 mod full;
 mod restart;
+mod simulation;
 mod world;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use wire::counts::TokenKind;
 
 use super::guards::{Verdict, verdicts};
-use super::{Row, Workspace, by_kind, count, day, entity_id_of, micros, overhead, status, whole};
+use super::{EntityIds, Row, Workspace, by_kind, count, day, micros, overhead, status, whole};
 use crate::stream;
 
 /// What was asked and what was answered.
@@ -36,7 +36,7 @@ pub(crate) struct PayloadRow {
 }
 
 impl PayloadRow {
-    pub(super) fn new(call: &Call) -> Self {
+    pub(super) fn new<'a>(call: &'a Call, ids: &mut EntityIds<'a>) -> Self {
         let (admission, settlement) = (&call.admission, &call.settlement);
         let payload = settlement.payload.as_deref().cloned().unwrap_or_default();
         let mut codes = Vec::new();
@@ -55,7 +55,7 @@ impl PayloadRow {
             execution_duration_ms: execution_ms(call),
             bodies: [("request", request), ("response", response)],
             logging_error_codes: codes,
-            served_entity_id: entity_id_of(call),
+            served_entity_id: ids.of(call),
             requester: admission.requester.to_string(),
             endpoint_name: admission.endpoint.to_string(),
             served_entity_name: settlement.entity.as_deref().map(str::to_owned),
@@ -154,7 +154,7 @@ pub(crate) struct UsageRow {
 }
 
 impl UsageRow {
-    pub(super) fn new(call: &Call, workspace: &Workspace) -> Self {
+    pub(super) fn new<'a>(call: &'a Call, workspace: &Workspace, ids: &mut EntityIds<'a>) -> Self {
         let (admission, settlement) = (&call.admission, &call.settlement);
         let counted = settlement.usage.as_ref();
         let tokens = counted.map(CountedUsage::tokens);
@@ -173,7 +173,7 @@ impl UsageRow {
             output_character_count: settlement.output_characters.map(count),
             usage_context: admission.usage_context.clone(),
             request_streaming: admission.stream,
-            served_entity_id: entity_id_of(call),
+            served_entity_id: ids.of(call),
             request_date: day(admission.received_at),
             endpoint_name: admission.endpoint.to_string(),
             served_entity_name: settlement.entity.as_deref().map(str::to_owned),

@@ -10,8 +10,7 @@ use wire::counts::TokenKind;
 use super::endpoints::{Endpoints, Metadata};
 use super::guards::{Verdict, verdicts};
 use super::{
-    DESTINATION_TYPE, Row, Workspace, by_kind, count, day, entity_id_of, micros, overhead, served_entity_id,
-    status, whole,
+    DESTINATION_TYPE, EntityIds, Row, Workspace, by_kind, count, day, micros, overhead, status, whole,
 };
 
 /// Of Databricks' table, whose columns these are.
@@ -97,7 +96,12 @@ impl Row for GatewayRow {
 }
 
 impl GatewayRow {
-    pub(super) fn new(call: &Call, workspace: &Workspace, endpoints: &Endpoints) -> Self {
+    pub(super) fn new<'a>(
+        call: &'a Call,
+        workspace: &Workspace,
+        endpoints: &Endpoints,
+        ids: &mut EntityIds<'a>,
+    ) -> Self {
         let endpoint = endpoints.get(&*call.admission.endpoint_id);
         let (admission, settlement) = (&call.admission, &call.settlement);
         let counted = settlement.usage.as_ref();
@@ -118,7 +122,7 @@ impl GatewayRow {
             time_to_first_byte_ms: settlement.first_byte_ms.map(whole),
             destination_type: entity.map(|_| DESTINATION_TYPE),
             destination_name: entity.map(str::to_owned),
-            destination_id: entity_id_of(call),
+            destination_id: ids.of(call),
             destination_model: settlement.model.clone(),
             requester: admission.requester.to_string(),
             requester_type: match admission.requester_kind {
@@ -140,8 +144,8 @@ impl GatewayRow {
             }),
             response_content_type: settlement.content_type.clone(),
             status_code: status(call),
-            routing_information: Routing { attempts: attempts(call) },
-            invocation_id: admission.request_id.0.to_string(),
+            routing_information: Routing { attempts: attempts(call, ids) },
+            invocation_id: admission.made_for.as_ref().unwrap_or(&admission.request_id).0.to_string(),
             service_type: "MODEL_SERVICE",
             service_name: admission.endpoint.to_string(),
             service_tags: tags,
@@ -159,10 +163,10 @@ impl GatewayRow {
     }
 }
 
-fn attempts(call: &Call) -> Vec<AttemptRow> {
+fn attempts<'a>(call: &'a Call, ids: &mut EntityIds<'a>) -> Vec<AttemptRow> {
     let all = &call.settlement.attempts;
     let before = |at: usize| Some(&all.get(at.checked_sub(1)?)?.entity);
-    let row = |(at, attempt): (usize, &Attempt)| AttemptRow {
+    let row = |(at, attempt): (usize, &'a Attempt)| AttemptRow {
         priority: at.to_string(),
         action: match before(at) {
             None => "INITIAL_ATTEMPT",
@@ -171,11 +175,7 @@ fn attempts(call: &Call) -> Vec<AttemptRow> {
             Some(_) => "FALLBACK",
         },
         destination: attempt.entity.to_string(),
-        destination_id: served_entity_id(
-            &call.admission.endpoint_id,
-            call.admission.config_version,
-            &attempt.entity,
-        ),
+        destination_id: ids.of_entity(call, &attempt.entity),
         status_code: attempt.status.map(i32::from),
         error_code: error_code(attempt),
         latency_ms: whole(attempt.duration_ms),

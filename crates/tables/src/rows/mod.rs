@@ -7,7 +7,7 @@ mod endpoints;
 mod gateway;
 mod guards;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow_schema::SchemaRef;
 use journal::{Call, Entry};
@@ -70,6 +70,7 @@ pub(crate) fn of_segment(
     let wants_audit = wants_kind(Kind::Audit);
     let mut found = BTreeMap::new();
     let (mut usage, mut gateway, mut audited) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ids = EntityIds::default();
     let mut payloads: BTreeMap<TableName, Vec<PayloadRow>> = BTreeMap::new();
     for entry in entries {
         match entry {
@@ -79,16 +80,17 @@ pub(crate) fn of_segment(
             }
             Entry::Settled(call) => {
                 if !of_serving_endpoints(call) {
-                    gateway.extend(wants_gateway.then(|| GatewayRow::new(call, workspace, endpoints)));
+                    gateway
+                        .extend(wants_gateway.then(|| GatewayRow::new(call, workspace, endpoints, &mut ids)));
                 } else if call.admission.usage_tracking {
-                    usage.extend(wants_usage.then(|| UsageRow::new(call, workspace)));
+                    usage.extend(wants_usage.then(|| UsageRow::new(call, workspace, &mut ids)));
                 }
                 // The name was checked when the endpoint was configured.
                 let table = call.admission.payload_table.as_deref().map(TableName::parse);
                 if let Some(Ok(table)) = table
                     && wants(&table)
                 {
-                    payloads.entry(table).or_default().push(PayloadRow::new(call));
+                    payloads.entry(table).or_default().push(PayloadRow::new(call, &mut ids));
                 }
             }
         }
@@ -117,10 +119,20 @@ pub(crate) fn served_entity_id(endpoint_id: &str, config_version: i64, entity: &
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Of the entity that answered a call.
-fn entity_id_of(call: &Call) -> Option<String> {
-    let entity = call.settlement.entity.as_deref()?;
-    Some(served_entity_id(&call.admission.endpoint_id, call.admission.config_version, entity))
+/// The ids of the entities of calls, of which there are few.
+#[derive(Default)]
+struct EntityIds<'a>(HashMap<(&'a str, i64, &'a str), String>);
+
+impl<'a> EntityIds<'a> {
+    /// Of the entity that answered a call.
+    fn of(&mut self, call: &'a Call) -> Option<String> {
+        Some(self.of_entity(call, call.settlement.entity.as_deref()?))
+    }
+
+    fn of_entity(&mut self, call: &'a Call, entity: &'a str) -> String {
+        let key = (&*call.admission.endpoint_id, call.admission.config_version, entity);
+        self.0.entry(key).or_insert_with(|| served_entity_id(key.0, key.1, key.2)).clone()
+    }
 }
 
 /// A time of day as the tables hold it: microseconds since the epoch.

@@ -187,6 +187,16 @@ async fn a_call_of_the_gateway_names_its_service_and_its_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_made_for_another_names_it() {
+    let made_for = Some(RequestId("asked".into()));
+    let judge = Admission { made_for, ..admission("judge", GATEWAY) };
+    let calls = vec![(admission("asked", GATEWAY), settlement(1)), (judge, settlement(1))];
+    let found = rows(GATEWAY_USAGE, calls).await;
+    assert_has(&found[0], &json!({"request_id": "asked", "invocation_id": "asked"}));
+    assert_has(&found[1], &json!({"request_id": "judge", "invocation_id": "asked"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_audited_call_that_was_refused_says_why() {
     let world = World::new();
     let mut flusher = world.flusher("journal");

@@ -49,6 +49,7 @@ impl Dialect for Converse {
             call: NativeCall::Converse,
             needs: &["messages"],
             usage: watch::usage,
+            written: watch::written,
             watch: watch::new,
         };
         Some(&PASSAGE)

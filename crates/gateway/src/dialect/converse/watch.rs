@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use serde_json::Value;
 use wire::usage::Usage;
 
-use crate::dialect::{Seen, Watch};
+use crate::dialect::{Seen, Watch, characters, items};
 use crate::error::ServeError;
 
 pub(super) fn new() -> Box<dyn Watch> {
@@ -13,6 +13,17 @@ pub(super) fn new() -> Box<dyn Watch> {
 
 pub(super) fn usage(turn: &Value) -> Option<Usage> {
     providers::converse_usage(&turn["usage"])
+}
+
+pub(super) fn written(turn: &Value) -> u64 {
+    let said = |block: &Value| {
+        characters([
+            &block["text"],
+            &block["toolUse"]["input"],
+            &block["reasoningContent"]["reasoningText"]["text"],
+        ])
+    };
+    items(&turn["output"]["message"]["content"]).map(said).sum()
 }
 
 #[derive(Default)]
@@ -40,8 +51,7 @@ impl Watch for Events {
             "contentBlockDelta" => {
                 let delta = &data["delta"];
                 let said = [&delta["text"], &delta["toolUse"]["input"], &delta["reasoningContent"]["text"]];
-                let said = said.into_iter().filter_map(Value::as_str);
-                return Seen::More { text: said.map(|text| text.chars().count() as u64).sum() };
+                return Seen::More { text: characters(said) };
             }
             _ => {}
         }

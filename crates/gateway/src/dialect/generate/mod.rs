@@ -45,6 +45,7 @@ impl Dialect for GenerateContent {
             call: NativeCall::GenerateContent,
             needs: &["contents"],
             usage: watch::usage,
+            written: watch::written,
             watch: watch::new,
         };
         Some(&PASSAGE)
@@ -76,6 +77,7 @@ impl Dialect for CountContent {
             call: NativeCall::CountContent,
             needs: &["contents", "generateContentRequest", "generate_content_request"],
             usage: |_| None,
+            written: |_| 0,
             watch: watch::new,
         };
         Some(&PASSAGE)

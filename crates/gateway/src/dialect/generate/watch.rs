@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use serde_json::Value;
 use wire::usage::Usage;
 
-use crate::dialect::{Seen, Watch, write};
+use crate::dialect::{Seen, Watch, characters, items, write};
 use crate::error::ServeError;
 use crate::shape::Shape;
 
@@ -14,6 +14,11 @@ pub(super) fn new() -> Box<dyn Watch> {
 
 pub(super) fn usage(response: &Value) -> Option<Usage> {
     providers::generate_content_usage(&response["usageMetadata"])
+}
+
+pub(super) fn written(response: &Value) -> u64 {
+    let parts = items(&response["candidates"]).flat_map(|candidate| items(&candidate["content"]["parts"]));
+    parts.map(|part| characters([&part["text"], &part["functionCall"]["args"]])).sum()
 }
 
 #[derive(Default)]
@@ -29,13 +34,10 @@ impl Watch for Events {
         }
         // Counts are cumulative: the last one is right.
         self.usage = usage(data).or(self.usage.take());
-        let candidates = || data["candidates"].as_array().into_iter().flatten();
+        let candidates = || items(&data["candidates"]);
         self.finished |= candidates().any(|c| c["finishReason"].is_string())
             || data["promptFeedback"]["blockReason"].is_string();
-        let parts = candidates().flat_map(|c| c["content"]["parts"].as_array().into_iter().flatten());
-        Seen::More {
-            text: parts.filter_map(|p| p["text"].as_str()).map(|text| text.chars().count() as u64).sum(),
-        }
+        Seen::More { text: written(data) }
     }
 
     fn usage(&self) -> Option<Usage> {

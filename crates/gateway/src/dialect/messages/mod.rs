@@ -45,6 +45,7 @@ impl Dialect for Messages {
             call: NativeCall::Messages,
             needs: &["messages"],
             usage: watch::usage,
+            written: watch::written,
             watch: watch::new,
         };
         Some(&PASSAGE)
@@ -76,6 +77,7 @@ impl Dialect for CountMessages {
             call: NativeCall::CountMessages,
             needs: &["messages"],
             usage: |_| None,
+            written: |_| 0,
             watch: watch::new,
         };
         Some(&PASSAGE)

@@ -5,7 +5,7 @@ use providers::MessagesUsage;
 use serde_json::Value;
 use wire::usage::Usage;
 
-use crate::dialect::{Seen, Watch, write};
+use crate::dialect::{Seen, Watch, characters, items, write};
 use crate::error::ServeError;
 use crate::shape::Shape;
 
@@ -17,6 +17,11 @@ pub(super) fn usage(message: &Value) -> Option<Usage> {
     let mut counts = MessagesUsage::default();
     counts.read(&message["usage"]);
     counts.usage()
+}
+
+pub(super) fn written(message: &Value) -> u64 {
+    let said = |block: &Value| characters(["text", "thinking", "input"].map(|key| &block[key]));
+    items(&message["content"]).map(said).sum()
 }
 
 #[derive(Default)]
@@ -36,10 +41,8 @@ impl Watch for Events {
             }
             "error" => return Seen::Error(data.clone()),
             "content_block_delta" => {
-                let said = ["text", "thinking", "partial_json"]
-                    .iter()
-                    .filter_map(|key| data["delta"][*key].as_str());
-                return Seen::More { text: said.map(|text| text.chars().count() as u64).sum() };
+                let said = ["text", "thinking", "partial_json"].map(|key| &data["delta"][key]);
+                return Seen::More { text: characters(said) };
             }
             _ => {}
         }

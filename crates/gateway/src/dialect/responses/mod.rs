@@ -38,6 +38,7 @@ impl Dialect for Responses {
             call: NativeCall::Responses,
             needs: &["input", "previous_response_id", "conversation", "prompt"],
             usage: watch::usage,
+            written: watch::written,
             watch: watch::new,
         };
         Some(&PASSAGE)
@@ -65,8 +66,13 @@ impl Dialect for StoredResponses {
     }
 
     fn passage(&self) -> Option<&'static Passage> {
-        static PASSAGE: Passage =
-            Passage { call: NativeCall::Responses, needs: &[], usage: |_| None, watch: watch::new };
+        static PASSAGE: Passage = Passage {
+            call: NativeCall::Responses,
+            needs: &[],
+            usage: |_| None,
+            written: |_| 0,
+            watch: watch::new,
+        };
         Some(&PASSAGE)
     }
 

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 use wire::usage::{CompletionDetails, PromptDetails, Usage};
 
-use crate::dialect::{Seen, Watch, write};
+use crate::dialect::{Seen, Watch, characters, items, write};
 use crate::error::ServeError;
 use crate::shape::Shape;
 
@@ -29,6 +29,15 @@ pub(super) fn usage(response: &Value) -> Option<Usage> {
     })
 }
 
+pub(super) fn written(response: &Value) -> u64 {
+    let said = |item: &Value| {
+        let parts = items(&item["content"]).chain(items(&item["summary"]));
+        let parts = parts.flat_map(|part| ["text", "refusal"].map(|key| &part[key]));
+        characters(parts.chain(["arguments", "input", "code"].map(|key| &item[key])))
+    };
+    items(&response["output"]).map(said).sum()
+}
+
 #[derive(Default)]
 struct Events {
     usage: Option<Usage>,
@@ -51,7 +60,7 @@ impl Watch for Events {
             // The fields of an error stand beside its type, or in an object of their own.
             "error" if data["error"].is_object() => Seen::Error(data.clone()),
             "error" => Seen::Error(json!({ "error": data })),
-            _ => Seen::More { text: data["delta"].as_str().map_or(0, |text| text.chars().count() as u64) },
+            _ => Seen::More { text: characters([&data["delta"]]) },
         }
     }
 

@@ -1,5 +1,5 @@
-//! Models that judge: which are asked, and what they say. Their calls go to their entities directly, past
-//! guardrails and limits, so that no judge is judged.
+//! Models that judge: which are asked, and what they say. Their calls go to their entities past guardrails and
+//! limits, so that no judge is judged.
 
 mod chat;
 mod moderation;
@@ -133,7 +133,7 @@ impl Judging<'_> {
             Who::Endpoint { name, protocol, prompt } => {
                 let question = examiner.question.as_deref();
                 let messages = protocol::messages(*protocol, prompt.as_deref(), question, text);
-                let (said, usage) = chat::ask(examiner.gateway, examiner.snapshot, name, messages).await?;
+                let (said, usage) = chat::ask(examiner, name, messages).await?;
                 let (flagged, categories) = protocol::read(*protocol, &said)?;
                 let known = |name: &&String| Protocol::is_category(name);
                 let told = categories.iter().filter(known).cloned().collect();

@@ -27,7 +27,7 @@ pub(super) async fn send(
         }
     })?;
     let status = response.status();
-    let (body, _) = read_up_to(response.into_body(), MAX_ANSWER, READ_WITHIN).await;
+    let (body, _) = read_up_to(response.into_body(), || MAX_ANSWER, READ_WITHIN).await;
     Ok((status, body))
 }
 
