@@ -122,14 +122,14 @@ class Calls:
     def disagreements(self):
         """What the three ledgers do not agree upon."""
         found, wrong = self.rows(), []
-        seen, swallowed, kept = Counter(), Counter(), set()
+        seen, swallowed = Counter(), Counter()
         for request in self.arrived():
-            marker, connection = marker_of(request), request["connection"]
+            marker = marker_of(request)
             seen[marker] += 1
-            # A kept connection that ends without a word may have ended before it was written to: the call is made again, and is one attempt.
-            # A reset can overtake what was said before it.
-            swallowed[marker] += connection in kept and (request["status"] is None or "fault=reset" in (request["model"] or ""))
-            kept.add(connection)
+            # A connection that was there already and ends without a word may have ended before it was written to: the call is made once more, and
+            # is one attempt. A reset can overtake what was said before it.
+            if request["status"] is None or "fault=reset" in (request["model"] or ""):
+                swallowed[marker] = 1
         count, ids = Counter(row[0] for row in found), {row[4] for row in found}
         by_marker = {row[0]: row[1:] for row in found}
         if len(ids) != len(found):
@@ -143,7 +143,7 @@ class Calls:
             if (status, outcome) != (told.status, expected):
                 wrong.append(f"{told.marker}: the client has {told.status} {expected}, the table {status} {outcome}: {told.text[-200:]}")
             if attempts - seen[told.marker] not in range(-swallowed[told.marker], told.unseen + 1):
-                wrong.append(f"{told.marker}: {attempts} attempts on record, {seen[told.marker]} seen, {swallowed[told.marker]} of them swallowed, {told.unseen} more at most")
+                wrong.append(f"{told.marker}: {attempts} attempts on record, {seen[told.marker]} seen, {swallowed[told.marker]} more of them in vain at most, {told.unseen} more at most")
             if status == 200 and tokens is None:
                 wrong.append(f"{told.marker} has no usage")
         strangers = set(seen) - set(by_marker) - {None}
