@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import lake
 from harness import ENDPOINTS, PREFIX, UPSTREAM, Arrivals, call, check, endpoint_body, finish
-from mounts import tmpfs
+from mounts import fill, tmpfs
 from processes import Server, kill_group, scratch_folder
 
 NAME = f"{PREFIX}-chat"
@@ -91,19 +91,6 @@ def seen_upstream():
     texts = map(last_said, arrivals.take())
     asked_upstream.update(text for text in texts if isinstance(text, str) and text.startswith("crash-"))
     return asked_upstream
-
-
-def fill(mount):
-    """Takes the last byte of the folder's disk; gives the file."""
-    filler = os.path.join(mount, "filler")
-    with open(filler, "wb", buffering=0) as file:
-        for size in (65536, 4096, 512, 64, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                pass
-    return filler
 
 
 def written_up(folder):

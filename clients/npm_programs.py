@@ -22,6 +22,7 @@ class Package:
 PROGRAMS = {
     "claude": Package("@anthropic-ai/claude-code", "2.1.332"),
     "codex": Package("@openai/codex", "0.171.0"),
+    "azurite-blob": Package("azurite", "3.37.0"),
     "gemini": Package("@google/gemini-cli", "0.61.0"),
 }
 

@@ -96,6 +96,18 @@ class Program:
             self.stop()
             raise
 
+    def wait_to_listen(self, port):
+        """Until it takes connections at this port; as `wait_for` where it does not."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=2):
+                    return
+            except OSError:
+                if time.monotonic() > deadline or self.child.poll() is not None:
+                    raise RuntimeError(f"{self.name} does not listen, exit code {self.stop()}; its last words:\n{self.log()[-3000:]}") from None
+                time.sleep(0.05)
+
     def _answers(self, url):
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + START_SECONDS

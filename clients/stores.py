@@ -1,25 +1,66 @@
-"""Tables in an object store (a local S3 server): two servers that write the same ones, a store that goes away and comes back, a folder that is read-only for a while.
+"""Tables in an object store: two servers that write the same ones, a store that goes away and comes back, a folder that is read-only or full for a while.
 
-Starts servers of its own.
+Starts servers of its own, and a store: moto as S3 or, where AZURITE_BIN names it, Azurite as Azure's storage.
 """
+import base64
+import hashlib
+import hmac
+import http.client
 import os
 import socket
 import subprocess
 import threading
 import time
+from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 import deltalake
 import duckdb
 
 from harness import ENDPOINTS, PREFIX, UPSTREAM, call, check, endpoint_body, finish, report
-from mounts import tmpfs
+from mounts import fill, tmpfs
 from processes import Program, Server, free_port, scratch_folder
 
 NAME = f"{PREFIX}-chat"
 TABLE = {"catalog_name": "main", "schema_name": "logs", "table_name_prefix": "chat", "enabled": True}
 PAYLOAD = "main/logs/chat_payload"
 KEY, KEY_SECRET = "AKIDOFTHELAKE", "secret-of-the-lake"
+ACCOUNT, ACCOUNT_KEY = "tollgatelake", base64.b64encode(b"key-of-the-lake").decode()
+
+
+@dataclass
+class Store:
+    """What servers and readers are told of a store."""
+    location: str
+    options: dict
+    secrets: dict
+    read: dict  # storage options of delta-rs
+
+
+def s3(port, way):
+    """The bucket, made in the store that listens at `port`."""
+    call("PUT", "/lake", b"", token=None, base=f"http://127.0.0.1:{port}")
+    address = f"http://127.0.0.1:{way.port}"
+    return Store("s3://lake/tollgate", {"aws_endpoint": address, "aws_region": "eu-west-1", "allow_http": "true"},
+                 {"aws_access_key_id": KEY, "aws_secret_access_key": KEY_SECRET},
+                 {"AWS_ENDPOINT_URL": address, "AWS_REGION": "eu-west-1", "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": KEY,
+                  "AWS_SECRET_ACCESS_KEY": KEY_SECRET, "aws_conditional_put": "etag"})
+
+
+def azure(port, way):
+    """The container, made in the store that listens at `port`."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    named = "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))
+    signed = "PUT" + "\n" * 12 + f"{named}/{ACCOUNT}/{ACCOUNT}/lake\nrestype:container"
+    signature = base64.b64encode(hmac.digest(base64.b64decode(ACCOUNT_KEY), signed.encode(), hashlib.sha256)).decode()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("PUT", f"/{ACCOUNT}/lake?restype=container", headers={**headers, "Authorization": f"SharedKey {ACCOUNT}:{signature}", "Content-Length": "0"})
+    made = connection.getresponse()
+    assert made.status == 201, made.read()
+    options = {"azure_storage_endpoint": f"http://127.0.0.1:{way.port}/{ACCOUNT}", "allow_http": "true"}
+    secrets = {"azure_storage_account_key": ACCOUNT_KEY}
+    return Store(f"abfss://lake@{ACCOUNT}.dfs.core.windows.net/tollgate", options, secrets, {**options, **secrets, "azure_storage_account_name": ACCOUNT})
 
 
 class Way:
@@ -88,19 +129,15 @@ def until(what, is_so, seconds=60):
         time.sleep(0.3)
 
 
-def object_store(folder, way):
+def object_store(folder, way, store):
     secret = Path(folder, "store-options")
-    secret.write_text(f"# of the store\naws_access_key_id={KEY}\naws_secret_access_key={KEY_SECRET}\n")
-    location = {"aws_endpoint": f"http://127.0.0.1:{way.port}", "aws_region": "eu-west-1", "allow_http": "true"}
-    settings = {"TOLLGATE_TABLES__LOCATION": "s3://lake/tollgate", "TOLLGATE_TABLES__FLUSH_SECONDS": "1",
-                "TOLLGATE_TABLES__OPTIONS": ",".join(f"{name}={value}" for name, value in location.items()), "TOLLGATE_TABLES__OPTIONS_FILE": str(secret)}
-    options = {"AWS_ENDPOINT_URL": location["aws_endpoint"], "AWS_REGION": "eu-west-1", "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": KEY,
-               "AWS_SECRET_ACCESS_KEY": KEY_SECRET, "aws_conditional_put": "etag"}
-    call("PUT", "/lake", b"", token=None, base=f"http://127.0.0.1:{way.to}")
+    secret.write_text("# of the store\n" + "".join(f"{name}={value}\n" for name, value in store.secrets.items()))
+    settings = {"TOLLGATE_TABLES__LOCATION": store.location, "TOLLGATE_TABLES__FLUSH_SECONDS": "1",
+                "TOLLGATE_TABLES__OPTIONS": ",".join(f"{name}={value}" for name, value in store.options.items()), "TOLLGATE_TABLES__OPTIONS_FILE": str(secret)}
 
     def read(name=PAYLOAD, column="databricks_request_id"):
         try:
-            table = deltalake.DeltaTable(f"s3://lake/tollgate/{name}", storage_options=options)
+            table = deltalake.DeltaTable(f"{store.location}/{name}", storage_options=store.read)
         except deltalake.exceptions.TableNotFoundError:
             return []
         batch = duckdb.connect()
@@ -111,7 +148,7 @@ def object_store(folder, way):
     one.mkdir()
     two.mkdir()
     with Server(one, UPSTREAM, settings) as first, Server(two, UPSTREAM, settings) as second:
-        @check("two servers write the same tables of an S3 store, and every row is there once")
+        @check(f"two servers write the same tables of {store.location.split(':')[0]}://, and every row is there once")
         def both():
             make_endpoint(first)
             make_endpoint(second)
@@ -141,8 +178,15 @@ def object_store(folder, way):
             env = {**os.environ, **settings, "TOLLGATE_SERVER__DATA": str(first.data)}
             shown = subprocess.run([os.environ["TOLLGATE_BIN"], "check"], env=env, capture_output=True, text=True, timeout=60).stdout
             # Of the options themselves the names alone: somebody may have put a key there.
-            assert "aws_region=" in shown and "eu-west-1" not in shown, shown
-            assert KEY not in shown + first.log() and KEY_SECRET not in shown + first.log(), shown
+            assert "allow_http=" in shown and str(way.port) not in shown, shown
+            for value in store.secrets.values():
+                assert value not in shown + first.log(), shown
+
+        @check("an option that the store does not have is refused by tollgate check, which names it")
+        def misspelt():
+            env = {**os.environ, **settings, "TOLLGATE_SERVER__DATA": str(first.data), "TOLLGATE_TABLES__OPTIONS": "allow_htpp=true"}
+            refused = subprocess.run([os.environ["TOLLGATE_BIN"], "check"], env=env, capture_output=True, text=True, timeout=60)
+            assert refused.returncode != 0 and 'no option "allow_htpp"' in refused.stderr, refused
 
 
 def read_only(folder):
@@ -150,6 +194,34 @@ def read_only(folder):
     def waits():
         with tmpfs(folder, "mounted") as mount:
             written_again(Path(folder), Path(mount))
+
+
+def full(folder):
+    @check("on a full disk of the tables calls are served and rows wait, which a metric and the log say; they come when there is room, each once")
+    def waits():
+        with tmpfs(folder, "small", "size=4m") as mount:
+            written_with_room(Path(folder), Path(mount))
+
+
+def written_with_room(folder, mount):
+    (folder / "four").mkdir()
+    settings = {"TOLLGATE_TABLES__LOCATION": str(mount), "TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_TABLES__KEEP_SECONDS": "1"}
+    read = lambda: deltalake.DeltaTable(str(mount / PAYLOAD)).to_pyarrow_table()["databricks_request_id"].to_pylist()
+    with Server(folder / "four", UPSTREAM, settings) as server:
+        make_endpoint(server)
+        ask(server, 3)
+        until("three rows", lambda: (mount / PAYLOAD / "_delta_log").exists() and len(read()) == 3)
+        filler = fill(mount)
+        ask(server, 4)
+        until("the metric", lambda: metric(server, "tollgate_tables_failing") > 0)
+        ask(server, 4)
+        assert "rows stay in the journal" in server.log() and "No space left" in server.log()
+        assert metric(server, "tollgate_journal_full") == 0 and len(read()) == 3
+        os.remove(filler)
+        until("the rows that waited", lambda: len(read()) >= 11, 90)
+        assert len(set(read())) == len(read()) == 11, read()
+        until("the metric says that it is over", lambda: metric(server, "tollgate_tables_failing") == 0)
+        until("the journal is empty", lambda: metric(server, "tollgate_journal_bytes") < 1000)
 
 
 def written_again(folder, mount):
@@ -169,10 +241,18 @@ def written_again(folder, mount):
 
 
 with scratch_folder("stores") as folder:
-    port = free_port()
-    with Program("s3", [os.environ["BESIDE_PYTHON"], "-m", "moto.server", "-H", "127.0.0.1", "-p", port], folder) as store:
-        store.wait_for(f"http://127.0.0.1:{port}/moto-api/")
-        object_store(folder, Way(port))
-    read_only(folder)
+    port, azurite = free_port(), os.environ.get("AZURITE_BIN")
+    way = Way(port)
+    if azurite:
+        program = [azurite, "--blobHost", "127.0.0.1", "--blobPort", port, "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+        with Program("azurite", program, folder, {**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}) as program:
+            program.wait_to_listen(port)
+            object_store(folder, way, azure(port, way))
+    else:
+        with Program("s3", [os.environ["BESIDE_PYTHON"], "-m", "moto.server", "-H", "127.0.0.1", "-p", port], folder) as program:
+            program.wait_for(f"http://127.0.0.1:{port}/moto-api/")
+            object_store(folder, way, s3(port, way))
+        read_only(folder)
+        full(folder)
 
 finish()

@@ -37,6 +37,16 @@ def documented(tables, beginning):
     return lake.duck().sql(statement).fetchall()
 
 
+def documented_python(tables, name):
+    """What the lines of the documentation for this program give."""
+    text = DOCS.read_text().split(f"\n{name}:\n\n", 1)[1]
+    lines = [line[4:] for line in text[:text.index("\n\n")].split("\n")]
+    *before, last = [line.replace("/var/lib/tollgate", str(tables.parent)).replace("s3://company-lake/tollgate", str(tables)) for line in lines]
+    names = {}
+    exec("\n".join(before), names)
+    return eval(last, names)
+
+
 class Caller:
     """Calls the server and keeps what it answered, by request id."""
     def __init__(self, server):
@@ -215,6 +225,13 @@ with scratch_folder("tables") as folder:
             expected = lake.rows(tables, USAGE, "count(*), sum(input_token_count + output_token_count), sum(cost_nano_usd)", ours)
             assert (model, [(calls, tokens, cost)]) == (MODEL, expected), (model, calls, tokens, cost, expected)
 
+        @check("the lines for Polars and delta-rs, as documented, read what DuckDB reads")
+        def read_by_others():
+            polars = sorted(documented_python(tables, "Polars").iter_rows())
+            assert polars == lake.rows(tables, GATEWAY, "endpoint_name, sum(total_tokens)", "true GROUP BY ALL ORDER BY ALL"), polars
+            ids = documented_python(tables, "delta-rs")["databricks_request_id"].to_pylist()
+            assert sorted(ids) == sorted(row[0] for row in lake.rows(tables, PAYLOAD, "databricks_request_id")), ids
+
         @check("calls of a deleted endpoint join what was served once, as documented")
         def deleted():
             before = sorted(row for row in documented(tables, "SELECT e.endpoint_name") if row[0] == PRICED)
@@ -229,6 +246,26 @@ with scratch_folder("tables") as folder:
             text = caller.call("GET", "/metrics").text
             value = lambda name: float(next(line for line in text.split("\n") if line.startswith(name + " ")).split()[1])
             assert value("tollgate_journal_full") == 0 and value("tollgate_tables_segments_total") > 0, text[:500]
+
+    @check("whatever served a call has its row, also where it was replaced or deleted before anything was written")
+    def every_version():
+        with scratch_folder("versions") as other:
+            with Server(other, UPSTREAM, {"TOLLGATE_TABLES__FLUSH_SECONDS": "3600"}) as slow:
+                mine = Caller(slow)
+                for endpoint, versions in (("kept", 3), ("gone", 3), ("brief", 1)):
+                    body = endpoint_body(endpoint, entity("v1", "echo"))
+                    body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}}
+                    mine.call("POST", ENDPOINTS, body).ok()
+                    for version in range(1, versions + 1):
+                        if version > 1:
+                            mine.call("PUT", f"{ENDPOINTS}/{endpoint}/config", {"served_entities": [entity(f"v{version}", "echo")]}).ok()
+                        mine.ask(f"/serving-endpoints/{endpoint}/invocations", "hello").ok()
+                for endpoint in ("gone", "brief"):
+                    mine.call("DELETE", f"{ENDPOINTS}/{endpoint}").ok()
+            joined = documented(slow.data / "tables", "SELECT e.endpoint_name")
+            assert sorted(joined) == [("brief", "openai", 1), ("gone", "openai", 3), ("kept", "openai", 3)], joined
+            told = lake.rows(slow.data / "tables", SERVED, "endpoint_name, served_entity_name, endpoint_config_version, endpoint_delete_time IS NOT NULL", "true ORDER BY ALL")
+            assert told == [("brief", "v1", 1, True), *(("gone", f"v{n}", n, True) for n in (1, 2, 3)), *(("kept", f"v{n}", n, False) for n in (1, 2, 3))], told
 
     @check("tollgate tables lists them with rows and versions, also of a server that stopped")
     def commanded():

@@ -102,6 +102,10 @@ impl From<StoreError> for Failure {
             StoreError::Full(message) => ApiError::new(ErrorCode::ResourceLimitExceeded, message),
             StoreError::Exists => ApiError::new(ErrorCode::ResourceAlreadyExists, "it exists already"),
             StoreError::Missing => ApiError::not_found("it does not exist"),
+            StoreError::Busy(_) => ApiError::new(
+                ErrorCode::TemporarilyUnavailable,
+                "the server's own store is held by somebody else: try again",
+            ),
             _ => ApiError::internal("the server's own store failed; its log says why"),
         })
     }

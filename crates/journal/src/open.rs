@@ -75,6 +75,7 @@ fn lock(place: &Path) -> io::Result<Option<File>> {
 }
 
 fn recover(folder: &Path, lock: File) -> io::Result<Opened> {
+    segment::forget_unfinished(folder)?;
     let segments = segment::list(folder)?;
     let id = id(folder, segments.is_empty())?;
     let next = segments.last().map_or(1, |(last, _)| last.number + 1);
@@ -99,11 +100,13 @@ fn recover(folder: &Path, lock: File) -> io::Result<Opened> {
         segment.append(&settled.map_err(io::Error::other)?)?;
         segment.news += 1;
     }
-    segment.file.sync_all()?;
+    segment.file.sync()?;
     for (left, _) in segments.iter().filter(|(_, open)| *open) {
         if fs::metadata(&left.path)?.len() == 0 {
             fs::remove_file(&left.path)?;
         } else {
+            // Whoever wrote it need not have come to that.
+            File::open(&left.path)?.sync_all()?;
             segment::seal(&left.path)?;
         }
     }

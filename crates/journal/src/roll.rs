@@ -5,22 +5,14 @@
 //! by a power cut too, leaves both open, and a call that is in both is counted once.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::queue::Record;
-use crate::segment::{self, OpenSegment, SealedSegment};
+use crate::segment::{self, OpenSegment, SealedSegment, SegmentFile};
 use crate::writer::{Inner, Journal, State};
-
-/// A segment that takes no more records and is not sealed yet.
-pub(crate) struct Rolled {
-    pub(crate) segment: OpenSegment,
-    /// The one after it.
-    pub(crate) next: Arc<File>,
-}
 
 impl Journal {
     /// Seals the segment that is open, where it holds something for the tables. It waits for the disk, so that
@@ -33,6 +25,7 @@ impl Journal {
             }
         }
         self.inner.dirty.notify_one();
+        let _one_at_a_time = self.inner.sealing.lock();
         self.inner.seal_rolled()
     }
 
@@ -54,27 +47,35 @@ impl Inner {
                 break;
             }
         }
-        let file = Arc::clone(&next.file);
         let old = std::mem::replace(&mut state.segment, next);
         state.waiting += old.length;
-        state.unsynced.push(Arc::clone(&old.file));
         state.is_dirty = true;
-        state.rolled.push_back(Rolled { segment: old, next: file });
+        state.rolled.push_back(old);
         // Of calls under way, what a full disk did not take goes before all that is to follow.
         let repeated = repeated.into_iter().rev().map(|bytes| Record { bytes, is_news: false, place: 0 });
         repeated.for_each(|record| state.queue.push_front(record));
         Ok(())
     }
 
-    /// Seals what was rolled, the oldest first, without the lock.
-    pub(crate) fn seal_rolled(&self) -> io::Result<()> {
+    /// Brings all that is not sealed onto the disk, and seals what takes no more records.
+    pub(crate) fn secure(&self) -> io::Result<()> {
         let _one_at_a_time = self.sealing.lock();
+        self.seal_rolled()?;
+        let open = self.state.lock().segment.number;
+        self.bring(open)?;
+        // Where the disk failed with it, it takes no more records.
+        self.seal_rolled()
+    }
+
+    /// Seals what was rolled, the oldest first, without the lock of the calls. The caller holds that of sealing.
+    fn seal_rolled(&self) -> io::Result<()> {
         let mut is_change = false;
         loop {
-            let first =
-                self.state.lock().rolled.front().map(|r| (r.segment.path.clone(), Arc::clone(&r.next)));
-            let Some((path, next)) = first else { break };
-            next.sync_data()?;
+            let first = self.state.lock().rolled.front().map(|rolled| (rolled.number, rolled.path.clone()));
+            let Some((number, path)) = first else { break };
+            self.bring(number)?;
+            // The calls under way are in the next one too.
+            self.bring(number + 1)?;
             segment::sync_folder(&self.config.folder)?;
             segment::seal(&path)?;
             self.state.lock().rolled.pop_front();
@@ -82,10 +83,57 @@ impl Inner {
         }
         if is_change { segment::sync_folder(&self.config.folder) } else { Ok(()) }
     }
+
+    /// Brings a segment that is not sealed onto the disk, in another file where the disk fails with the one that it has.
+    fn bring(&self, number: u64) -> io::Result<()> {
+        let Some(file) = self.state.lock().file(number) else { return Ok(()) };
+        let Err(error) = file.sync() else { return Ok(()) };
+        self.state.lock().status.failed_syncs += 1;
+        self.write_again(number)?;
+        tracing::warn!(segment = number, %error, "the disk failed with records of usage: they are on it in another file now");
+        Ok(())
+    }
+
+    fn write_again(&self, number: u64) -> io::Result<()> {
+        let old = {
+            let mut state = self.state.lock();
+            if state.segment.number == number {
+                self.roll(&mut state)?;
+            }
+            state.rolled.iter().find(|old| old.number == number).map(|old| (old.path.clone(), old.length))
+        };
+        let Some((path, length)) = old else { return Ok(()) };
+        let (file, kept) = segment::write_again(&path, length)?;
+        let mut state = self.state.lock();
+        if kept < length {
+            let lost = length - kept;
+            tracing::error!(
+                segment = number,
+                bytes = lost,
+                "records of usage are lost: the disk failed with them, and the kernel does not have them any more"
+            );
+            self.synced.send_modify(|synced| synced.lose(state.written));
+            state.waiting = state.waiting.saturating_sub(lost);
+        }
+        if let Some(old) = state.rolled.iter_mut().find(|old| old.number == number) {
+            (old.file, old.length) = (file, kept);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Of a segment that is not sealed.
+    fn file(&self, number: u64) -> Option<Arc<SegmentFile>> {
+        let mut all = self.rolled.iter().chain([&self.segment]);
+        Some(Arc::clone(&all.find(|segment| segment.number == number)?.file))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use crate::writer::{Fsync, Journal, JournalConfig, OnFull};
     use crate::{Admission, RecordSink};
 
@@ -108,18 +156,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(folder.path());
         journal.admit(&Admission::default()).unwrap();
+        let again = journal.inner.config.folder.join("000000000002.again");
         {
             let mut state = journal.inner.state.lock();
             journal.inner.roll(&mut state).unwrap();
-            // Nothing is brought onto a disk that is none.
-            state.rolled[0].next = File::open("/dev/null").unwrap().into();
+            // Nothing is brought onto a disk that is none, nor written anew where a folder is.
+            state.segment.file = SegmentFile::of(File::open("/dev/null").unwrap());
+            fs::create_dir(&again).unwrap();
         }
-        assert!(journal.seal().is_err());
-        assert!(journal.sealed().unwrap().is_empty());
-        let mut state = journal.inner.state.lock();
-        state.rolled[0].next = Arc::clone(&state.segment.file);
-        drop(state);
+        for failed in 1..3 {
+            assert!(journal.seal().is_err());
+            assert!(journal.sealed().unwrap().is_empty());
+            assert_eq!(journal.status().failed_syncs, failed);
+        }
+        fs::remove_dir(&again).unwrap();
         journal.seal().unwrap();
-        assert_eq!(journal.sealed().unwrap().len(), 1);
+        assert_eq!(journal.sealed().unwrap().len(), 2);
     }
 }

@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -15,6 +17,8 @@ const MAGIC: &[u8; 8] = b"TGJRNL\x00\x01";
 
 const OPEN: &str = "open";
 const SEALED: &str = "sealed";
+/// A segment that is written again.
+const AGAIN: &str = "again";
 
 /// A segment that takes no more records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,12 +105,61 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<(SealedSegment, bool)>> {
     Ok(found)
 }
 
+/// Is believed to be on the disk until that failed once: the kernel tells of an error one time, and takes for written
+/// what it could not write.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    file: File,
+    has_failed: AtomicBool,
+}
+
+impl SegmentFile {
+    pub(crate) fn of(file: File) -> Arc<Self> {
+        Arc::new(Self { file, has_failed: AtomicBool::new(false) })
+    }
+
+    /// Brings it onto the disk. Once this failed it does so for good; see [`write_again`].
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk failed with this file before"));
+        }
+        self.file.sync_data().inspect_err(|_| self.has_failed.store(true, Ordering::Relaxed))
+    }
+}
+
+/// Writes the first `length` bytes of the segment at `path` into another file, brings that onto the disk and puts it in
+/// its place; gives it with how many bytes there are of it. Where the kernel has let go of what it could not write they
+/// are fewer: whole records alone.
+pub(crate) fn write_again(path: &Path, length: u64) -> io::Result<(Arc<SegmentFile>, u64)> {
+    let mut data = fs::read(path)?;
+    let whole = data.strip_prefix(MAGIC).map_or(0, |records| MAGIC.len() + bodies(records).1);
+    data.truncate(whole.min(usize::try_from(length).unwrap_or(usize::MAX)));
+    let again = path.with_extension(AGAIN);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&again)?;
+    file.write_all(&data)?;
+    file.sync_all()?;
+    fs::rename(&again, path)?;
+    sync_folder(path.parent().unwrap_or(path))?;
+    Ok((SegmentFile::of(file), data.len() as u64))
+}
+
+/// Deletes what a process that died was writing again: the segment itself is there.
+pub(crate) fn forget_unfinished(folder: &Path) -> io::Result<()> {
+    for item in fs::read_dir(folder)? {
+        let path = item?.path();
+        if path.extension().is_some_and(|extension| extension == AGAIN) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// A file that records are appended to.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) number: u64,
     pub(crate) path: PathBuf,
-    pub(crate) file: std::sync::Arc<File>,
+    pub(crate) file: Arc<SegmentFile>,
     /// Bytes of whole records, and the beginning.
     pub(crate) length: u64,
     /// Records that the tables want; what is only repeated from before does not count.
@@ -118,12 +171,12 @@ impl OpenSegment {
     pub(crate) fn create(folder: &Path, number: u64) -> io::Result<Self> {
         let path = folder.join(format!("{number:012}.{OPEN}"));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { number, path, file: file.into(), length: 0, news: 0 })
+        Ok(Self { number, path, file: SegmentFile::of(file), length: 0, news: 0 })
     }
 
     /// Appends a record whole, or leaves the file as it was.
     pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        let mut file = &*self.file;
+        let mut file = &self.file.file;
         let begin: &[u8] = if self.length == 0 { MAGIC } else { &[] };
         let written = file.write_all(begin).and_then(|()| file.write_all(record));
         if let Err(error) = written {
@@ -137,8 +190,8 @@ impl OpenSegment {
     /// Takes off what was half written. Where not even that works, the next start finds where the whole records end.
     fn cut_back(&self) -> io::Result<()> {
         use std::io::Seek;
-        self.file.set_len(self.length)?;
-        (&*self.file).seek(io::SeekFrom::Start(self.length)).map(drop)
+        self.file.file.set_len(self.length)?;
+        (&self.file.file).seek(io::SeekFrom::Start(self.length)).map(drop)
     }
 }
 

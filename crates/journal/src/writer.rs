@@ -17,8 +17,8 @@ use crate::frame::TooLong;
 use crate::open::{self, OpenError, Opened};
 use crate::payload::{Captured, Payload};
 use crate::queue::{Queue, Record};
-use crate::roll::Rolled;
 use crate::segment::{OpenSegment, SealedSegment};
+use crate::sync::Synced;
 use crate::{Admission, Durable, Full, RecordSink, Settlement, clock};
 
 /// How a journal is kept.
@@ -84,8 +84,7 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<State>,
     /// Whoever seals a segment; taken before `state`, never the other way.
     pub(crate) sealing: Mutex<()>,
-    /// The place up to which records are on the disk.
-    pub(crate) synced: watch::Sender<u64>,
+    pub(crate) synced: watch::Sender<Synced>,
     pub(crate) dirty: Notify,
     sealed: Notify,
     /// Dropped with the journal, and with it the lock.
@@ -94,10 +93,8 @@ pub(crate) struct Inner {
 
 pub(crate) struct State {
     pub(crate) segment: OpenSegment,
-    /// To be sealed when the next one is on the disk, the oldest first.
-    pub(crate) rolled: VecDeque<Rolled>,
-    /// Earlier segments that are not yet on the disk.
-    pub(crate) unsynced: Vec<Arc<File>>,
+    /// They take no more records, and are sealed when they and the next one are on the disk; the oldest first.
+    pub(crate) rolled: VecDeque<OpenSegment>,
     /// Whether something was written that is not on the disk.
     pub(crate) is_dirty: bool,
     /// The disk did not take the last record that was to be written.
@@ -133,7 +130,6 @@ impl Journal {
         let state = State {
             segment: opened.segment,
             rolled: VecDeque::new(),
-            unsynced: Vec::new(),
             is_dirty: false,
             is_refused: false,
             taken: 0,
@@ -149,7 +145,7 @@ impl Journal {
             aborted: opened.aborted,
             first: state.segment.number,
             sealing: Mutex::new(()),
-            synced: watch::Sender::new(0),
+            synced: watch::Sender::default(),
             state: Mutex::new(state),
             dirty: Notify::new(),
             sealed: Notify::new(),
@@ -392,6 +388,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::segment::SegmentFile;
 
     #[test]
     fn a_journal_that_its_disk_refuses_is_full_until_the_disk_takes_a_record() {
@@ -406,7 +403,7 @@ mod tests {
         })
         .unwrap();
         // Nothing can be written to it.
-        let refusing = File::open("/dev/null").unwrap().into();
+        let refusing = SegmentFile::of(File::open("/dev/null").unwrap());
         let writable = std::mem::replace(&mut journal.inner.state.lock().segment.file, refusing);
         assert!(journal.admit(&Admission::default()).is_err());
         journal.inner.retry_queue();

@@ -1,5 +1,7 @@
 //! What the store can say besides yes.
 
+use crate::sqlite;
+
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,9 @@ pub enum StoreError {
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("a stored document cannot be read: {0}")]
     Document(#[from] serde_json::Error),
+    /// Another program holds the database's file: nothing was changed.
+    #[error("the database is busy: {0}")]
+    Busy(sqlx::Error),
     #[error("the database failed: {0}")]
     Database(sqlx::Error),
     #[error("no randomness from the system: {0}")]
@@ -40,6 +45,7 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Exists,
             // What the row belongs to is not there.
             sqlx::Error::Database(inner) if inner.is_foreign_key_violation() => Self::Missing,
+            _ if sqlite::is_busy(&error) => Self::Busy(error),
             _ => Self::Database(error),
         }
     }

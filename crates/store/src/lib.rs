@@ -32,6 +32,7 @@ pub trait Store:
     + OauthStore
     + WorkspaceStore
     + UsageStore
+    + PastStore
 {
 }
 
@@ -44,6 +45,7 @@ impl<T> Store for T where
         + OauthStore
         + WorkspaceStore
         + UsageStore
+        + PastStore
 {
 }
 
@@ -69,6 +71,16 @@ pub trait RevisionStore: Send + Sync {
     async fn revise_endpoint(&self, endpoint: &model::EndpointRecord, author: &str) -> Result<()>;
     /// All of them, oldest first.
     async fn revisions(&self, endpoint_id: &str) -> Result<Vec<model::RevisionRecord>>;
+}
+
+/// Each version of an endpoint that was in force and is not any more, until all who want it have it. It is written down
+/// in the transaction that replaces or deletes it.
+#[async_trait]
+pub trait PastStore: Send + Sync {
+    /// The oldest of them, at most a thousand, oldest first.
+    async fn past_endpoints(&self) -> Result<Vec<model::PastEndpoint>>;
+    /// Those with numbers up to this one.
+    async fn forget_past_endpoints(&self, up_to: i64) -> Result<()>;
 }
 
 #[async_trait]

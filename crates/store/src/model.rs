@@ -27,6 +27,16 @@ pub struct RevisionRecord {
     pub document: RevisionDocument,
 }
 
+/// An endpoint as it was when its config was replaced or it was deleted, without its grants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastEndpoint {
+    /// Counts up and is never used twice.
+    pub number: i64,
+    pub endpoint: EndpointRecord,
+    /// Milliseconds since the epoch; `None` where it got another config.
+    pub deleted_at: Option<i64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantRecord {
     pub kind: GranteeKind,

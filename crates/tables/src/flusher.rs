@@ -23,9 +23,6 @@ use crate::lake::{Lake, TableError};
 use crate::rows::{self, Endpoints, Workspace};
 use crate::served::{Served, ServedEntities};
 
-/// How often the tables are looked after.
-const KEEP_EVERY: Duration = Duration::from_secs(600);
-
 /// How long the last flush may take at shutdown; what is left is flushed after the next start.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -97,6 +94,8 @@ pub struct Flusher {
     pub workspace: Workspace,
     /// Longest time between two flushes.
     pub every: Duration,
+    /// Least time between two times that the tables are looked after.
+    pub keep_every: Duration,
     pub retention: Retention,
     pub served: Option<Arc<dyn ServedEntities>>,
     pub observer: Option<Arc<dyn SegmentObserver>>,
@@ -142,7 +141,7 @@ struct Failing {
 
 impl Flusher {
     pub fn new(journal: Journal, lake: Lake, workspace: Workspace, retention: Retention) -> Self {
-        let every = Duration::from_secs(10);
+        let (every, keep_every) = (Duration::from_secs(10), Duration::from_secs(600));
         let state = State::default();
         let left = Vec::new();
         Self {
@@ -151,6 +150,7 @@ impl Flusher {
             lake,
             workspace,
             every,
+            keep_every,
             retention,
             served: None,
             observer: None,
@@ -173,7 +173,7 @@ impl Flusher {
                 if let Err(error) = self.flush().await {
                     tracing::error!(%error, "the tables could not be written");
                 }
-                if kept.elapsed() >= KEEP_EVERY {
+                if kept.elapsed() >= self.keep_every {
                     self.keep().await;
                     kept = Instant::now();
                 }
@@ -294,6 +294,9 @@ impl Flusher {
                 }
             }
         }
+        // A power cut after the journal let go of it loses nothing.
+        let lake = self.lake.clone();
+        aside(self.pace(journal), async move { lake.sync() }).await??;
         for (segment, contents) in group.iter().zip(contents.iter()) {
             let missing = missing.remove(&number(segment)).unwrap_or_default();
             let key = (journal.id().to_owned(), segment.number);
@@ -452,14 +455,13 @@ impl Flusher {
         let crash = self.crash.clone();
         let written = move || crashed(crash.as_ref(), Step::Served);
         let update = async {
-            match served.current().await {
-                Ok(current) => {
-                    self.state.endpoints = Arc::new(rows::described(&current));
-                    let served = &mut self.state.served;
-                    served.update(&self.lake, &current, &self.workspace, &written).await.map(drop)
-                }
-                Err(reason) => Err(io::Error::other(reason).into()),
+            let now = served.served().await.map_err(io::Error::other)?;
+            self.state.endpoints = Arc::new(rows::described(&now.latest()));
+            let has_all = self.state.served.update(&self.lake, &now, &self.workspace, &written).await?;
+            if let (true, Some(mark)) = (has_all, now.mark) {
+                served.forget(mark).await.map_err(io::Error::other)?;
             }
+            Ok::<_, TableError>(())
         };
         let updated = tokio::time::timeout(TABLE_WITHIN, update).await;
         let why = match updated {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use deltalake_core::kernel::Action;
-use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use wire::table::TableName;
@@ -17,6 +15,7 @@ use crate::flusher::{Crash, Step, crashed};
 use crate::lake::{Lake, TableError};
 use crate::replace::replace;
 use crate::rows::day;
+use crate::vacuum::vacuum;
 use crate::{clock, list};
 
 /// How long things are kept.
@@ -97,10 +96,8 @@ async fn keep_one(
         None => 0,
     };
     let (compacted, _) = compact(&mut table, written).await?;
-    let unused = TimeDelta::from_std(retention.unused_files).unwrap_or(TimeDelta::MAX);
-    let vacuum = table.vacuum().with_retention_period(unused).with_enforce_retention_duration(false);
-    let (_, metrics) = vacuum.with_mode(VacuumMode::Full).await?;
-    Ok((compacted, expired, metrics.files_deleted.len()))
+    let vacuumed = vacuum(&table, retention.unused_files).await?;
+    Ok((compacted, expired, vacuumed))
 }
 
 /// Takes the files of days before the last `days` out of the table.

@@ -1,12 +1,16 @@
 //! Where the tables lie: a folder of this machine or a prefix of an object store.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use deltalake_core::logstore::{StorageConfig, default_logstore};
 use deltalake_core::{DeltaTable, DeltaTableError};
+use object_store::aws::AmazonS3ConfigKey;
+use object_store::azure::AzureConfigKey;
+use object_store::gcp::GoogleConfigKey;
 use object_store::path::Path as StorePath;
 use object_store::prefix::PrefixStore;
 use object_store::{DynObjectStore, parse_url_opts};
@@ -44,6 +48,11 @@ pub enum TableError {
     Copied { table: TableName, has: i64, fresh: i64 },
     #[error("table {table}: it was not written within {seconds} s")]
     Slow { table: TableName, seconds: u64 },
+    #[error(
+        "what was written to the tables may not be on the disk ({0}): a power cut now may leave files there that \
+         nobody can read"
+    )]
+    NotOnDisk(io::Error),
     #[error("the tables' store: {0}")]
     Store(#[from] object_store::Error),
     /// A test ended a flush here.
@@ -55,7 +64,8 @@ pub enum TableError {
 
 impl Lake {
     /// A folder, made where it is not there, or a URL (`s3://`, `abfss://`, `gs://`) with the options of its
-    /// store, in the names of the `object_store` crate.
+    /// store, in the names of the `object_store` crate. No store is called. Errors where the store cannot be made of these:
+    /// what it is not told of is not passed over.
     pub fn open(location: &str, options: &[(String, String)]) -> Result<Self, TableError> {
         let wrong = |reason: String| TableError::Location { location: location.to_owned(), reason };
         let mut root = if location.contains("://") {
@@ -65,6 +75,10 @@ impl Lake {
         };
         if !root.path().ends_with('/') {
             root.set_path(&format!("{}/", root.path()));
+        }
+        let store_options = Options::of(root.scheme()).ok_or_else(|| wrong(Options::NO_STORE.to_owned()))?;
+        if let Some((name, _)) = options.iter().find(|(name, _)| !store_options.knows(name)) {
+            return Err(wrong(format!("{} has no option {name:?}", store_options.named())));
         }
         let options = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let (store, _) = parse_url_opts(&root, options).map_err(|e| wrong(e.to_string()))?;
@@ -92,6 +106,18 @@ impl Lake {
         url
     }
 
+    /// Brings what was written onto the disk, where the tables are in a folder of this machine: an object store has done
+    /// so when it answers. It waits for the disk, so that it is not called on a thread that others need.
+    pub(crate) fn sync(&self) -> Result<(), TableError> {
+        let Some(folder) = (self.root.scheme() == "file").then(|| self.root.to_file_path().ok()).flatten()
+        else {
+            return Ok(());
+        };
+        // The library that writes the files gives none of them to sync.
+        let synced = File::open(folder).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        synced.map_err(TableError::NotOnDisk)
+    }
+
     /// The table, whose log is not read yet.
     pub(crate) fn table(&self, name: &TableName) -> Result<DeltaTable, TableError> {
         let url = self.url(name);
@@ -112,6 +138,49 @@ impl Lake {
         let mut names: Vec<String> = names.collect();
         names.sort_unstable();
         Ok(names)
+    }
+}
+
+/// Whose options a location has.
+#[derive(Clone, Copy)]
+enum Options {
+    None,
+    S3,
+    Azure,
+    Google,
+}
+
+impl Options {
+    const NO_STORE: &str = "it must be a folder or begin with s3://, abfss:// or gs://";
+
+    fn of(scheme: &str) -> Option<Self> {
+        match scheme {
+            "file" => Some(Self::None),
+            "s3" | "s3a" => Some(Self::S3),
+            "abfs" | "abfss" | "az" | "azure" | "adl" => Some(Self::Azure),
+            "gs" => Some(Self::Google),
+            _ => None,
+        }
+    }
+
+    /// The library that makes the store passes over what it does not know.
+    fn knows(self, option: &str) -> bool {
+        let option = option.to_ascii_lowercase();
+        match self {
+            Self::None => false,
+            Self::S3 => option.parse::<AmazonS3ConfigKey>().is_ok(),
+            Self::Azure => option.parse::<AzureConfigKey>().is_ok(),
+            Self::Google => option.parse::<GoogleConfigKey>().is_ok(),
+        }
+    }
+
+    const fn named(self) -> &'static str {
+        match self {
+            Self::None => "a folder",
+            Self::S3 => "S3",
+            Self::Azure => "Azure's storage",
+            Self::Google => "Google's storage",
+        }
     }
 }
 
@@ -136,6 +205,62 @@ mod tests {
         let options = [("aws_region".to_owned(), "x".to_owned())];
         let lake = Lake::open("s3://bucket/some/where", &options).unwrap();
         assert_eq!(lake.address(&name), "s3://bucket/some/where/system/serving/endpoint_usage");
-        assert!(Lake::open("ftp://x/y", &[]).is_err());
+    }
+
+    fn opened(location: &str, options: &[(&str, &str)]) -> Result<Lake, String> {
+        let options: Vec<_> =
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Lake::open(location, &options).map_err(|error| error.to_string())
+    }
+
+    const ABFSS: &str = "abfss://container@account.dfs.core.windows.net/some/where";
+    const NAME: &str = "azure_storage_account_name";
+
+    #[test]
+    fn stores_of_azure_and_google_are_made_of_their_options() {
+        let name = TableName::new("main", "logs", "t").unwrap();
+        let key = "a2V5";
+        for (location, options) in [
+            (ABFSS, &[("azure_storage_account_key", key)][..]),
+            (ABFSS, &[("azure_storage_sas_token", "sv=1&sig=x")]),
+            (ABFSS, &[("azure_client_id", "i"), ("azure_client_secret", "s"), ("azure_tenant_id", "t")]),
+            // The machine's own identity.
+            (ABFSS, &[]),
+            ("az://container/some/where", &[(NAME, "account"), ("AZURE_STORAGE_ACCOUNT_KEY", key)]),
+            ("gs://bucket/some/where", &[("google_service_account_key", SERVICE_ACCOUNT)]),
+        ] {
+            let lake = opened(location, options).unwrap();
+            assert_eq!(lake.address(&name), format!("{location}/main/logs/t"));
+            let table = lake.table(&name).unwrap();
+            assert_eq!(table.table_url().as_str(), format!("{location}/main/logs/t/"));
+        }
+    }
+
+    /// The key is none.
+    const SERVICE_ACCOUNT: &str = r#"{"private_key": "no key", "private_key_id": "1", "client_email": "a@b.c",
+        "gcs_base_url": "http://127.0.0.1:1", "disable_oauth": true}"#;
+
+    #[test]
+    fn what_no_store_can_be_made_of_is_an_error_that_names_it() {
+        for (location, options, said) in [
+            ("ftp://x/y", &[][..], "it must be a folder or begin with s3://, abfss:// or gs://"),
+            ("memory:///x", &[], "it must be a folder or begin with"),
+            ("https://account.blob.core.windows.net/c/x", &[], "it must be a folder or begin with"),
+            (ABFSS, &[("azure_storage_acount_key", "a2V5")], "has no option \"azure_storage_acount_key\""),
+            (ABFSS, &[("aws_region", "x")], "Azure's storage has no option \"aws_region\""),
+            ("gs://bucket/x", &[("azure_tenant_id", "x")], "Google's storage has no option"),
+            ("s3://bucket/x", &[("aws_regoin", "x")], "S3 has no option \"aws_regoin\""),
+            (ABFSS, &[("azure_storage_account_key", "\u{1}secret\u{1}")], "Invalid Access Key"),
+            ("az://container/x", &[], "Account must be specified"),
+            ("gs://bucket/x", &[("google_service_account", "/no/such/file")], "/no/such/file"),
+            ("gs://bucket/x", &[("google_service_account_key", "{\"secret\"}")], "decode service account"),
+        ] {
+            let error = opened(location, options).unwrap_err();
+            assert!(error.contains(location) && error.contains(said), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let error = opened(folder.path().to_str().unwrap(), &[("aws_region", "x")]).unwrap_err();
+        assert!(error.contains("a folder has no option \"aws_region\""), "{error}");
     }
 }

@@ -18,6 +18,7 @@ mod rows;
 mod served;
 mod stream;
 mod upgrade;
+mod vacuum;
 
 pub use aside::runtime;
 pub use flusher::{Crash, Flusher, FlusherStatus, SegmentObserver, Step};
@@ -25,5 +26,5 @@ pub use keep::Retention;
 pub use lake::{Lake, TableError};
 pub use list::{ColumnInfo, TableInfo};
 pub use rows::Workspace;
-pub use served::{ServedEndpoint, ServedEntities, ServedEntity};
+pub use served::{ServedEndpoint, ServedEntities, ServedEntity, ServedNow};
 pub use wire::table::{BadName, TableName};

@@ -55,11 +55,43 @@ pub struct ServedEntity {
     pub traffic_percentage: i64,
 }
 
+/// What is served, and what was and is not in the table yet.
+#[derive(Clone, Debug, Default)]
+pub struct ServedNow {
+    pub current: Vec<ServedEntity>,
+    /// Of configurations that were replaced and endpoints that were deleted.
+    pub past: Vec<ServedEntity>,
+    /// When endpoints were deleted, in milliseconds since the epoch, by their ids: those of `past` alone.
+    pub deleted: HashMap<String, i64>,
+    /// Up to where `past` goes; `None` where there is nothing to forget.
+    pub mark: Option<i64>,
+}
+
+impl ServedNow {
+    fn all(&self) -> impl Iterator<Item = &ServedEntity> {
+        self.past.iter().chain(&self.current)
+    }
+
+    /// Of each endpoint what it is now, or was last.
+    pub(crate) fn latest(&self) -> Vec<ServedEntity> {
+        let mut latest: HashMap<&str, i64> = HashMap::new();
+        for ServedEntity { endpoint, .. } in self.all() {
+            latest.insert(&endpoint.id, endpoint.config_version);
+        }
+        let is_latest = |entity: &&ServedEntity| {
+            latest.get(entity.endpoint.id.as_str()) == Some(&entity.endpoint.config_version)
+        };
+        self.all().filter(is_latest).cloned().collect()
+    }
+}
+
 /// Tells what is served.
 #[async_trait]
 pub trait ServedEntities: Send + Sync {
-    /// Everything; an error says why it cannot be known.
-    async fn current(&self) -> Result<Vec<ServedEntity>, String>;
+    /// Everything that a call can have met since what was forgotten; an error says why it cannot be known.
+    async fn served(&self) -> Result<ServedNow, String>;
+    /// What is past up to `mark` is in the table, and need not be told again.
+    async fn forget(&self, mark: i64) -> Result<(), String>;
 }
 
 #[derive(Debug, Serialize)]
@@ -93,7 +125,7 @@ impl Row for ServedRow {
 }
 
 impl ServedRow {
-    fn new(entity: &ServedEntity, id: &str, workspace: &Workspace) -> Self {
+    fn new(entity: &ServedEntity, id: &str, workspace: &Workspace, deleted_at: Option<i64>) -> Self {
         Self {
             served_entity_id: id.to_owned(),
             account_id: workspace.account_id.clone(),
@@ -109,7 +141,7 @@ impl ServedRow {
             task: Some(entity.task.clone()),
             external_model_config: Some(External { provider: entity.provider.clone() }),
             change_time: micros(entity.endpoint.config_created_at),
-            endpoint_delete_time: None,
+            endpoint_delete_time: deleted_at.map(micros),
         }
     }
 }
@@ -145,29 +177,28 @@ pub(crate) struct Served {
 pub(crate) type Written<'a> = &'a (dyn Fn() -> Result<(), TableError> + Send + Sync);
 
 impl Served {
-    /// Writes what is new; whether there was anything. `written` is called between files and each commit, and its
+    /// Writes what is new; whether the table has all of it then. `written` is called between files and each commit, and its
     /// error ends it there.
     pub(crate) async fn update(
         &mut self,
         lake: &Lake,
-        current: &[ServedEntity],
+        served: &ServedNow,
         workspace: &Workspace,
         written: Written<'_>,
     ) -> Result<bool, TableError> {
-        if self.known.as_ref().is_some_and(|known| changes(known, current, workspace, 0).is_empty()) {
-            return Ok(false);
+        if self.known.as_ref().is_some_and(|known| changes(known, served, workspace, 0).is_empty()) {
+            return Ok(true);
         }
         let Some(name) = Kind::ServedEntities.table() else { return Ok(false) };
         let mut table = lake.table(&name)?;
-        if current.is_empty() && !append::exists(&table, &name).await? {
+        if served.all().next().is_none() && !append::exists(&table, &name).await? {
             // No table is made for nothing.
-            return Ok(false);
+            return Ok(true);
         }
         table = append::open_or_create(lake, &name).await?;
         let known = aside(Pace::Patient, known(table.clone(), name.clone(), workspace.workspace_id.clone()))
             .await??;
-        let Changes { new, ends } = changes(&known, current, workspace, clock::now_ms());
-        let is_change = !new.is_empty() || !ends.is_empty();
+        let Changes { new, ends } = changes(&known, served, workspace, clock::now_ms());
         if !new.is_empty() {
             let number = next_number(&table, &name).await?;
             let rows: Arc<[Numbered]> = Arc::new([Numbered { number, rows: Rows::ServedEntities(new) }]);
@@ -179,8 +210,10 @@ impl Served {
         }
         // Whoever was quicker may have written something else: the table says what it holds.
         let known = self::known(table, name, workspace.workspace_id.clone());
-        self.known = Some(aside(Pace::Patient, known).await??);
-        Ok(is_change)
+        let known = aside(Pace::Patient, known).await??;
+        let has_all = changes(&known, served, workspace, 0).is_empty();
+        self.known = Some(known);
+        Ok(has_all)
     }
 }
 
@@ -202,21 +235,25 @@ async fn end(
     ended::commit(table, actions).await.map_err(|e| delta(name, e))
 }
 
-fn changes(
-    known: &HashMap<String, Known>,
-    current: &[ServedEntity],
-    workspace: &Workspace,
-    now: i64,
-) -> Changes {
+fn changes(known: &HashMap<String, Known>, served: &ServedNow, workspace: &Workspace, now: i64) -> Changes {
     let id = |entity: &ServedEntity| {
         served_entity_id(&entity.endpoint.id, entity.endpoint.config_version, &entity.name)
     };
-    let new = current.iter().map(|entity| (id(entity), entity)).filter(|(id, _)| !known.contains_key(id));
-    let new = new.map(|(id, entity)| ServedRow::new(entity, &id, workspace)).collect();
-    let endpoints: HashSet<&str> = current.iter().map(|entity| entity.endpoint.id.as_str()).collect();
+    let endpoints: HashSet<&str> = served.current.iter().map(|entity| entity.endpoint.id.as_str()).collect();
+    // Of an endpoint that is gone, and whose time of deletion is not told, it is this one.
+    let ended_at = |endpoint_id: &str| {
+        let told = served.deleted.get(endpoint_id).copied();
+        told.or_else(|| (!endpoints.contains(endpoint_id)).then_some(now))
+    };
+    let mut told = HashSet::new();
+    let new = served.all().map(|entity| (id(entity), entity));
+    let new = new.filter(|(id, _)| !known.contains_key(id) && told.insert(id.clone()));
+    let row = |(id, entity): (String, &ServedEntity)| {
+        ServedRow::new(entity, &id, workspace, ended_at(&entity.endpoint.id))
+    };
+    let new = new.map(row).collect();
     let end = |known: &Known| {
-        let is_gone = !known.is_deleted && !endpoints.contains(known.endpoint_id.as_str());
-        known.second.or_else(|| is_gone.then_some(micros(now)))
+        known.second.or_else(|| ended_at(&known.endpoint_id).filter(|_| !known.is_deleted).map(micros))
     };
     let ends = known.iter().filter_map(|(id, known)| Some((id.clone(), end(known)?))).collect();
     Changes { new, ends }

@@ -221,7 +221,10 @@ fn responses(area: &Area, operation: &Operation, needs: Needs) -> Value {
         out.insert(operation.status.to_string(), good);
     }
     for status in errors(area, operation, needs) {
-        let name = format!("#/components/responses/{}{status}", area.error);
+        let name = match area.tag == queries::HEALTH.tag {
+            true => "#/components/responses/NotReady".to_owned(),
+            false => format!("#/components/responses/{}{status}", area.error),
+        };
         out.insert(status.to_string(), json!({"$ref": name}));
     }
     if asks_upstreams(area) {
@@ -242,7 +245,7 @@ fn errors(area: &Area, operation: &Operation, needs: Needs) -> BTreeSet<u16> {
     if area.tag == queries::HEALTH.tag {
         return if operation.path == "/readyz" { BTreeSet::from([503]) } else { BTreeSet::new() };
     }
-    let mut out = BTreeSet::from([408, 413, 500]);
+    let mut out = BTreeSet::from([408, 413, 500, 503]);
     if needs != Needs::Nobody {
         out.extend([401, 403]);
     }
@@ -271,7 +274,7 @@ const ERRORS: &[(u16, &str)] = &[
     (500, "the server made a mistake; its log says more"),
     (501, "not supported"),
     (502, "the provider was not reached, or broke off"),
-    (503, "not ready"),
+    (503, "the server's own store is held by somebody else, or there is no room to record a call"),
     (504, "the provider took too long"),
 ];
 
@@ -284,7 +287,8 @@ fn error_responses() -> Value {
             out.insert(format!("{name}{status}"), response(description, name));
         }
     }
-    out["Error503"]["content"] = json!({"text/plain": {"schema": {"type": "string"}}});
+    let plain = json!({"text/plain": {"schema": {"type": "string"}}});
+    out.insert("NotReady".to_owned(), json!({"description": "not ready", "content": plain}));
     out.insert(
         "ProviderError".to_owned(),
         response("the provider's own error, passed on in `message`", "Error"),

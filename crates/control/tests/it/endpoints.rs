@@ -1,6 +1,7 @@
 //! Older spellings of an endpoint's fields, and rules that span two calls.
 
 use serde_json::{Value, json};
+use sqlx::Executor;
 
 use crate::world::{World, text};
 
@@ -119,4 +120,17 @@ async fn a_revision_whose_guardrails_nobody_can_judge_does_not_come_back() {
     let now = world.act("GET", "/api/2.0/serving-endpoints/e", Value::Null).await.is(200);
     assert!(now["ai_gateway"]["guardrails"].is_null(), "{now}");
     world.act("POST", rollback, json!({"revision": 1})).await.is(200);
+}
+
+#[tokio::test]
+async fn while_somebody_holds_the_store_changes_are_refused_for_now_and_the_rest_goes_on() {
+    let world = World::new().await;
+    world.endpoint("e", json!([])).await;
+    let path = "/api/2.0/serving-endpoints/e/ai-gateway";
+    let mut holder = world.execute("BEGIN EXCLUSIVE").await;
+    let refused = world.act("PUT", path, json!({})).await.is(503);
+    assert_eq!(text(&refused, "error_code"), "TEMPORARILY_UNAVAILABLE");
+    world.act("GET", "/api/2.0/serving-endpoints/e", Value::Null).await.is(200);
+    holder.execute("ROLLBACK").await.unwrap();
+    world.act("PUT", path, json!({})).await.is(200);
 }

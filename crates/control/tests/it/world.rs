@@ -11,7 +11,7 @@ use journal::rollup::Rollups;
 use policy::runtime::{NoRuntime, Probe};
 use policy::{Credential, Live, Principal, identity};
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Executor};
 use store::{MasterKey, SqliteStore, Store};
 use tempfile::TempDir;
@@ -104,11 +104,12 @@ impl World {
         Self { live, admin, router: router(control.clone()), control, store, rollups, audit, folder }
     }
 
-    /// Runs SQL beside the server.
-    pub(crate) async fn execute(&self, sql: &'static str) {
+    /// Runs SQL beside the server; the transaction that it begins lasts as long as what is returned.
+    pub(crate) async fn execute(&self, sql: &'static str) -> SqliteConnection {
         let file = SqliteConnectOptions::new().filename(self.folder.path().join("tollgate.db"));
         let mut connection = file.connect().await.unwrap();
         connection.execute(sql).await.unwrap();
+        connection
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

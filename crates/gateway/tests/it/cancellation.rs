@@ -178,3 +178,32 @@ async fn leaving_before_a_count_is_there_costs_nothing() {
     })
     .await;
 }
+
+/// Tokens of the first pieces of an answer, by the rule for those that nobody counted.
+fn estimated(pieces: usize) -> u64 {
+    let characters: usize = (0..pieces).map(|piece| format!("tok-{piece} ").len()).sum();
+    (characters as u64 + 1) / 4
+}
+
+/// No less than what the client has read, and no more than what the upstream has sent.
+#[tokio::test]
+async fn what_was_delivered_is_what_is_counted_wherever_the_client_leaves() {
+    for read in [10, 50, 90] {
+        world(async |world| {
+            world.chat("e", &[Entity::new("openai", "m;chunks=100;chunk_ms=10")]);
+            let mut running = world.ask_running("e").await;
+            running.until(&format!("tok-{} ", read - 1)).await;
+            drop(running);
+            let settled = world.settled(AT_LAST).await;
+            world.upstream(State::Cancelled, AT_LAST).await;
+            let sent = usize::try_from(world.ledger.requests().remove(0).chunks_sent).unwrap();
+            let counted = settled.usage.unwrap().usage.completion_tokens;
+            assert!(
+                (estimated(read)..=estimated(sent)).contains(&counted),
+                "{read} of {sent}: {counted} tokens"
+            );
+            assert!(sent < read + 20 && world.records.settlements().len() == 1, "{sent}");
+        })
+        .await;
+    }
+}

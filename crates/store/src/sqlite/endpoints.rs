@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use sqlx::{Sqlite, Transaction};
 
-use super::{SqliteStore, revisions};
+use super::{SqliteStore, now_ms, past, revisions};
 use crate::EndpointStore;
 use crate::document::EndpointDocument;
 use crate::error::{Result, StoreError};
 use crate::model::{EndpointRecord, GrantRecord, GranteeKind};
 
-type Row = (String, String, String, i64, i64, i64, String);
+pub(super) type Row = (String, String, String, i64, i64, i64, String);
 
-fn read(
+pub(super) fn read(
     (id, name, creator, created_at, updated_at, config_version, document): Row,
 ) -> Result<EndpointRecord> {
     let document = EndpointDocument::from_json(&document)?;
@@ -98,6 +98,7 @@ impl EndpointStore for SqliteStore {
 
     async fn delete_endpoint(&self, name: &str) -> Result<bool> {
         let mut tx = self.write().await?;
+        past::deleted(&mut tx, name, now_ms()).await?;
         let done = sqlx::query("DELETE FROM endpoints WHERE name = $1").bind(name).execute(&mut *tx).await?;
         if done.rows_affected() == 0 {
             return Ok(false);
@@ -109,6 +110,7 @@ impl EndpointStore for SqliteStore {
 
 /// Replaces the record of an endpoint.
 pub(super) async fn write(tx: &mut Transaction<'static, Sqlite>, endpoint: &EndpointRecord) -> Result<()> {
+    past::replaced(tx, &endpoint.id, endpoint.config_version).await?;
     let sql = "UPDATE endpoints SET updated_at = $2, config_version = $3, document = $4 WHERE id = $1";
     let done = sqlx::query(sql)
         .bind(&endpoint.id)

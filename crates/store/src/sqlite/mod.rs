@@ -4,6 +4,7 @@ mod endpoints;
 mod groups;
 mod keys;
 mod oauth;
+mod past;
 mod principals;
 mod revisions;
 mod secrets;
@@ -105,7 +106,7 @@ async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool> {
     }
 }
 
-fn is_busy(error: &sqlx::Error) -> bool {
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     const SQLITE_BUSY: u32 = 5;
     let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
     // The low byte is the primary code, what is above it tells the kind.

@@ -1,10 +1,13 @@
 //! Endpoints and grants.
 
 use serde_json::json;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tollgate_store::model::{EndpointRecord, GrantRecord, GranteeKind};
-use tollgate_store::{EndpointDocument, Store, StoreError};
+use tollgate_store::{
+    EndpointDocument, EndpointStore as _, PastStore as _, RevisionStore as _, Store, StoreError,
+};
 
-use crate::{grew, on_each, stayed};
+use crate::{grew, on_each, open, stayed};
 
 pub(crate) fn grant(kind: GranteeKind, grantee: &str, level: &str) -> GrantRecord {
     GrantRecord { kind, grantee: grantee.to_owned(), level: level.to_owned() }
@@ -152,4 +155,61 @@ async fn a_deleted_endpoint_takes_its_grants_along() {
         assert_eq!(store.endpoint("a").await.unwrap(), Some(bare));
     })
     .await;
+}
+
+#[tokio::test]
+async fn every_version_that_was_in_force_is_kept_until_it_is_forgotten() {
+    on_each(async |store: &dyn Store| {
+        store.create_endpoint(&endpoint("a")).await.unwrap();
+        store.create_endpoint(&endpoint("b")).await.unwrap();
+        let mut changed = endpoint("a");
+        changed.document.description = "no other config".to_owned();
+        store.update_endpoint(&changed).await.unwrap();
+        assert!(store.past_endpoints().await.unwrap().is_empty());
+        for version in 4..6 {
+            changed.config_version = version;
+            store.revise_endpoint(&changed, "ann").await.unwrap();
+        }
+        assert!(store.delete_endpoint("a").await.unwrap());
+        assert!(!store.delete_endpoint("a").await.unwrap());
+        let past = store.past_endpoints().await.unwrap();
+        let told: Vec<_> =
+            past.iter().map(|past| (past.endpoint.config_version, past.deleted_at.is_some())).collect();
+        assert_eq!(told, [(3, false), (4, false), (5, true)]);
+        assert!(past.iter().all(|past| past.endpoint.name == "a"));
+        assert_eq!(past[2].endpoint, EndpointRecord { grants: Vec::new(), ..changed.clone() });
+        let last = store.generation().await.unwrap();
+        store.forget_past_endpoints(past[1].number).await.unwrap();
+        assert_eq!(store.past_endpoints().await.unwrap(), past[2..]);
+        stayed(store, last).await;
+    })
+    .await;
+}
+
+/// A version that the table of what is served may lack is told of once more.
+#[tokio::test]
+async fn revisions_from_before_are_past_endpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let mut record = endpoint("a");
+    store.create_endpoint(&record).await.unwrap();
+    record.document.ai_gateway = Some(wire::endpoint::AiGateway::default());
+    store.revise_endpoint(&record, "bob").await.unwrap();
+    record.config_version = 4;
+    record.document.config.served_entities[0].name = Some("b".to_owned());
+    store.revise_endpoint(&record, "cid").await.unwrap();
+    store.close().await;
+    let options = SqliteConnectOptions::new().filename(folder.path().join("tollgate.db"));
+    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
+    for sql in ["DROP TABLE past_endpoints", "DELETE FROM _sqlx_migrations WHERE version = 6"] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let past = open(&folder).await.past_endpoints().await.unwrap();
+    let told = past.iter().map(|past| {
+        let document = &past.endpoint.document;
+        let entity = document.config.served_entities[0].name.as_deref();
+        (past.endpoint.config_version, entity, document.config_author.as_str(), past.deleted_at)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(3, Some("a"), "ann", None)]);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use journal::Entry;
@@ -172,4 +173,28 @@ async fn a_folder_that_was_restored_from_an_older_copy_loses_no_rows() {
     world.flusher("journal").flush().await.unwrap();
     assert_eq!(world.rows("main.logs.chat_payload").await, 8);
     assert_eq!(world.rows("system.ai_gateway.usage").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_is_let_go_of_when_its_rows_are_on_the_disk() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "c", 2);
+    let (tables, away) = (world.folder.path().join("tables"), world.folder.path().join("away"));
+    let (from, to) = (tables.clone(), away.clone());
+    // The last table has its commit: nothing is written any more.
+    let committed = AtomicUsize::new(0);
+    flusher.crash = Some(Arc::new(move |step| {
+        if step == Step::Committed && committed.fetch_add(1, Ordering::Relaxed) == 2 {
+            std::fs::rename(&from, &to).unwrap();
+        }
+        false
+    }));
+    let error = flusher.flush().await.unwrap_err();
+    assert!(matches!(error, TableError::NotOnDisk(_)), "{error}");
+    assert_eq!(flusher.journal.sealed().unwrap().len(), 1);
+    std::fs::rename(&away, &tables).unwrap();
+    flusher.flush().await.unwrap();
+    assert!(flusher.journal.sealed().unwrap().is_empty());
+    assert_eq!(world.rows("main.logs.chat_payload").await, 2);
 }

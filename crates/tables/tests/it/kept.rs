@@ -7,9 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use journal::{Admission, RecordSink};
 use parking_lot::Mutex;
-use tollgate_tables::{Retention, ServedEndpoint, ServedEntities, ServedEntity, Step, TableError, TableName};
+use tollgate_tables::{
+    Retention, ServedEndpoint, ServedEntities, ServedEntity, ServedNow, Step, TableError, TableName,
+};
 
-use crate::world::{RETENTION, SERVING, World, admission, calls, crash_at, settlement};
+use crate::world::{GATEWAY, RETENTION, SERVING, World, admission, calls, crash_at, settlement};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_files_are_put_together_and_what_nothing_refers_to_is_deleted() {
@@ -53,7 +55,14 @@ async fn a_crash_while_tables_are_looked_after_loses_nothing() {
     flusher.keep().await;
     let info = world.lake.info(&name).await.unwrap().unwrap();
     assert_eq!((info.files, info.rows), (1, Some(32)));
+    assert_eq!(std::fs::read_dir(&day).unwrap().count(), 2, "somebody may be about to commit what is new");
+    for file in std::fs::read_dir(&day).unwrap() {
+        let file = std::fs::OpenOptions::new().append(true).open(file.unwrap().path()).unwrap();
+        file.set_modified(file.metadata().unwrap().modified().unwrap() - Duration::from_secs(3601)).unwrap();
+    }
+    flusher.keep().await;
     assert_eq!(std::fs::read_dir(&day).unwrap().count(), 1, "what the crash left is gone");
+    assert_eq!(world.rows("main.logs.chat_payload").await, 32);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,8 +86,12 @@ pub(crate) struct Endpoints(pub(crate) Mutex<Vec<ServedEntity>>);
 
 #[async_trait]
 impl ServedEntities for Endpoints {
-    async fn current(&self) -> Result<Vec<ServedEntity>, String> {
-        Ok(self.0.lock().clone())
+    async fn served(&self) -> Result<ServedNow, String> {
+        Ok(ServedNow { current: self.0.lock().clone(), ..ServedNow::default() })
+    }
+
+    async fn forget(&self, _mark: i64) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -128,6 +141,85 @@ async fn each_version_of_what_is_served_has_one_row_and_it_says_when_it_ended() 
         }
         assert_eq!(row["change_time"], "2025-11-26T23:33:20Z");
     }
+}
+
+/// What the control plane's store tells: what is past until it is forgotten.
+#[derive(Default)]
+struct History(Mutex<ServedNow>);
+
+#[async_trait]
+impl ServedEntities for History {
+    async fn served(&self) -> Result<ServedNow, String> {
+        Ok(self.0.lock().clone())
+    }
+
+    async fn forget(&self, mark: i64) -> Result<(), String> {
+        let mut now = self.0.lock();
+        assert_eq!(now.mark, Some(mark));
+        *now = ServedNow { current: now.current.clone(), ..ServedNow::default() };
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_are_replaced_and_endpoints_that_are_deleted_between_flushes_have_their_rows() {
+    let world = World::new();
+    let table = "system.serving.served_entities";
+    let served = Arc::new(History::default());
+    served.0.lock().current = vec![entity("a", 1, "x"), entity("b", 1, "x")];
+    let mut flusher = world.flusher("journal");
+    flusher.served = Some(served.clone());
+    flusher.flush().await.unwrap();
+    // One is replaced twice, one replaced and deleted, one made and deleted.
+    let deleted = [("id-b".to_owned(), 1_764_200_001_000), ("id-c".to_owned(), 1_764_200_002_000)];
+    *served.0.lock() = ServedNow {
+        current: vec![entity("a", 3, "x")],
+        past: vec![entity("a", 1, "x"), entity("a", 2, "x"), entity("b", 2, "x"), entity("c", 1, "x")],
+        deleted: deleted.into(),
+        mark: Some(5),
+    };
+    let of_c = || Admission { endpoint_id: "id-c".into(), ..admission("late", GATEWAY) };
+    flusher.journal.admit(&of_c()).unwrap();
+    flusher.journal.settle(&of_c(), &settlement(10));
+    for _ in 0..2 {
+        flusher.flush().await.unwrap();
+        let rows = world.read(table).await;
+        let told = rows.iter().map(|row| {
+            let end = row["endpoint_delete_time"].as_str().unwrap_or_default().to_owned();
+            (row["endpoint_id"].as_str().unwrap(), row["endpoint_config_version"].as_i64().unwrap(), end)
+        });
+        let none = String::new;
+        let (b, c) = ("2025-11-26T23:33:21Z".to_owned(), "2025-11-26T23:33:22Z".to_owned());
+        let expected = [
+            ("id-a", 1, none()),
+            ("id-a", 2, none()),
+            ("id-a", 3, none()),
+            ("id-b", 1, b.clone()),
+            ("id-b", 2, b.clone()),
+            ("id-c", 1, c),
+        ];
+        assert_eq!(told.collect::<BTreeSet<_>>(), expected.into());
+        assert_eq!(rows.len(), 6);
+        assert_eq!(served.0.lock().mark, None, "it is told once");
+    }
+    let calls = world.read("system.ai_gateway.usage").await;
+    assert!(!calls[0]["endpoint_metadata"].is_null(), "a deleted endpoint is described too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_past_is_told_again_until_the_table_has_it() {
+    let world = World::new();
+    let served = Arc::new(History::default());
+    *served.0.lock() = ServedNow { past: vec![entity("a", 1, "x")], mark: Some(1), ..ServedNow::default() };
+    let mut flusher = world.flusher("journal");
+    flusher.served = Some(served.clone());
+    flusher.crash = Some(crash_at(Step::Served, 1));
+    assert!(matches!(flusher.flush().await, Err(TableError::Crashed)));
+    assert_eq!(served.0.lock().mark, Some(1));
+    flusher.crash = None;
+    flusher.flush().await.unwrap();
+    assert_eq!(served.0.lock().mark, None);
+    assert_eq!(world.rows("system.serving.served_entities").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

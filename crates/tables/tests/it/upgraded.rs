@@ -104,14 +104,18 @@ async fn a_table_of_an_earlier_form_that_somebody_altered_stays_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_rows_for_the_end_of_an_entity_become_one() {
     use async_trait::async_trait;
-    use tollgate_tables::{ServedEndpoint, ServedEntities, ServedEntity};
+    use tollgate_tables::{ServedEndpoint, ServedEntities, ServedEntity, ServedNow};
 
     struct Only(Vec<ServedEntity>);
 
     #[async_trait]
     impl ServedEntities for Only {
-        async fn current(&self) -> Result<Vec<ServedEntity>, String> {
-            Ok(self.0.clone())
+        async fn served(&self) -> Result<ServedNow, String> {
+            Ok(ServedNow { current: self.0.clone(), ..ServedNow::default() })
+        }
+
+        async fn forget(&self, _mark: i64) -> Result<(), String> {
+            Ok(())
         }
     }
 

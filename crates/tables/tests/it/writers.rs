@@ -116,3 +116,24 @@ async fn files_that_two_put_together_at_once_are_put_together_once() {
     assert_eq!(world.rows("system.serving.endpoint_usage").await, 16);
     assert_eq!(world.rows("system.ai_gateway.usage").await, 16);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_is_about_to_commit_no_other_deletes() {
+    let world = World::new();
+    let mut one = world.flusher("one");
+    calls(&one.journal, "before", 2);
+    one.flush().await.unwrap();
+    calls(&one.journal, "after", 2);
+    // It keeps what nothing refers to for no time at all.
+    let other = Mutex::new(Some(world.flusher("two")));
+    one.crash = Some(Arc::new(move |step| {
+        if let Some(other) = (step == Step::Written).then(|| other.lock().take()).flatten() {
+            tokio::task::block_in_place(|| Handle::current().block_on(other.keep()));
+        }
+        false
+    }));
+    one.flush().await.unwrap();
+    for table in ["main.logs.chat_payload", "system.serving.endpoint_usage", "system.ai_gateway.usage"] {
+        assert_eq!(world.read(table).await.len(), if table.starts_with("main") { 4 } else { 2 }, "{table}");
+    }
+}

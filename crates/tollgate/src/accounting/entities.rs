@@ -1,20 +1,34 @@
 //! What is served, for the tables that say what ids mean.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use control::inference_table;
 use store::Store;
 use store::model::EndpointRecord;
-use tables::{ServedEndpoint, ServedEntities, ServedEntity};
+use tables::{ServedEndpoint, ServedEntities, ServedEntity, ServedNow};
 
 pub(super) struct StoredEntities(pub(super) Arc<dyn Store>);
 
 #[async_trait]
 impl ServedEntities for StoredEntities {
-    async fn current(&self) -> Result<Vec<ServedEntity>, String> {
+    async fn served(&self) -> Result<ServedNow, String> {
+        // First what is past: an endpoint that is deleted between the two is in none, and past the next time.
+        let past = self.0.past_endpoints().await.map_err(|e| e.to_string())?;
         let endpoints = self.0.endpoints().await.map_err(|e| e.to_string())?;
-        Ok(endpoints.iter().flat_map(of).collect())
+        let deleted = past.iter().filter_map(|past| Some((past.endpoint.id.clone(), past.deleted_at?)));
+        let deleted: HashMap<_, _> = deleted.collect();
+        Ok(ServedNow {
+            current: endpoints.iter().flat_map(of).collect(),
+            past: past.iter().flat_map(|past| of(&past.endpoint)).collect(),
+            deleted,
+            mark: past.last().map(|past| past.number),
+        })
+    }
+
+    async fn forget(&self, mark: i64) -> Result<(), String> {
+        self.0.forget_past_endpoints(mark).await.map_err(|e| e.to_string())
     }
 }
 

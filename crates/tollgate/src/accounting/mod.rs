@@ -72,6 +72,7 @@ impl Accounting {
         let mut flusher = Flusher::new(journal.clone(), lake, workspace, config.retention);
         flusher.left = left;
         flusher.every = config.flush_every;
+        flusher.keep_every = config.keep_every;
         flusher.observer =
             Some(Arc::new(Sums { rollups: store.clone(), kept_days: config.retention.usage_days }));
         flusher.served = Some(Arc::new(StoredEntities(store)));

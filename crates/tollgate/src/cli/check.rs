@@ -14,7 +14,7 @@ pub(super) fn check(file: &ConfigFile, output: Output) -> anyhow::Result<()> {
     if let Some(files) = &config.server.tls {
         server::check_tls(files)?;
     }
-    config.accounting.all_options()?;
+    config.accounting.check()?;
     OtlpHeaders::of_process(&config.telemetry)?;
     let rows = resolved.rows();
     match output {

@@ -19,6 +19,7 @@ pub(crate) struct AccountingConfig {
     options: Vec<(String, String)>,
     options_file: Option<String>,
     pub(crate) flush_every: Duration,
+    pub(crate) keep_every: Duration,
     pub(crate) max_payload_bytes: usize,
     pub(crate) retention: Retention,
 }
@@ -39,6 +40,7 @@ impl AccountingConfig {
             options,
             options_file: values.optional("tables.options_file").map(str::to_owned),
             flush_every: Duration::from_secs(values.integer("tables.flush_seconds")),
+            keep_every: Duration::from_secs(values.integer("tables.keep_seconds")),
             max_payload_bytes: size("tables.max_payload_bytes"),
             retention: Retention {
                 usage_days: days(values, "tables.usage_retention_days"),
@@ -59,8 +61,17 @@ impl AccountingConfig {
         Ok(Lake::open(&self.location, &self.all_options()?)?)
     }
 
+    /// Errors as [`AccountingConfig::lake`] does, and makes no folder.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let options = self.all_options()?;
+        if self.location.contains("://") {
+            Lake::open(&self.location, &options)?;
+        }
+        Ok(())
+    }
+
     /// Those of the file too. Errors where it cannot be read.
-    pub(crate) fn all_options(&self) -> Result<Vec<(String, String)>, ConfigProblem> {
+    fn all_options(&self) -> Result<Vec<(String, String)>, ConfigProblem> {
         let mut options = self.options.clone();
         if let Some(path) = &self.options_file {
             let text = std::fs::read_to_string(path);

@@ -207,6 +207,12 @@ const KEYS: &[Row] = &[
     ("tables.flush_seconds", Kind::Integer(1, 3600), "10", "between two commits to the tables"),
     ("tables.flush_bytes", Kind::Integer(1 << 16, 1 << 30), "67108864", "records that are committed earlier"),
     (
+        "tables.keep_seconds",
+        Kind::Integer(1, 86400),
+        "600",
+        "least time until small files are put together again, and old and unused ones taken away",
+    ),
+    (
         "tables.max_payload_bytes",
         Kind::Integer(0, 1 << 26),
         "1048576",
@@ -216,9 +222,9 @@ const KEYS: &[Row] = &[
     ("tables.payload_retention_days", Kind::Integer(0, 36500), "0", "days of inference tables; 0 keeps them"),
     (
         "tables.unused_files_hours",
-        Kind::Integer(1, 87600),
+        Kind::Integer(0, 87600),
         "168",
-        "how long files stay that a table no longer refers to",
+        "how long files stay that a table no longer refers to, for those who still read them",
     ),
 ];
 
