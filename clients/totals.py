@@ -19,6 +19,9 @@ CALLS = 1_000_000 if os.environ.get("FULL") else 6_000
 PROCESSES, THREADS = 2, 16
 WORKERS = PROCESSES * THREADS
 SETTINGS = {"TOLLGATE_LOG__LEVEL": "warn", "TOLLGATE_TABLES__FLUSH_SECONDS": "5"}
+SHARES = {"a": 80, "b": 20, "c": 0}
+# Of the chi-square with one degree of freedom: what a fair split exceeds once in a hundred times, and once in a million.
+ONE_IN_A_HUNDRED, ONE_IN_A_MILLION = 6.635, 23.93
 SERVING, GATEWAY = "system/serving/endpoint_usage", "system/ai_gateway/usage"
 
 
@@ -32,9 +35,12 @@ def endpoints(upstream):
     failing = [entity("failing", "fails;status=500", "openai", "llm/v1/chat", upstream), entity("full", "full;status=429", "anthropic", "llm/v1/chat", upstream)]
     second = entity("second", "second", "anthropic", "llm/v1/chat", upstream)
     routes = [{"served_model_name": name, "traffic_percentage": share} for name, share in (("failing", 50), ("full", 50), ("second", 0))]
+    thirds = [entity(name, name, "openai", "llm/v1/chat", upstream) for name in ("a", "b", "c")]
+    split = [{"served_model_name": name, "traffic_percentage": share} for name, share in SHARES.items()]
     configs = {
-        "chat": {"served_entities": [entity("main", "m;chunks=5", "openai", "llm/v1/chat", upstream)]},
-        "claude": {"served_entities": [entity("main", "claude", "anthropic", "llm/v1/chat", upstream)]},
+        "split": {"served_entities": thirds, "traffic_config": {"routes": split}},
+        "chat": {"served_entities": [entity("main", "m;chunks=5;cached_tokens=7;reasoning_tokens=3", "openai", "llm/v1/chat", upstream)]},
+        "claude": {"served_entities": [entity("main", "claude;cached_tokens=11;cache_write_tokens=5", "anthropic", "llm/v1/chat", upstream)]},
         "vectors": {"served_entities": [entity("main", "vectors", "openai", "llm/v1/embeddings", upstream)]},
         "falls": {"served_entities": [*failing, second], "traffic_config": {"routes": routes}},
     }
@@ -54,7 +60,8 @@ def request(number, host, token):
         ("/ai-gateway/mlflow/v1/chat/completions", chat | streamed | {"model": f"{PREFIX}-chat"}),
         ("/ai-gateway/anthropic/v1/messages", chat | streamed | {"model": f"{PREFIX}-claude"}),
         (f"/serving-endpoints/{PREFIX}-falls/invocations", chat | streamed),
-    ][number // 4 % 6]
+        (f"/serving-endpoints/{PREFIX}-split/invocations", chat | streamed),
+    ][number // 4 % 7]
     payload = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
     return head.encode() + payload
@@ -126,6 +133,11 @@ def sums(tables, table, columns):
     return lake.rows(tables, table, f"count(*), count(distinct {columns[0]}), " + ", ".join(f"sum({name})::bigint" for name in columns[1:]))[0]
 
 
+def chi_square(served):
+    expected = {name: len(served) * share / 100 for name, share in SHARES.items() if share}
+    return sum((served.count(name) - count) ** 2 / count for name, count in expected.items())
+
+
 def wait_for_rows(tables):
     """Until all is flushed, while the server runs: the sums by the hour are asked of it after that."""
     deadline = time.monotonic() + 60
@@ -159,12 +171,25 @@ with scratch_folder("totals") as folder, Simulator(folder) as simulator, Server(
 
     @check("each has one row, and the tables add up to the simulator's ledger to the token")
     def agree():
-        serving = sums(tables, SERVING, ["databricks_request_id", "input_token_count", "output_token_count"])
-        gateway = sums(tables, GATEWAY, ["request_id", "input_tokens", "output_tokens"])
+        kinds = ("cache_read_input_tokens", "cache_creation_input_tokens", "output_reasoning_tokens")
+        serving = sums(tables, SERVING, ["databricks_request_id", "input_token_count", "output_token_count", *kinds])
+        gateway = sums(tables, GATEWAY, ["request_id", "input_tokens", "output_tokens", *(f"token_details.{kind}" for kind in kinds)])
         assert serving[0] == serving[1] and gateway[0] == gateway[1], (serving, gateway)
         assert serving[0] + gateway[0] == CALLS, (serving, gateway)
-        assert (serving[2] + gateway[2], serving[3] + gateway[3]) == (ledger["input_tokens"], ledger["output_tokens"]), (serving, gateway, ledger)
+        totals = [ours + theirs for ours, theirs in zip(serving[2:], gateway[2:])]
+        assert totals == [ledger[name] for name in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")], (totals, ledger)
         print(f"-- {ledger}", flush=True)
+
+    @check("the split of the traffic is 80 to 20, as far as chance lets it be, and nothing goes to the entity with 0")
+    def split():
+        # In the order of their ids, which is that of time.
+        where = f"endpoint_name = '{PREFIX}-split' ORDER BY databricks_request_id"
+        served = [row[0] for row in lake.rows(tables, SERVING, "served_entity_name", where)]
+        print(f"-- {[served.count(name) for name in SHARES]}", flush=True)
+        assert len(served) > CALLS // 8 and "c" not in served
+        size = len(served) // 3
+        apart = [chi_square(served[at * size:(at + 1) * size]) for at in range(3)]
+        assert chi_square(served) < ONE_IN_A_MILLION and min(apart) < ONE_IN_A_HUNDRED, (chi_square(served), apart)
 
     @check("so do the sums by the hour")
     def hourly():

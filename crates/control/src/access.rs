@@ -22,7 +22,7 @@ use wire::error::{ApiError, ErrorCode};
 use crate::audit::{Subject, Trail};
 use crate::reply::{Failure, Reply};
 use crate::request::{Call, read_body};
-use crate::{Control, clock, oauth, scim, secrets, workspace};
+use crate::{Control, oauth, scim, secrets, workspace};
 
 /// What a caller must be or have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,7 +174,7 @@ fn authenticate(
     }
     let snapshot = control.inner.live.load();
     let credential = Credential::find(headers, &[]);
-    match identity::authenticate(&snapshot, credential.as_ref(), clock::now_ms()) {
+    match identity::authenticate(&snapshot, credential.as_ref(), journal::clock::expiry_ms()) {
         Ok(principal) => Ok(Some(principal)),
         Err(unknown @ Unknown::NoCredential) => {
             Err(ApiError::new(ErrorCode::Unauthenticated, unknown.message()))

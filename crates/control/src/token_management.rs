@@ -10,10 +10,10 @@ use wire::tokens::ManagedToken;
 
 use crate::access::{Needs, Route};
 use crate::people::People;
+use crate::refresh;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 use crate::tokens::{self, alive};
-use crate::{clock, refresh};
 
 pub(crate) const ROUTES: &[Route] = &[
     Route {
@@ -56,7 +56,7 @@ async fn list(call: Call) -> Result<Reply, Failure> {
     let by_id = call.query("created_by_id").ok();
     let by_name = call.query("created_by_username").ok();
     let people = People::load(call.control.store()).await?;
-    let now = clock::now_ms();
+    let now = journal::clock::expiry_ms();
     let all = call.control.store().tokens().await?;
     let infos = all.iter().filter(|t| alive(t, now)).filter(|t| by_id.is_none_or(|id| t.created_by == id));
     let infos = infos.map(|t| info(t, &people));
@@ -84,7 +84,7 @@ async fn delete(call: Call) -> Result<Reply, Failure> {
 async fn create(call: Call) -> Result<Reply, Failure> {
     let asked: OnBehalfOf = call.json()?;
     tokens::check_scopes(&asked.scopes)?;
-    let expires_at = tokens::expires_at(asked.lifetime_seconds, clock::now_ms())?;
+    let expires_at = tokens::expires_at(asked.lifetime_seconds, journal::clock::expiry_ms())?;
     let people = People::load(call.control.store()).await?;
     let found = people.principals.iter().find(|p| p.is_service_principal && p.name == asked.application_id);
     let Some(principal) = found else {
@@ -111,7 +111,7 @@ async fn create(call: Call) -> Result<Reply, Failure> {
 
 async fn find(call: &Call) -> Result<TokenRecord, Failure> {
     let id = call.path("token_id");
-    let now = clock::now_ms();
+    let now = journal::clock::expiry_ms();
     let found = call.control.store().tokens().await?.into_iter().find(|t| t.id == id && alive(t, now));
     found.ok_or_else(|| tokens::missing(id).into())
 }

@@ -9,9 +9,9 @@ use wire::tokens::{CreateToken, DeleteToken, TokenInfo, TokenList, UpdateToken};
 use zeroize::Zeroizing;
 
 use crate::access::{Needs, Route};
+use crate::refresh;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
-use crate::{clock, refresh};
 
 pub(crate) const ROUTES: &[Route] = &[
     Route {
@@ -111,7 +111,7 @@ pub(crate) fn missing(id: &str) -> ApiError {
 async fn create(call: Call) -> Result<Reply, Failure> {
     let asked: CreateToken = call.json()?;
     check_scopes(&asked.scopes)?;
-    let expires_at = expires_at(asked.lifetime_seconds, clock::now_ms())?;
+    let expires_at = expires_at(asked.lifetime_seconds, journal::clock::expiry_ms())?;
     let (text, hash) = generate(PREFIX).map_err(|e| ApiError::internal(format!("no randomness: {e}")))?;
     let comment = checked_comment(asked.comment)?;
     let caller = call.caller()?;
@@ -129,7 +129,7 @@ async fn create(call: Call) -> Result<Reply, Failure> {
 
 async fn list(call: Call) -> Result<Reply, Failure> {
     let caller = call.caller()?;
-    let now = clock::now_ms();
+    let now = journal::clock::expiry_ms();
     let tokens = call.control.store().tokens().await?;
     let own = tokens.iter().filter(|t| t.principal_id == caller.id.as_ref() && alive(t, now));
     Reply::json(&TokenList { token_infos: own.map(info).collect() })
@@ -150,7 +150,7 @@ async fn update(call: Call) -> Result<Reply, Failure> {
     let (id, caller) = (call.path("token_id"), call.caller()?);
     let store = call.control.store();
     let own = store.tokens().await?.into_iter().find(|t| t.id == id && t.principal_id == caller.id.as_ref());
-    let own = own.filter(|t| alive(t, clock::now_ms())).ok_or_else(|| missing(id))?;
+    let own = own.filter(|t| alive(t, journal::clock::expiry_ms())).ok_or_else(|| missing(id))?;
     if let Some(comment) = token.comment.filter(|_| named("comment")) {
         let comment = checked_comment(Some(comment))?;
         if !store.comment_token(&caller.id, &own.id, &comment).await? {

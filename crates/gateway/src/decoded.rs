@@ -16,6 +16,11 @@ use hyper::body::Incoming;
 /// the memory that one step may take, and what a limit on a body is exceeded by at most.
 const STEP: usize = 2 << 10;
 
+/// Longest inflated body in bytes of which nothing is asked, and how many times its compressed length one may be
+/// beyond that. Answers and streams come to about twenty times; a bomb to a thousand.
+const UNASKED: usize = 4 << 20;
+const MAX_RATIO: usize = 100;
+
 /// The body of an answer, inflated as it is read.
 pub(crate) struct Decoded {
     body: Incoming,
@@ -76,11 +81,14 @@ struct Inflater {
     waiting: Bytes,
     begun: bool,
     finished: bool,
+    /// Bytes so far, compressed and inflated.
+    taken: usize,
+    given: usize,
 }
 
 impl Inflater {
     fn new(coding: Coding) -> Self {
-        Self { coding, waiting: Bytes::new(), begun: false, finished: false }
+        Self { coding, waiting: Bytes::new(), begun: false, finished: false, taken: 0, given: 0 }
     }
 
     /// The next piece of what is waiting; `None` when that gives nothing more.
@@ -91,6 +99,12 @@ impl Inflater {
             self.write(step)?;
             self.waiting.advance(step);
             let piece = self.take();
+            self.taken += step;
+            self.given += piece.len();
+            if self.given > UNASKED && self.given / MAX_RATIO > self.taken {
+                let reason = format!("the compressed body is more than {MAX_RATIO} times as long inflated");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
@@ -204,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_comes_out_in_bounded_pieces() {
+    fn a_bomb_comes_out_in_bounded_pieces_and_not_whole() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         for _ in 0..64 {
             encoder.write_all(&vec![0; 1 << 20]).unwrap();
@@ -212,11 +226,30 @@ mod tests {
         let mut inflater = Inflater::new(Coding::Gzip(MultiGzDecoder::new(Vec::new())));
         inflater.waiting = encoder.finish().unwrap().into();
         let mut total = 0;
-        while let Some(piece) = inflater.step().unwrap() {
-            assert!(piece.len() <= STEP * 1100, "{}", piece.len());
-            total += piece.len();
-        }
-        assert_eq!(total, 64 << 20);
+        let refused = loop {
+            match inflater.step() {
+                Ok(piece) => {
+                    let piece = piece.expect("it came out whole");
+                    assert!(piece.len() <= STEP * 1100, "{}", piece.len());
+                    total += piece.len();
+                }
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(total <= UNASKED && refused.contains("100 times"), "{total}: {refused}");
+    }
+
+    /// Twenty times as long: the text of a model that repeats itself.
+    #[test]
+    fn what_compresses_well_is_no_bomb() {
+        let line =
+            |n: usize| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", n * 7919);
+        let text: Vec<u8> = (0..120_000).flat_map(|n| line(n).into_bytes()).collect();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&text).unwrap();
+        let mut inflater = Inflater::new(Coding::Gzip(MultiGzDecoder::new(Vec::new())));
+        assert!(inflate(&mut inflater, &[&gzip.finish().unwrap()]).unwrap() == text);
+        assert!(text.len() > UNASKED);
     }
 
     #[test]

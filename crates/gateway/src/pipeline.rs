@@ -31,7 +31,7 @@ use crate::error::ServeError;
 use crate::guardrails::{Guards, Outgoing};
 use crate::record::{Known, Open, Waiting};
 use crate::surface::Surface;
-use crate::{Gateway, answer, attempts, clock, inference, limits};
+use crate::{Gateway, answer, attempts, inference, limits};
 
 /// What a path asks for.
 #[derive(Clone, Debug)]
@@ -255,7 +255,7 @@ pub(crate) fn authenticate(
         let (_, key) = query.find(|(name, key)| name == wanted && !key.is_empty())?;
         Some(Credential::new(&key))
     });
-    match identity::authenticate(snapshot, credential.as_ref(), clock::now_ms()) {
+    match identity::authenticate(snapshot, credential.as_ref(), journal::clock::expiry_ms()) {
         Ok(principal) => Ok(principal),
         Err(unknown @ Unknown::NoCredential) => {
             Err(ApiError::new(ErrorCode::Unauthenticated, unknown.message()))

@@ -54,7 +54,7 @@ impl Known<'_> {
         let characters = (!self.counts).then(|| Lengths::of_request(body).prompt);
         Admission {
             request_id: self.request_id.clone(),
-            received_at: clock::now_ms(),
+            received_at: journal::clock::record_ms(),
             endpoint: Arc::clone(&endpoint.name),
             endpoint_id: Arc::clone(&endpoint.id),
             config_version: endpoint.config_version,
@@ -144,7 +144,7 @@ impl Open {
         let characters = Lengths::of_request(body).prompt;
         let admission = Admission {
             request_id: request_id.clone(),
-            received_at: clock::now_ms(),
+            received_at: journal::clock::record_ms(),
             endpoint: Arc::clone(&endpoint.name),
             endpoint_id: Arc::clone(&endpoint.id),
             config_version: endpoint.config_version,

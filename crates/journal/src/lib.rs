@@ -4,7 +4,7 @@
 //! sink must not wait: it is called on the request's own thread.
 
 pub mod audit;
-mod clock;
+pub mod clock;
 mod counted;
 mod entry;
 mod frame;

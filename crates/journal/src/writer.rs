@@ -365,7 +365,7 @@ impl AuditSink for Journal {
     fn record(&self, record: &AuditRecord) {
         let event_id = uuid::Uuid::now_v7().simple().to_string();
         let (request_id, path) = (&record.request_id.0, &record.path);
-        let bytes = entry::audited(&Audited { at: clock::now_ms(), event_id, record: record.clone() });
+        let bytes = entry::audited(&Audited { at: clock::record_ms(), event_id, record: record.clone() });
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {

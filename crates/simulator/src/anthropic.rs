@@ -115,12 +115,21 @@ struct Usage {
     cache_creation_input_tokens: usize,
     cache_read_input_tokens: usize,
     output_tokens: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct OutputDetails {
+    thinking_tokens: usize,
 }
 
 #[derive(Serialize)]
 struct DeltaUsage {
     input_tokens: usize,
     output_tokens: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Serialize)]
@@ -256,11 +265,17 @@ fn stop_reason(said: &Said) -> &'static str {
 
 fn usage(call: &Call<'_>, answer: &Answer) -> Option<Usage> {
     call.with_usage().then_some(Usage {
-        input_tokens: answer.tokens.input,
-        cache_creation_input_tokens: 0,
-        cache_read_input_tokens: 0,
+        input_tokens: answer.tokens.uncached(),
+        cache_creation_input_tokens: answer.tokens.cache_written,
+        cache_read_input_tokens: answer.tokens.cached,
         output_tokens: answer.tokens.output,
+        output_tokens_details: details(answer),
     })
+}
+
+fn details(answer: &Answer) -> Option<OutputDetails> {
+    let thinking_tokens = answer.tokens.reasoning;
+    (thinking_tokens > 0).then_some(OutputDetails { thinking_tokens })
 }
 
 fn message<'a>(
@@ -286,15 +301,18 @@ fn block(said: &Said) -> Result<Block<'_>, serde_json::Error> {
 fn stream(call: &Call<'_>, answer: &Answer) -> Result<Vec<Frame>, serde_json::Error> {
     let mut writer = FrameWriter::default();
     // The provider starts counting the output at one and gives the real number at the end.
-    let started = usage(call, answer).map(|usage| Usage { output_tokens: 1, ..usage });
+    let started =
+        usage(call, answer).map(|usage| Usage { output_tokens: 1, output_tokens_details: None, ..usage });
     let start = Event::MessageStart { message: message(call, &[], None, started) };
     writer.sse(Kind::Head, Some("message_start"), &start)?;
     content(&mut writer, &answer.said)?;
     writer.sse(Kind::Tail, Some("content_block_stop"), &Event::ContentBlockStop { index: 0 })?;
     let delta = Stop { stop_reason: stop_reason(&answer.said), stop_sequence: None };
-    let usage = call
-        .with_usage()
-        .then_some(DeltaUsage { input_tokens: answer.tokens.input, output_tokens: answer.tokens.output });
+    let usage = call.with_usage().then_some(DeltaUsage {
+        input_tokens: answer.tokens.uncached(),
+        output_tokens: answer.tokens.output,
+        output_tokens_details: details(answer),
+    });
     writer.sse(Kind::Tail, Some("message_delta"), &Event::MessageDelta { delta, usage })?;
     writer.sse(Kind::Done, Some("message_stop"), &Event::MessageStop)?;
     Ok(writer.finish())

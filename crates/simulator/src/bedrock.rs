@@ -210,9 +210,9 @@ fn stop_reason(said: &Said) -> &'static str {
 }
 
 fn usage(answer: &Answer) -> Value {
-    let (input, output) = (answer.tokens.input, answer.tokens.output);
-    json!({"inputTokens": input, "outputTokens": output, "totalTokens": input + output,
-        "cacheReadInputTokens": 0, "cacheWriteInputTokens": 0})
+    let tokens = answer.tokens;
+    json!({"inputTokens": tokens.uncached(), "outputTokens": tokens.output, "totalTokens": tokens.total(),
+        "cacheReadInputTokens": tokens.cached, "cacheWriteInputTokens": tokens.cache_written})
 }
 
 fn block(said: &Said) -> Result<Value, serde_json::Error> {
@@ -311,6 +311,6 @@ fn embedding(call: &Call<'_>) -> Result<Reply, Refusal> {
     let first = f64::from(u32::try_from(text.len()).unwrap_or(u32::MAX)) / 100.0;
     let vector: Vec<f64> = (0..size).map(|at| if at == 0 { first } else { 0.5 }).collect();
     let tokens = tokens_of(text.chars().count());
-    call.bill(Tokens { input: tokens, output: 0 });
+    call.bill(Tokens::new(tokens, 0));
     Reply::json(&json!({"embedding": vector, "inputTextTokenCount": tokens}))
 }

@@ -198,7 +198,7 @@ fn usage(answer: &Answer) -> Value {
     let float = |count: usize| Value::from(count as f64);
     let tokens =
         json!({"input_tokens": float(answer.tokens.input), "output_tokens": float(answer.tokens.output)});
-    json!({"billed_units": tokens, "tokens": tokens})
+    json!({"billed_units": tokens, "tokens": tokens, "cached_tokens": float(answer.tokens.cached)})
 }
 
 fn event(writer: &mut FrameWriter, kind: Kind, event: Value) -> Result<(), serde_json::Error> {
@@ -265,7 +265,7 @@ fn embed(call: &Call<'_>) -> Result<Reply, Refusal> {
     let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX).min(4_096);
     let vectors: Vec<Vec<f32>> = texts.iter().chain(&images).map(|text| vector(text, dimensions)).collect();
     let chars = texts.iter().map(|text| text.chars().count()).sum();
-    call.bill(Tokens { input: tokens_of(chars), output: 0 });
+    call.bill(Tokens::new(tokens_of(chars), 0));
     Reply::json(&json!({"id": ID, "texts": texts, "images": [], "embeddings": {"float": vectors},
         "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": tokens_of(chars) as f64}},
         "response_type": "embeddings_by_type"}))

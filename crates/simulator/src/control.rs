@@ -12,6 +12,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::{self, Shared};
+use crate::gates::Gate;
 use crate::google_token;
 use crate::ledger::{Record, Summary};
 
@@ -35,6 +36,16 @@ struct Requests {
     requests: Vec<Record>,
 }
 
+#[derive(Deserialize)]
+struct AskedGate {
+    gate: Gate,
+}
+
+#[derive(Serialize)]
+struct OpenedGate {
+    url: String,
+}
+
 #[derive(Serialize)]
 struct Done {
     ok: bool,
@@ -50,6 +61,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/_script", post(script))
         .route("/_reset", post(reset))
+        .route("/_gate", post(gate))
         .route("/_ledger", get(ledger))
         .route("/_ledger/summary", get(summary))
         .route(google_token::PATH, post(google_token::exchange))
@@ -69,6 +81,15 @@ async fn script(
 
 fn problem(error: impl Display) -> (StatusCode, Json<Problem>) {
     (StatusCode::BAD_REQUEST, Json(Problem { error: error.to_string() }))
+}
+
+async fn gate(
+    State(shared): State<Arc<Shared>>,
+    body: Bytes,
+) -> Result<Json<OpenedGate>, (StatusCode, Json<Problem>)> {
+    let asked: AskedGate = serde_json::from_slice(&body).map_err(problem)?;
+    let opened = shared.gates.open(asked.gate).await.map_err(problem)?;
+    Ok(Json(OpenedGate { url: opened.url() }))
 }
 
 async fn reset(State(shared): State<Arc<Shared>>) -> Json<Done> {

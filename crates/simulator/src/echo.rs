@@ -1,6 +1,7 @@
 //! The deterministic answer and its usage, independent of any format.
 
 use std::borrow::Cow;
+use std::ops::AddAssign;
 
 use serde_json::{Map, Value};
 
@@ -49,6 +50,36 @@ pub(crate) enum Shape<'a> {
 pub(crate) struct Tokens {
     pub(crate) input: usize,
     pub(crate) output: usize,
+    /// Of the input, what was read from a cache, and what was written to one.
+    pub(crate) cached: usize,
+    pub(crate) cache_written: usize,
+    /// Of the output, what the model wrote to itself.
+    pub(crate) reasoning: usize,
+}
+
+impl Tokens {
+    pub(crate) fn new(input: usize, output: usize) -> Self {
+        Self { input, output, ..Self::default() }
+    }
+
+    /// The input that is neither read from a cache nor written to one.
+    pub(crate) fn uncached(self) -> usize {
+        self.input - self.cached - self.cache_written
+    }
+
+    pub(crate) fn total(self) -> usize {
+        self.input + self.output
+    }
+}
+
+impl AddAssign for Tokens {
+    fn add_assign(&mut self, more: Self) {
+        self.input += more.input;
+        self.output += more.output;
+        self.cached += more.cached;
+        self.cache_written += more.cache_written;
+        self.reasoning += more.reasoning;
+    }
 }
 
 /// The answer.
@@ -139,8 +170,12 @@ pub(crate) fn answer(prompt: &Prompt<'_>, script: &Script) -> Answer {
         Said::Text(text) => text,
         Said::Call { arguments, .. } => arguments,
     };
-    let output = tokens_of(text.whole.chars().count());
-    Answer { tokens: Tokens { input: tokens_of(prompt.chars), output }, said }
+    let cached = script.cached_tokens.unwrap_or_default();
+    let cache_written = script.cache_write_tokens.unwrap_or_default();
+    let reasoning = script.reasoning_tokens.unwrap_or_default();
+    let input = tokens_of(prompt.chars) + cached + cache_written;
+    let output = tokens_of(text.whole.chars().count()) + reasoning;
+    Answer { tokens: Tokens { input, output, cached, cache_written, reasoning }, said }
 }
 
 fn say(prompt: &Prompt<'_>, script: &Script) -> Said {

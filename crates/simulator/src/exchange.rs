@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -13,18 +15,23 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::fault::Fault;
 use crate::format::{Call, Format, Refusal, Reply, broken_json, up_to_chunk};
 use crate::frames::{Frame, FrameWriter, Kind};
+use crate::gates::Gates;
 use crate::google_token::Exchanges;
 use crate::ledger::{Arrival, Ledger, Track};
 use crate::openai::KeptResponses;
 use crate::pace::{Ending, Pace, PacedBody, Playlist};
 use crate::recording::{Recording, Recordings};
 use crate::script::{Hang, SCRIPT_HEADER, Script, Scripts};
+use crate::stage::{Stage, Take};
 use crate::{clock, format_of, unclaimed};
 
 /// The largest request body that is read.
 const MAX_REQUEST: usize = 64 << 20;
+/// Between two bytes of a drip, unless the script says otherwise.
+const DRIP_GAP: Duration = Duration::from_secs(1);
 
 /// What all requests share.
 #[derive(Debug, Default)]
@@ -34,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) exchanges: Arc<Exchanges>,
     pub(crate) recordings: Arc<Recordings>,
     pub(crate) responses: KeptResponses,
+    pub(crate) gates: Arc<Gates>,
 }
 
 /// A request that has been read.
@@ -48,16 +56,31 @@ struct Asked {
 }
 
 /// What is to be sent.
-struct Sending {
-    status: StatusCode,
-    content_type: &'static str,
-    play: Playlist,
-    retry_after: Option<u64>,
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: &'static str,
+    pub(crate) encoding: Option<&'static str>,
+    pub(crate) play: Playlist,
+    pub(crate) retry_after: Option<u64>,
+    /// Bytes in place of all that, on the socket itself.
+    pub(crate) take: Option<Take>,
 }
 
-pub(crate) async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+impl Sending {
+    fn new(status: StatusCode, content_type: &'static str, play: Playlist, script: &Script) -> Self {
+        let retry_after = script.retry_after;
+        Self { status, content_type, encoding: None, play, retry_after, take: None }
+    }
+}
+
+pub(crate) async fn handle(
+    State(shared): State<Arc<Shared>>,
+    Extension(stage): Extension<Stage>,
+    request: Request,
+) -> Response {
     let arrived = Instant::now();
-    let (asked, track) = read(&shared, request).await;
+    let (asked, track) = read(&shared, stage.connection, request).await;
     let format = asked.format.unwrap_or(unclaimed());
     let request_id = format!("req_sim_{:08}", track.id());
     let mut sending = match perform(&shared, &asked, arrived, &track, &request_id).await {
@@ -68,10 +91,10 @@ pub(crate) async fn handle(State(shared): State<Arc<Shared>>, request: Request) 
     if asked.is_head || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&sending.status) {
         sending.play = whole(Vec::new(), &Script::default());
     }
-    respond(format, sending, &request_id, track)
+    respond(format, sending, &request_id, &stage, track)
 }
 
-async fn read(shared: &Shared, request: Request) -> (Asked, Track) {
+async fn read(shared: &Shared, connection: u64, request: Request) -> (Asked, Track) {
     let received_at_ms = clock::now_ms();
     let (parts, body) = request.into_parts();
     let read = Limited::new(body, MAX_REQUEST).collect().await;
@@ -95,7 +118,7 @@ async fn read(shared: &Shared, request: Request) -> (Asked, Track) {
     };
     let is_head = parts.method == Method::HEAD;
     let method = parts.method.clone();
-    let arrival = Arrival { received_at_ms, parts, model: model.clone(), body: &raw };
+    let arrival = Arrival { received_at_ms, connection, parts, model: model.clone(), body: &raw };
     (Asked { format, method, path, query, body, model, is_head }, shared.ledger.open(arrival))
 }
 
@@ -141,7 +164,7 @@ async fn perform(
     let reply = format.reply(&call)?;
     if let Some(Recording { status, content_type, body }) = shared.recordings.get(model) {
         let play = whole(body.to_vec(), &script);
-        return Ok(Sending { status, content_type, play, retry_after: script.retry_after });
+        return Ok(Sending::new(status, content_type, play, &script));
     }
     if call.with_usage() {
         track.billed(billed.get());
@@ -154,7 +177,8 @@ fn send(format: &dyn Format, reply: Reply, script: &Script) -> Result<Sending, R
         Reply::Whole(body) => (whole(body, script), "application/json"),
         Reply::Stream(frames) => (stream(format, frames, script)?, format.stream_type()),
     };
-    Ok(Sending { status: StatusCode::OK, content_type, play, retry_after: script.retry_after })
+    let sending = Sending::new(StatusCode::OK, content_type, play, script);
+    script.fault.unwrap_or(Fault::None).play(sending)
 }
 
 fn scripted_failure(format: &dyn Format, script: &Script, model: &str, request_id: &str) -> Option<Sending> {
@@ -162,12 +186,13 @@ fn scripted_failure(format: &dyn Format, script: &Script, model: &str, request_i
     if script.html == Some(true) {
         let page =
             b"<html><head><title>error</title></head><body><h1>bad gateway</h1></body></html>\n".to_vec();
-        return Some(Sending {
-            status: script.status.unwrap_or(StatusCode::BAD_GATEWAY),
-            content_type: "text/html",
-            play: whole(page, &Script { first_token: script.first_token, ..Script::default() }),
-            retry_after: script.retry_after,
-        });
+        let play = whole(page, &Script { first_token: script.first_token, ..Script::default() });
+        return Some(Sending::new(
+            script.status.unwrap_or(StatusCode::BAD_GATEWAY),
+            "text/html",
+            play,
+            script,
+        ));
     }
     let refusal = scripted_refusal(status?, model);
     Some(refused(format, &refusal, request_id, script))
@@ -179,12 +204,7 @@ fn scripted_refusal(status: StatusCode, model: &str) -> Refusal {
 
 fn refused(format: &dyn Format, refusal: &Refusal, request_id: &str, script: &Script) -> Sending {
     let body = format.error_body(refusal, request_id).unwrap_or_default();
-    Sending {
-        status: refusal.status,
-        content_type: "application/json",
-        play: whole(body, script),
-        retry_after: script.retry_after,
-    }
+    Sending::new(refusal.status, "application/json", whole(body, script), script)
 }
 
 /// A body in one piece, as the script wants it: broken, cut in the middle, or stuck in the middle.
@@ -194,11 +214,14 @@ fn whole(body: Vec<u8>, script: &Script) -> Playlist {
     let length = bytes.len() as u64;
     let ending = match (script.cut_after, script.hang) {
         (Some(_), _) => Ending::Cut,
-        (None, Some(Hang::Body)) => Ending::Hang,
+        (None, Some(Hang::Body | Hang::Answer)) => Ending::Hang,
         _ => Ending::End,
     };
     if ending != Ending::End {
         bytes.truncate(bytes.len() / 2);
+    }
+    if script.hang == Some(Hang::Answer) {
+        bytes.clear();
     }
     let frames = if bytes.is_empty() { Vec::new() } else { vec![Frame { kind: Kind::Chunk, bytes }] };
     Playlist { frames, ending, pace: pace(script), length: Some(length) }
@@ -218,6 +241,7 @@ fn stream(format: &dyn Format, mut frames: Vec<Frame>, script: &Script) -> Resul
         (Some(chunks), _, _) => (with_error(format, up_to_chunk(frames, chunks))?, Ending::End),
         (None, Some(chunks), _) => (up_to_chunk(frames, chunks), Ending::Cut),
         (None, None, Some(Hang::Body)) => (up_to_chunk(frames, 1), Ending::Hang),
+        (None, None, Some(Hang::Answer)) => (Vec::new(), Ending::Hang),
         _ => (frames, Ending::End),
     };
     Ok(Playlist { frames, ending, pace: pace(script), length: None })
@@ -234,10 +258,25 @@ fn with_error(format: &dyn Format, mut frames: Vec<Frame>) -> Result<Vec<Frame>,
 }
 
 fn pace(script: &Script) -> Pace {
-    Pace { first: script.first_token.unwrap_or_default(), gap: script.chunk_gap.unwrap_or_default() }
+    let drip = script.fault == Some(Fault::Drip);
+    let gap = script.chunk_gap.unwrap_or(if drip { DRIP_GAP } else { Duration::ZERO });
+    Pace { first: script.first_token.unwrap_or_default(), gap, drip }
 }
 
-fn respond(format: &dyn Format, sending: Sending, request_id: &str, track: Track) -> Response {
+fn respond(
+    format: &dyn Format,
+    mut sending: Sending,
+    request_id: &str,
+    stage: &Stage,
+    track: Track,
+) -> Response {
+    if let Some(take) = sending.take.take() {
+        if take.bytes.starts_with(b"HTTP/") {
+            track.answered(sending.status);
+        }
+        stage.take(take, track);
+        return Response::default();
+    }
     track.answered(sending.status);
     let mut response = Response::new(Body::new(PacedBody::new(sending.play, track)));
     *response.status_mut() = sending.status;
@@ -245,6 +284,9 @@ fn respond(format: &dyn Format, sending: Sending, request_id: &str, track: Track
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sending.content_type));
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(HeaderName::from_static(format.request_id_header()), id);
+    }
+    if let Some(encoding) = sending.encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
     if let Some(seconds) = sending.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -84,8 +84,9 @@ impl Call<'_> {
 
     /// Adds to what this call costs.
     pub(crate) fn bill(&self, tokens: Tokens) {
-        let so_far = self.billed.get();
-        self.billed.set(Tokens { input: so_far.input + tokens.input, output: so_far.output + tokens.output });
+        let mut billed = self.billed.get();
+        billed += tokens;
+        self.billed.set(billed);
     }
 
     /// Whether the body asks for a stream.

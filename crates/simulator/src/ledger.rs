@@ -46,6 +46,8 @@ pub struct Record {
     pub id: u64,
     /// When the head of the request arrived, in Unix milliseconds.
     pub received_at_ms: u64,
+    /// The number of the connection it came by, from 1.
+    pub connection: u64,
     /// The HTTP method.
     pub method: String,
     /// Path and query.
@@ -91,6 +93,12 @@ pub struct Summary {
     pub input_tokens: u64,
     /// Tokens of what went out.
     pub output_tokens: u64,
+    /// Of the input, what was read from a cache.
+    pub cached_tokens: u64,
+    /// Of the input, what was written to a cache.
+    pub cache_write_tokens: u64,
+    /// Of the output, what the model wrote to itself.
+    pub reasoning_tokens: u64,
 }
 
 #[derive(Debug, Default)]
@@ -100,14 +108,14 @@ struct Counters {
     completed: AtomicU64,
     cancelled: AtomicU64,
     peak_open: AtomicU64,
-    input_tokens: AtomicU64,
-    output_tokens: AtomicU64,
+    tokens: Mutex<Tokens>,
 }
 
 #[derive(Debug)]
 struct Entry {
     id: u64,
     received_at_ms: u64,
+    connection: u64,
     parts: Parts,
     model: Option<String>,
     body: Bytes,
@@ -119,8 +127,7 @@ struct Entry {
     chunks_sent: AtomicU64,
     state: AtomicU8,
     finished_at_ms: AtomicU64,
-    input_tokens: AtomicU64,
-    output_tokens: AtomicU64,
+    billed: Mutex<Tokens>,
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +155,7 @@ impl Default for Ledger {
 /// What is known of a request when it has arrived.
 pub(crate) struct Arrival<'a> {
     pub(crate) received_at_ms: u64,
+    pub(crate) connection: u64,
     pub(crate) parts: Parts,
     pub(crate) model: Option<String>,
     pub(crate) body: &'a Bytes,
@@ -177,14 +185,20 @@ impl Ledger {
     /// The counts.
     pub fn summary(&self) -> Summary {
         let counters = self.ring.lock().counters.clone();
+        // The ends before the tokens: whose end is counted has its tokens counted.
+        let completed = counters.completed.load(Ordering::Acquire);
+        let tokens = *counters.tokens.lock();
         Summary {
             total: counters.total.load(Ordering::Acquire),
             open: counters.open.load(Ordering::Acquire),
-            completed: counters.completed.load(Ordering::Acquire),
+            completed,
             cancelled: counters.cancelled.load(Ordering::Acquire),
             peak_open: counters.peak_open.load(Ordering::Acquire),
-            input_tokens: counters.input_tokens.load(Ordering::Acquire),
-            output_tokens: counters.output_tokens.load(Ordering::Acquire),
+            input_tokens: tokens.input as u64,
+            output_tokens: tokens.output as u64,
+            cached_tokens: tokens.cached as u64,
+            cache_write_tokens: tokens.cache_written as u64,
+            reasoning_tokens: tokens.reasoning as u64,
         }
     }
 
@@ -227,6 +241,7 @@ impl Entry {
         Self {
             id,
             received_at_ms: arrival.received_at_ms,
+            connection: arrival.connection,
             parts: arrival.parts,
             model: arrival.model,
             body,
@@ -238,8 +253,7 @@ impl Entry {
             chunks_sent: AtomicU64::new(0),
             state: AtomicU8::new(OPEN),
             finished_at_ms: AtomicU64::new(0),
-            input_tokens: AtomicU64::new(0),
-            output_tokens: AtomicU64::new(0),
+            billed: Mutex::default(),
         }
     }
 
@@ -255,6 +269,7 @@ impl Entry {
         Record {
             id: self.id,
             received_at_ms: self.received_at_ms,
+            connection: self.connection,
             method: self.parts.method.to_string(),
             path: path.to_owned(),
             headers: self.headers(),
@@ -318,8 +333,7 @@ impl Track {
 
     /// What the answer says that it costs.
     pub(crate) fn billed(&self, tokens: Tokens) {
-        self.entry.input_tokens.store(tokens.input as u64, Ordering::Release);
-        self.entry.output_tokens.store(tokens.output as u64, Ordering::Release);
+        *self.entry.billed.lock() = tokens;
     }
 
     pub(crate) fn sent(&self, bytes: usize, is_chunk: bool) {
@@ -343,9 +357,8 @@ impl Track {
         let counters = &self.counters;
         if state == COMPLETED {
             // The tokens first: who sees that all are answered sees what all of them cost.
-            let (input, output) = (&self.entry.input_tokens, &self.entry.output_tokens);
-            counters.input_tokens.fetch_add(input.load(Ordering::Acquire), Ordering::AcqRel);
-            counters.output_tokens.fetch_add(output.load(Ordering::Acquire), Ordering::AcqRel);
+            let billed = *self.entry.billed.lock();
+            *counters.tokens.lock() += billed;
         }
         let ended = if state == COMPLETED { &counters.completed } else { &counters.cancelled };
         ended.fetch_add(1, Ordering::AcqRel);
@@ -373,7 +386,13 @@ mod tests {
         let request = http::Request::post("/v1/x?a=b").header("X-Twice", "1").header("x-twice", "2").body(());
         let (parts, ()) = request.unwrap().into_parts();
         let body = Bytes::copy_from_slice(body);
-        ledger.open(Arrival { received_at_ms: 5, parts, model: Some("m".to_owned()), body: &body })
+        ledger.open(Arrival {
+            received_at_ms: 5,
+            connection: 1,
+            parts,
+            model: Some("m".to_owned()),
+            body: &body,
+        })
     }
 
     #[test]
@@ -383,8 +402,8 @@ mod tests {
         let second = arrive(&ledger, b"plain");
         assert_eq!(ledger.summary(), Summary { total: 2, open: 2, peak_open: 2, ..Summary::default() });
         first.sent(10, true);
-        first.billed(Tokens { input: 3, output: 2 });
-        second.billed(Tokens { input: 30, output: 20 });
+        first.billed(Tokens { cached: 1, ..Tokens::new(3, 2) });
+        second.billed(Tokens::new(30, 20));
         first.complete();
         drop((first, second));
         let (input_tokens, output_tokens) = (3, 2);
@@ -396,6 +415,8 @@ mod tests {
             peak_open: 2,
             input_tokens,
             output_tokens,
+            cached_tokens: 1,
+            ..Summary::default()
         };
         assert_eq!(ledger.summary(), expected);
         let records = ledger.requests();

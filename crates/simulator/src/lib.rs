@@ -11,8 +11,10 @@ mod control;
 mod echo;
 mod entra;
 mod exchange;
+mod fault;
 mod format;
 mod frames;
+mod gates;
 mod gemini;
 mod google_token;
 mod ledger;
@@ -22,6 +24,7 @@ mod plan;
 mod recording;
 mod script;
 mod serve;
+mod stage;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 use crate::exchange::Shared;
 use crate::format::Format;
 
+pub use crate::fault::Fault;
+pub use crate::gates::{Gate, Gates, Opened};
 pub use crate::google_token::Exchanges;
 pub use crate::ledger::{Ledger, Record, State, Summary};
 pub use crate::plan::Plan;
@@ -109,8 +114,15 @@ impl Simulator {
         self.shared.scripts.clone()
     }
 
+    /// Addresses where connections fail before any request.
+    pub fn gates(&self) -> Arc<Gates> {
+        self.shared.gates.clone()
+    }
+
     /// Serves until `shutdown` is cancelled; then stops accepting and gives running responses a second to end.
     pub async fn serve(self, shutdown: CancellationToken) {
+        let gates = self.gates();
         serve::run(self.listener, control::router(self.shared), shutdown).await;
+        gates.close().await;
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Pace {
     pub(crate) first: Duration,
     /// Between chunks.
     pub(crate) gap: Duration,
+    /// Whether every byte is a chunk.
+    pub(crate) drip: bool,
 }
 
 /// The script asked for the connection to be dropped here.
@@ -81,11 +83,21 @@ impl PacedBody {
     /// When a frame may leave, counted from the start; none if it may leave at once.
     fn offset(&self, kind: Kind) -> Option<Duration> {
         let offset = match kind {
+            _ if self.pace.drip => self.pace.first + self.pace.gap * self.chunks,
             Kind::Head => self.pace.first,
             Kind::Chunk => self.pace.first + self.pace.gap * self.chunks,
             Kind::Tail | Kind::Done => Duration::ZERO,
         };
         (!offset.is_zero()).then_some(offset)
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        match self.frames.as_mut_slice().first_mut() {
+            Some(front) if self.pace.drip && front.bytes.len() > 1 => {
+                Some(Frame { kind: front.kind, bytes: front.bytes.split_to(1) })
+            }
+            _ => self.frames.next(),
+        }
     }
 
     fn poll_due(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
@@ -132,8 +144,8 @@ impl Body for PacedBody {
         if let Some(offset) = this.offset(kind) {
             ready!(this.poll_due(this.started + offset, cx));
         }
-        let Some(frame) = this.frames.next() else { return Poll::Ready(None) };
-        let is_chunk = frame.kind == Kind::Chunk;
+        let Some(frame) = this.next_frame() else { return Poll::Ready(None) };
+        let is_chunk = this.pace.drip || frame.kind == Kind::Chunk;
         this.chunks += u32::from(is_chunk);
         this.length = this.length.map(|length| length.saturating_sub(frame.bytes.len() as u64));
         this.track.sent(frame.bytes.len(), is_chunk);

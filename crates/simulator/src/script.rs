@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 use parking_lot::RwLock;
 
+use crate::fault::Fault;
 use crate::plan::Plan;
 
 /// The request header that carries a script.
@@ -19,6 +20,7 @@ pub const SCRIPT_HEADER: &str = "x-simulator-script";
 const MAX_PAUSE_MS: u64 = 3_600_000;
 const MAX_CHUNKS: usize = 100_000;
 const MAX_CONTENT_BYTES: usize = 16 << 20;
+const MAX_TOKENS: usize = 10_000_000;
 const MAX_POSTED: usize = 10_000;
 
 /// Where a request hangs.
@@ -28,6 +30,8 @@ pub enum Hang {
     None,
     /// No response headers are ever sent.
     Headers,
+    /// Headers are sent, and nothing of the body.
+    Answer,
     /// Headers and the first chunk are sent, then nothing.
     Body,
 }
@@ -63,12 +67,20 @@ pub struct Script {
     pub cut_stream_after: Option<usize>,
     /// `error_after`: an error event after this many chunks, then the stream ends.
     pub error_after: Option<usize>,
-    /// `hang`: `headers`, `body` or `none`.
+    /// `hang`: `headers`, `answer`, `body` or `none`.
     pub hang: Option<Hang>,
     /// `no_usage`: leave the usage out.
     pub no_usage: Option<bool>,
     /// `no_done`: leave the terminator of the stream out.
     pub no_done: Option<bool>,
+    /// `fault`: what is wrong with the bytes or the connection.
+    pub fault: Option<Fault>,
+    /// `cached_tokens`: the prompt has this many more, read from a cache.
+    pub cached_tokens: Option<usize>,
+    /// `cache_write_tokens`: the prompt has this many more, written to a cache.
+    pub cache_write_tokens: Option<usize>,
+    /// `reasoning_tokens`: the output has this many more, which the model wrote to itself.
+    pub reasoning_tokens: Option<usize>,
 }
 
 /// Why a script was refused.
@@ -147,6 +159,10 @@ impl Script {
             hang: self.hang.or(lower.hang),
             no_usage: self.no_usage.or(lower.no_usage),
             no_done: self.no_done.or(lower.no_done),
+            fault: self.fault.or(lower.fault),
+            cached_tokens: self.cached_tokens.or(lower.cached_tokens),
+            cache_write_tokens: self.cache_write_tokens.or(lower.cache_write_tokens),
+            reasoning_tokens: self.reasoning_tokens.or(lower.reasoning_tokens),
         }
     }
 
@@ -181,6 +197,10 @@ impl Script {
             "hang" => self.hang = Some(given.hang()?),
             "no_usage" => self.no_usage = Some(given.flag()?),
             "no_done" => self.no_done = Some(given.flag()?),
+            "fault" => self.fault = Some(given.fault()?),
+            "cached_tokens" => self.cached_tokens = Some(given.tokens()?),
+            "cache_write_tokens" => self.cache_write_tokens = Some(given.tokens()?),
+            "reasoning_tokens" => self.reasoning_tokens = Some(given.tokens()?),
             unknown => return Err(ScriptError::UnknownKey(unknown.to_owned())),
         }
         Ok(())
@@ -232,10 +252,19 @@ impl Directive<'_> {
     fn hang(&self) -> Result<Hang, ScriptError> {
         match self.value {
             "headers" => Ok(Hang::Headers),
+            "answer" => Ok(Hang::Answer),
             "body" => Ok(Hang::Body),
             "none" => Ok(Hang::None),
-            _ => Err(self.refuse("`headers`, `body` or `none`")),
+            _ => Err(self.refuse("`headers`, `answer`, `body` or `none`")),
         }
+    }
+
+    fn fault(&self) -> Result<Fault, ScriptError> {
+        Fault::named(self.value).ok_or_else(|| self.refuse("the name of a fault"))
+    }
+
+    fn tokens(&self) -> Result<usize, ScriptError> {
+        self.number(MAX_TOKENS, "a number of tokens up to 10000000")
     }
 
     fn plan(&self) -> Result<Arc<Plan>, ScriptError> {
@@ -316,7 +345,8 @@ mod tests {
     fn every_key_is_read() {
         let script = Script::parse(
             "latency_ms=1;first_token_ms=2;chunk_ms=3;chunks=4;answer=a%20b%3B;plan=[{\"text\":\"a\"}];content_bytes=5;status=529;\
-             retry_after=6;malformed;html;cut_after=7;error_after=8;hang=body;no_usage;no_done=false",
+             retry_after=6;malformed;html;cut_after=7;error_after=8;hang=body;no_usage;no_done=false;\
+             fault=reset_body;cached_tokens=9;cache_write_tokens=10;reasoning_tokens=11",
         )
         .unwrap();
         let expected = Script {
@@ -337,6 +367,10 @@ mod tests {
             hang: Some(Hang::Body),
             no_usage: Some(true),
             no_done: Some(false),
+            fault: Some(Fault::ResetBody),
+            cached_tokens: Some(9),
+            cache_write_tokens: Some(10),
+            reasoning_tokens: Some(11),
         };
         assert_eq!(script, expected);
         let paced = Script::parse("tokens_per_second=50").unwrap();
@@ -356,6 +390,8 @@ mod tests {
             "answer=%ff",
             "html=2",
             "plan=[]",
+            "fault=flood",
+            "cached_tokens=-1",
         ] {
             let key = bad.split('=').next().unwrap();
             let refused = Script::parse(bad).unwrap_err().to_string();

@@ -2,15 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::stage::Stage;
 
 /// A thousand clients may connect at once; the default of the standard library is 128.
 const BACKLOG: u32 = 4_096;
@@ -34,6 +36,7 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 
 pub(crate) async fn run(listener: TcpListener, app: Router, shutdown: CancellationToken) {
     let tracker = TaskTracker::new();
+    let mut connections = 0;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -42,7 +45,9 @@ pub(crate) async fn run(listener: TcpListener, app: Router, shutdown: Cancellati
         };
         match accepted {
             Ok((stream, _)) => {
-                tracker.spawn(connection(stream, app.clone(), shutdown.clone()));
+                connections += 1;
+                let stage = Stage::new(connections);
+                tracker.spawn(connection(stream, stage, app.clone(), shutdown.clone()));
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
@@ -52,19 +57,25 @@ pub(crate) async fn run(listener: TcpListener, app: Router, shutdown: Cancellati
     tracker.wait().await;
 }
 
-async fn connection(stream: TcpStream, app: Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, stage: Stage, app: Router, shutdown: CancellationToken) {
     // Without it a small chunk would wait for the acknowledgement of the one before; a refusal costs only speed.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     // No timer: idle connections stay open for as long as the gateway pools them.
-    let serving =
-        http.header_read_timeout(None).serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    tokio::pin!(serving);
-    // A connection that fails is a client that left or a scripted cut; the ledger has it.
+    let service = stage.clone().service(app);
+    let mut serving = http.header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+    // A connection that fails is a client that left or a scripted fault; the ledger has it.
     tokio::select! {
-        _ = serving.as_mut() => return,
+        _ = &mut serving => {
+            let socket = serving.into_parts().io.into_inner();
+            tokio::select! {
+                () = stage.play(socket) => {}
+                () = shutdown.cancelled() => {}
+            }
+            return;
+        }
         () = shutdown.cancelled() => {}
     }
-    serving.as_mut().graceful_shutdown();
+    Pin::new(&mut serving).graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, serving).await;
 }

@@ -60,7 +60,7 @@ async fn create(call: Call) -> Result<Reply, Failure> {
     let principal = service_principal(&call).await?;
     let (text, hash) =
         tokens::generate(PREFIX).map_err(|e| ApiError::internal(format!("no randomness: {e}")))?;
-    let expires_at = clock::now_ms() + lifetime * 1000;
+    let expires_at = journal::clock::expiry_ms() + lifetime * 1000;
     let new = NewOauthSecret { principal_id: &principal.id, hash: &hash, expires_at };
     let secret = call.control.store().create_oauth_secret(new).await?;
     refresh(&call.control).await?;
@@ -72,7 +72,7 @@ async fn create(call: Call) -> Result<Reply, Failure> {
 
 async fn list(call: Call) -> Result<Reply, Failure> {
     let principal = service_principal(&call).await?;
-    let now = clock::now_ms();
+    let now = journal::clock::expiry_ms();
     let secrets = call.control.store().oauth_secrets().await?;
     let own = secrets.iter().filter(|s| s.principal_id == principal.id && now < s.expires_at);
     Reply::json(&json!({"secrets": own.map(view).collect::<Vec<_>>()}))

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::signing;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
-use crate::{Control, clock, refresh};
+use crate::{Control, refresh};
 
 const SCOPE: &str = "all-apis";
 /// `offline_access` is what some clients add by habit; a refresh token is not given.
@@ -37,7 +37,7 @@ impl Refused {
 }
 
 pub(super) async fn token(call: Call) -> Result<Reply, Failure> {
-    let now = clock::now_ms();
+    let now = journal::clock::expiry_ms();
     let (client, secret) = match check(&call, now) {
         Ok(found) => found,
         Err(refused) => return refused_reply(&refused),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use journal::Outcome;
-use simulator::State;
+use simulator::{Gate, State};
 
 use crate::client::Got;
-use crate::raw::{End, Play, Raw, dead};
+use crate::raw::{End, Play, Raw};
 use crate::world::{CHAT, Entity, PROVIDERS, World, world};
 
 fn served(got: &Got) -> &str {
@@ -58,8 +58,11 @@ async fn what_is_the_provider_s_fault_goes_to_the_next() {
 #[tokio::test]
 async fn a_dead_upstream_and_a_denied_address_go_to_the_next() {
     world(async |world| {
-        for base in [dead().await, "http://127.0.0.2:9".to_owned(), "http://no-such-host.invalid".to_owned()]
-        {
+        for base in [
+            world.gate(Gate::Closed).await.url(),
+            "http://127.0.0.2:9".to_owned(),
+            "http://no-such-host.invalid".to_owned(),
+        ] {
             let first = Entity::new("openai", "m").named("a", 100).at(base);
             world.endpoint("e", CHAT, true, &[first, Entity::new("anthropic", "m").named("b", 0)]);
             let got = world.ask("e", true).await;

@@ -14,6 +14,7 @@ mod world;
 mod written;
 
 mod aws;
+mod broken;
 mod cancellation;
 mod chat;
 mod circuits;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use journal::Outcome;
 use serde_json::json;
+use simulator::Gate;
 
-use crate::raw::{End, Play, Raw, dead};
+use crate::raw::{End, Play, Raw};
 use crate::world::{Entity, PROVIDERS, Setup, world, world_with};
 
 #[tokio::test]
@@ -223,8 +224,9 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn a_dead_upstream_is_502_and_named() {
     world(async |world| {
+        let nowhere = world.gate(Gate::Closed).await;
         for provider in PROVIDERS {
-            world.chat("e", &[Entity::new(provider, "m").named("primary", 100).at(dead().await)]);
+            world.chat("e", &[Entity::new(provider, "m").named("primary", 100).at(nowhere.url())]);
             for stream in [false, true] {
                 let got = world.ask("e", stream).await;
                 let said = got.provider_error();

@@ -1,6 +1,5 @@
 //! An upstream of bytes: it reads a request and plays what it was given, HTTP or not.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::world::{World, small_buffers};
 
@@ -174,34 +173,4 @@ async fn read_request(socket: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>
     let mut body = vec![0; length.unwrap_or(0)];
     socket.read_exact(&mut body).await?;
     Ok(Some(body))
-}
-
-/// The address of a server that is not there any more.
-pub(crate) async fn dead() -> String {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
-/// An address where nobody answers: the queue of its listener is full, and the kernel drops what comes then.
-pub(crate) struct BlackHole {
-    pub(crate) url: String,
-    _listener: TcpListener,
-    _queue: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    pub(crate) async fn new() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let listener = socket.listen(0).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut queue = Vec::new();
-        while let Ok(connected) =
-            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
-        {
-            queue.push(connected.unwrap());
-            assert!(queue.len() < 100, "the queue has no end");
-        }
-        Self { url: format!("http://{address}"), _listener: listener, _queue: queue }
-    }
 }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use journal::Outcome;
-use simulator::State;
+use simulator::{Gate, State};
 
 use crate::faults::served;
-use crate::raw::BlackHole;
 use crate::world::{CHAT, Entity, PROVIDERS, World, world};
 
 /// A machine that is busy with something else makes one measurement late, not each of several.
@@ -55,17 +54,19 @@ async fn no_headers_within_the_first_byte_limit_is_504() {
 #[tokio::test]
 async fn no_first_event_within_the_first_byte_limit_is_504() {
     for provider in PROVIDERS {
-        world(async |world| {
-            world.chat("e", &[Entity::new(provider, "m;first_token_ms=5000").timeouts(300, 10_000)]);
-            within_tries(async || {
-                let got = world.ask("e", true).await;
-                assert_eq!(got.status, 504, "{got:?}");
-                assert!(got.waited >= LIMIT, "{:?}", got.waited);
-                got.waited <= LIMIT + SLACK
+        for script in ["first_token_ms=5000", "hang=answer"] {
+            world(async |world| {
+                world.chat("e", &[Entity::new(provider, &format!("m;{script}")).timeouts(300, 10_000)]);
+                within_tries(async || {
+                    let got = world.ask("e", true).await;
+                    assert_eq!(got.status, 504, "{got:?}");
+                    assert!(got.waited >= LIMIT, "{:?}", got.waited);
+                    got.waited <= LIMIT + SLACK
+                })
+                .await;
             })
             .await;
-        })
-        .await;
+        }
     }
 }
 
@@ -134,11 +135,11 @@ async fn an_unstreamed_answer_that_stops_is_504() {
 /// Hanging calls to one upstream cost the calls to another nothing.
 #[tokio::test]
 async fn hanging_calls_do_not_hold_up_others() {
-    let nowhere = BlackHole::new().await;
     world(async |world| {
+        let nowhere = world.gate(Gate::BlackHole).await;
         let stuck = [
             ("no-answer", Entity::new("openai", "m;hang=headers").timeouts(60_000, 60_000)),
-            ("no-connection", Entity::new("openai", "m").at(&nowhere.url).connect(60_000)),
+            ("no-connection", Entity::new("openai", "m").at(nowhere.url()).connect(60_000)),
         ];
         world.chat("e", &[Entity::new("openai", "m")]);
         for (name, entity) in stuck {
@@ -158,16 +159,30 @@ async fn hanging_calls_do_not_hold_up_others() {
     .await;
 }
 
+/// The connection is made, and that is all.
+#[tokio::test]
+async fn no_answer_on_a_connection_within_the_first_byte_limit_is_504() {
+    world(async |world| {
+        let silent = world.gate(Gate::Hang).await;
+        world.chat("e", &[Entity::new("openai", "m").at(silent.url()).timeouts(300, 10_000)]);
+        for (stream, connections) in [(false, 1), (true, 2)] {
+            let got = world.ask("e", stream).await;
+            assert_eq!((got.status, silent.connections()), (504, connections), "{got:?}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn no_connection_within_its_limit_is_504() {
-    let nowhere = BlackHole::new().await;
     world(async |world| {
-        world.chat("e", &[Entity::new("openai", "m").at(&nowhere.url).connect(300)]);
+        let nowhere = world.gate(Gate::BlackHole).await;
+        world.chat("e", &[Entity::new("openai", "m").at(nowhere.url()).connect(300)]);
         for stream in [false, true] {
             within_tries(async || {
                 let got = world.ask("e", stream).await;
                 assert_eq!((got.status, got.error().0.as_str()), (504, "DEADLINE_EXCEEDED"), "{got:?}");
-                let host = nowhere.url.strip_prefix("http://").unwrap();
+                let host = nowhere.addr;
                 let expected = format!("served entity one: no connection to {host} within 300 ms");
                 assert_eq!(got.provider_error(), expected);
                 assert!(got.waited >= LIMIT, "{:?}", got.waited);
@@ -188,8 +203,8 @@ fn handover(world: &World) -> (Duration, Duration) {
 
 #[tokio::test]
 async fn the_next_entity_is_asked_within_10_ms_of_the_limit() {
-    let nowhere = BlackHole::new().await;
     world(async |world| {
+        let nowhere = world.gate(Gate::BlackHole).await;
         let firsts = [
             || Entity::new("openai", "m;hang=headers").timeouts(300, 10_000),
             || Entity::new("openai", "m;first_token_ms=5000").timeouts(300, 10_000),
@@ -197,7 +212,7 @@ async fn the_next_entity_is_asked_within_10_ms_of_the_limit() {
         ];
         for (at, first) in firsts.into_iter().enumerate() {
             within_tries(async || {
-                let first = if at == 2 { first().at(&nowhere.url) } else { first() };
+                let first = if at == 2 { first().at(nowhere.url()) } else { first() };
                 let second = Entity::new("openai", "m").named("b", 0);
                 world.endpoint("e", CHAT, true, &[first.named("a", 100), second]);
                 let got = world.ask("e", true).await;

@@ -22,7 +22,7 @@ use policy::permit::{Grant, Grantee};
 use policy::{Endpoint, IdKey, Level, Live, Principal, PrincipalKind, Snapshot};
 use providers::provider::Defaults as ProviderDefaults;
 use serde_json::{Value, json};
-use simulator::{Exchanges, Ledger, Record, Recordings, Simulator, State};
+use simulator::{Exchanges, Gate, Gates, Ledger, Opened, Record, Recordings, Simulator, State};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -78,6 +78,7 @@ pub(crate) struct World {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) exchanges: Arc<Exchanges>,
     pub(crate) recordings: Arc<Recordings>,
+    gates: Arc<Gates>,
     pub(crate) records: Arc<Recorder>,
     pub(crate) tasks: TaskTracker,
     /// Of the endpoints that are published from now on.
@@ -358,7 +359,7 @@ impl World {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let upstream = Simulator::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let (simulator, ledger, exchanges) = (upstream.url(), upstream.ledger(), upstream.exchanges());
-        let recordings = upstream.recordings();
+        let (recordings, gates) = (upstream.recordings(), upstream.gates());
         tasks.spawn(upstream.serve(shutdown.clone()));
         let live = Arc::new(Live::default());
         let id_key = Some(IdKey::new(&[7; 32]));
@@ -380,6 +381,7 @@ impl World {
             ledger,
             exchanges,
             recordings,
+            gates,
             records,
             tasks,
             accounting: Mutex::default(),
@@ -468,6 +470,11 @@ impl World {
 
     pub(crate) fn published(&self, name: &str) -> Arc<Endpoint> {
         Arc::clone(&self.live.load().endpoints[name])
+    }
+
+    /// An address where connections fail.
+    pub(crate) async fn gate(&self, gate: Gate) -> Opened {
+        self.gates.open(gate).await.unwrap()
     }
 
     /// The newest request at the simulator, once it stands like this.

@@ -45,7 +45,7 @@ fn predict(call: &Call<'_>) -> Result<Reply, Refusal> {
         let text = instance.get("content").and_then(Value::as_str);
         let text = text.ok_or_else(|| Refusal::bad_request("Required field instances.content is missing"))?;
         let tokens = tokens_of(text.chars().count());
-        call.bill(Tokens { input: tokens, output: 0 });
+        call.bill(Tokens::new(tokens, 0));
         let statistics = json!({"token_count": tokens, "truncated": false});
         Ok(json!({"embeddings": {"values": vector(text, dimensions), "statistics": statistics}}))
     };

@@ -61,7 +61,8 @@ impl Format for Gemini {
         };
         let contents = checks::contents(call)?;
         let answer = call.answer(&prompt(call.body, contents));
-        call.bill(Tokens { input: 0, output: thoughts(call.body).unwrap_or(0) });
+        let summed_up = thoughts(call.body).unwrap_or(0);
+        call.bill(Tokens { reasoning: summed_up, ..Tokens::new(0, summed_up) });
         if streamed {
             return Ok(Reply::Stream(stream(call, &answer)?));
         }
@@ -131,6 +132,8 @@ struct Event<'a> {
 #[serde(rename_all = "camelCase")]
 struct Usage {
     prompt_token_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_content_token_count: Option<usize>,
     candidates_token_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     thoughts_token_count: Option<usize>,
@@ -169,12 +172,14 @@ fn function_call(name: &str, arguments: &str) -> Result<Value, serde_json::Error
 
 fn usage(call: &Call<'_>, answer: &Answer) -> Option<Usage> {
     let tokens = answer.tokens;
-    let thoughts = thoughts(call.body);
+    let summed_up = thoughts(call.body);
+    let thoughts = tokens.reasoning + summed_up.unwrap_or(0);
     call.with_usage().then_some(Usage {
         prompt_token_count: tokens.input,
-        candidates_token_count: tokens.output,
-        thoughts_token_count: thoughts,
-        total_token_count: tokens.input + tokens.output + thoughts.unwrap_or(0),
+        cached_content_token_count: (tokens.cached > 0).then_some(tokens.cached),
+        candidates_token_count: tokens.output - tokens.reasoning,
+        thoughts_token_count: (thoughts > 0).then_some(thoughts).or(summed_up),
+        total_token_count: tokens.total() + summed_up.unwrap_or(0),
     })
 }
 

@@ -49,10 +49,10 @@ pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
         return Err(Refusal::bad_param("prompt", "missing required parameter: prompt"));
     }
     let answers: Vec<Answer> = prompts.iter().map(|prompt| echo(prompt, call)).collect();
-    let sum = answers.iter().fold(Tokens { input: 0, output: 0 }, |sum, answer| Tokens {
-        input: sum.input + answer.tokens.input,
-        output: sum.output + answer.tokens.output,
-    });
+    let mut sum = Tokens::default();
+    for answer in &answers {
+        sum += answer.tokens;
+    }
     let usage = Usage::of(sum);
     if call.wants_stream() {
         return Ok(Reply::Stream(stream(call, &answers, usage)?));

@@ -52,7 +52,7 @@ pub(super) fn reply(call: &Call<'_>) -> Result<Reply, Refusal> {
     let base64 = encoded_as_base64(call.body)?;
     let chars = inputs.iter().map(|text| text.chars().count()).sum();
     let tokens = tokens_of(chars);
-    call.bill(Tokens { input: tokens, output: 0 });
+    call.bill(Tokens::new(tokens, 0));
     let embedding = |(index, text): (usize, &std::borrow::Cow<'_, str>)| {
         let vector = vector(text, dimensions);
         let embedding = if base64 { Numbers::Base64(packed(&vector)) } else { Numbers::Floats(vector) };

@@ -126,13 +126,13 @@ struct Usage {
     completion_tokens_details: CompletionDetails,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct PromptDetails {
     cached_tokens: usize,
     audio_tokens: usize,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct CompletionDetails {
     reasoning_tokens: usize,
     audio_tokens: usize,
@@ -143,9 +143,12 @@ impl Usage {
         Self {
             prompt_tokens: tokens.input,
             completion_tokens: tokens.output,
-            total_tokens: tokens.input + tokens.output,
-            prompt_tokens_details: PromptDetails::default(),
-            completion_tokens_details: CompletionDetails::default(),
+            total_tokens: tokens.total(),
+            prompt_tokens_details: PromptDetails { cached_tokens: tokens.cached, audio_tokens: 0 },
+            completion_tokens_details: CompletionDetails {
+                reasoning_tokens: tokens.reasoning,
+                audio_tokens: 0,
+            },
         }
     }
 }

@@ -247,10 +247,10 @@ fn response<'a>(call: &Call<'a>, id: &'a str, output: &'a [Item<'a>], usage: Opt
 fn usage(tokens: Tokens) -> Usage {
     Usage {
         input_tokens: tokens.input,
-        input_tokens_details: InputDetails { cached_tokens: 0 },
+        input_tokens_details: InputDetails { cached_tokens: tokens.cached },
         output_tokens: tokens.output,
-        output_tokens_details: OutputDetails { reasoning_tokens: 0 },
-        total_tokens: tokens.input + tokens.output,
+        output_tokens_details: OutputDetails { reasoning_tokens: tokens.reasoning },
+        total_tokens: tokens.total(),
     }
 }
 

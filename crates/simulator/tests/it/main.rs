@@ -8,6 +8,7 @@
 
 mod anthropic;
 mod cancellation;
+mod faults;
 mod gemini;
 mod harness;
 mod openai;

@@ -195,7 +195,8 @@ async fn the_ledger_is_served() {
     assert_eq!(first["bytes_sent"], answer.text.len());
     let next = bench.get(&format!("/_ledger?since={}", first["id"])).await.json();
     assert_eq!(next["requests"][0]["model"], "fail-500");
-    let summary = json!({"total": 2, "open": 0, "completed": 2, "cancelled": 0, "peak_open": 1, "input_tokens": 5, "output_tokens": 5});
+    let summary = json!({"total": 2, "open": 0, "completed": 2, "cancelled": 0, "peak_open": 1, "input_tokens": 5, "output_tokens": 5,
+        "cached_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0});
     assert_eq!(bench.get("/_ledger/summary").await.json(), summary);
     bench.post("/_reset", &json!({})).await;
     assert_eq!(bench.get("/_ledger").await.json(), json!({"requests": []}));

@@ -63,6 +63,7 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the data folder, publishes the first snapshot and binds the address.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+        journal::clock::begin();
         if let Some(files) = &config.server.tls {
             check_tls(files)?;
         }
