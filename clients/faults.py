@@ -26,7 +26,7 @@ SLACK_FILES = 4
 # A call of a caller that waits for nobody, with the noise of a machine that does other things too.
 SHORT = 1.0
 # What a stream that is all but silent may hold.
-KIB_PER_STREAM = 160
+KIB_PER_STREAM = 64
 PROVIDERS = ("openai", "anthropic", "google")
 
 
