@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::lake::TableError;
 
-/// How much nicer than serving: a thread as nice gets a tenth of a core that serving has work for, and all of one that is idle.
-const NICENESS: i32 = 10;
+/// How much nicer than serving: a thread as nice gets a thirtieth of a core that serving has work for, and all of one that is idle.
+const NICENESS: i32 = 15;
 
 /// Whether what is in the journal can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
