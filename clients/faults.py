@@ -235,42 +235,41 @@ def black_holes():
         within_tries(lambda: measured(rounds))
 
 
-def drips():
+def silent(count, beside=0):
+    """Streams of a byte a second, and the memory of the server with them."""
+    links = [calls.begin("drip", stream=True)[1] for _ in range(count)]
+    deadline = time.monotonic() + 20
+    while calls.upstream()["open"] < beside + count:
+        assert time.monotonic() < deadline, calls.upstream()["open"]
+        time.sleep(0.05)
+    time.sleep(1.2)
+    return links, held.kib()
+
+
+def memory():
     endpoint("drip", entity("m;chunks=20;fault=drip"))
-
-    def begin(count, before=0):
-        links = [calls.begin("drip", stream=True)[1] for _ in range(count)]
-        deadline = time.monotonic() + 20
-        while calls.upstream()["open"] < before + count:
-            assert time.monotonic() < deadline, calls.upstream()["open"]
-            time.sleep(0.05)
-        time.sleep(1.2)
-        return links, held.kib()
-
-    def hold(count):
-        """Gives by how many KiB each of them makes the server grow, beside a hundred that have made what is made once and for all."""
-        first, before = begin(100)
-        links, after = begin(count, len(first))
-        for link in first + links:
-            link.close()
-        gone_upstream()
-        return (after - before) / max(1, count)
 
     @check(f"U4 500 streams of a byte a second take {KIB_PER_STREAM} KiB each at most")
     def measured():
-        def quiet():
-            # What writes the tables takes memory too, for a while.
-            time.sleep(2.5 * float(SETTINGS["TOLLGATE_TABLES__FLUSH_SECONDS"]))
-            return hold(500)
-
-        hold(0)
-        each = min(quiet() for _ in range(3))
+        # Of which a hundred make what is made once and for all.
+        first, before = silent(100)
+        more, after = silent(500, len(first))
+        each = (after - before) / len(more)
         print(f"-- {each:.0f} KiB each", flush=True)
+        for link in first + more:
+            link.close()
         assert each <= KIB_PER_STREAM, each
 
-    @fault("U4 600", "such streams once more", times=600, first=600)
+
+def drips():
+    endpoint("drip", entity("m;chunks=20;fault=drip"))
+
+    @fault("U4 500", "such streams once more", times=500, first=500)
     def again(count):
-        hold(count - 100)
+        links, _ = silent(count)
+        for link in links:
+            link.close()
+        gone_upstream()
 
 
 def broken_streams():
@@ -414,6 +413,13 @@ def leaving():
         print(f"-- {statistics.median(late) * 1000:.0f} ms, at most {max(late) * 1000:.0f} ms", flush=True)
         assert quantile(late, 0.8) <= 0.1, late
 
+
+# A server that writes no tables meanwhile, which take memory for a while as well.
+NO_FLUSH = {**SETTINGS, "TOLLGATE_TABLES__FLUSH_SECONDS": "3600"}
+
+with scratch_folder("held") as folder, Simulator(folder) as simulator, Server(folder, simulator.url, NO_FLUSH) as server:
+    calls, held = Calls(server, simulator), Held(server.child.pid)
+    memory()
 
 with scratch_folder("faults") as folder, Simulator(folder) as simulator, Server(folder, simulator.url, SETTINGS) as server:
     calls, held = Calls(server, simulator), Held(server.child.pid)

@@ -79,7 +79,8 @@ pub(crate) async fn authorize(
     match credentials {
         Credentials::InPlace => Ok(()),
         Credentials::Token(grant) => {
-            let value = token::bearer(&keeper.tokens, &keeper.client, grant).await?;
+            // Apart, since every call would else have room in it for what few do.
+            let value = Box::pin(token::bearer(&keeper.tokens, &keeper.client, grant)).await?;
             request.headers_mut().insert(AUTHORIZATION, value);
             Ok(())
         }
@@ -88,7 +89,7 @@ pub(crate) async fn authorize(
                 AwsKeys::Given { access_key_id, secret_access_key } => {
                     sign::Keys::new(access_key_id.expose_secret(), secret_access_key.expose_secret(), None)
                 }
-                AwsKeys::Chain { .. } => keeper.chain.keys(signing).await?,
+                AwsKeys::Chain { .. } => Box::pin(keeper.chain.keys(signing)).await?,
             };
             let scope = sign::Scope { region: &signing.region, service: signing.service };
             sign::sign(scope, keys, clock::now(), request, body).map_err(Failed::Refused)
