@@ -17,7 +17,7 @@ use crate::upstream::SuccessBody;
 /// Which entity answered; databricks-sdk reads it into `served_model_name`.
 const SERVED_MODEL_NAME: HeaderName = HeaderName::from_static("served-model-name");
 
-pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> Response {
+pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Box<Open>) -> Response {
     let (success, guarded) = match outgoing {
         Outgoing::Success { success, guarded } => (*success, guarded),
         Outgoing::Told { content_type, body, entity, outcome } => {
@@ -42,7 +42,7 @@ pub(crate) fn respond(gateway: &Gateway, outgoing: Outgoing, mut open: Open) -> 
             whole(body, &mut open)
         }
         SuccessBody::Stream { upstream, ready } => Body::new(ClientBody::new(
-            (*upstream, ready),
+            (upstream, ready),
             open,
             success.dialect,
             Watching { guarded, ping_every: gateway.inner.config.ping_every, drains: gateway.drains(entity) },

@@ -44,7 +44,7 @@ impl Arriving<'_> {
         endpoint: &Arc<Endpoint>,
         body: &RawObject<'_>,
         capture: impl FnOnce(usize) -> Capture,
-    ) -> Result<Open, ApiError> {
+    ) -> Result<Box<Open>, ApiError> {
         let known = Known {
             request_id: self.request_id,
             endpoint,

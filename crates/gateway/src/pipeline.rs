@@ -100,7 +100,7 @@ async fn run(gateway: Gateway, ask: Ask, request: Request<Body>) -> Result<Respo
             let (presence, drains) = (presence.clone(), admitted.gateway.inner.drains.clone());
             Attended::new(admitted.reading(bytes.clone()), presence, drains).await
         }
-        _ => admitted.serve(body).await,
+        _ => Box::pin(admitted.serve(body)).await,
     })
 }
 
@@ -119,7 +119,7 @@ struct Admitted {
     endpoint: Arc<Endpoint>,
     principal: Arc<Principal>,
     presence: Option<Presence>,
-    open: Open,
+    open: Box<Open>,
 }
 
 impl Admitted {
@@ -146,7 +146,7 @@ pub(crate) fn admit(
     known: &Known<'_>,
     capture: impl FnOnce(usize) -> Capture,
     started: Instant,
-) -> Result<Open, ApiError> {
+) -> Result<Box<Open>, ApiError> {
     let capture = || capture(gateway.inner.config.max_payload_bytes);
     Open::admit(Arc::clone(&gateway.inner.sink), known, capture, started).map_err(|full| {
         let message = format!(
@@ -189,7 +189,7 @@ pub(crate) async fn recorded(
     guards: &Guards<'_>,
     surface: &Surface,
     call: Result<Call<'_>, ApiError>,
-    mut open: Open,
+    mut open: Box<Open>,
 ) -> Response {
     let gateway = guards.gateway;
     wait(open.durable()).await;

@@ -82,7 +82,7 @@ impl Known<'_> {
     }
 }
 
-/// An admitted request that is not settled yet.
+/// An admitted request that is not settled yet. Kept in a box: it is large, and goes from hand to hand.
 pub(crate) struct Open {
     sink: Arc<dyn RecordSink>,
     admission: Admission,
@@ -124,7 +124,7 @@ impl Open {
         known: &Known<'_>,
         capture: impl FnOnce() -> Capture,
         started: Instant,
-    ) -> Result<Self, Full> {
+    ) -> Result<Box<Self>, Full> {
         let admission = known.admission();
         sink.admit(&admission)?;
         let capture = admission.payload_table.is_some().then(capture);
@@ -139,7 +139,7 @@ impl Open {
         request_id: &RequestId,
         endpoint: &Arc<Endpoint>,
         body: &RawObject<'_>,
-    ) -> Result<Self, Full> {
+    ) -> Result<Box<Self>, Full> {
         let this = &self.admission;
         let characters = Lengths::of_request(body).prompt;
         let admission = Admission {
@@ -177,8 +177,8 @@ impl Open {
         capture: Option<Capture>,
         started: Instant,
         endpoint: &Arc<Endpoint>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             sink,
             admission,
             started,
@@ -199,7 +199,7 @@ impl Open {
             response: None,
             settled: false,
             endpoint: Arc::clone(endpoint),
-        }
+        })
     }
 
     /// What is asked, for those who want to know.

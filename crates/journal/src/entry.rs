@@ -2,6 +2,8 @@
 //!
 //! `[length of the JSON: u32 LE][JSON][request][response]`
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ pub enum Entry {
     /// A call that was let in. It is in each segment that was begun while the call went on.
     Admitted(Box<Admission>),
     /// A call that ended, with everything there is to know of it.
-    Settled(Box<Call>),
+    Settled(Arc<Call>),
     Audited(Box<Audited>),
 }
 
@@ -155,7 +157,9 @@ fn read<A: DeserializeOwned>(body: &Bytes) -> Result<Result<Entry, A>, Unread> {
     let (length, rest) = body.split_first_chunk::<4>().ok_or_else(cut)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (json, mut behind) = rest.split_at_checked(length).ok_or_else(cut)?;
-    let Versioned::V1(read) = serde_json::from_slice(json).map_err(|e| unread(json, &e))?;
+    // Looked at once: it is all text, whose every piece would else be looked at for itself.
+    let text = str::from_utf8(json).map_err(|e| Unread::Damaged(e.to_string()))?;
+    let Versioned::V1(read) = serde_json::from_str(text).map_err(|e| unread(json, &e))?;
     let mut take = |place: Place| {
         Ok::<_, Unread>(match place {
             Place::Absent => Captured::Absent,
@@ -176,7 +180,7 @@ fn read<A: DeserializeOwned>(body: &Bytes) -> Result<Result<Entry, A>, Unread> {
                 let (request, response) = (take(bodies.request)?, take(bodies.response)?);
                 settlement.payload = Some(Box::new(Payload { request, response }));
             }
-            Entry::Settled(Box::new(Call { admission: *admission, settlement: *settlement }))
+            Entry::Settled(Arc::new(Call { admission: *admission, settlement: *settlement }))
         }
     }))
 }
@@ -245,7 +249,7 @@ mod tests {
         };
         assert_eq!(usage(&read.settlement), usage(&settlement));
         let without = |settlement: Settlement| format!("{:?}", Settlement { usage: None, ..settlement });
-        assert_eq!(without(read.settlement), without(settlement));
+        assert_eq!(without(read.settlement.clone()), without(settlement));
         assert_eq!(format!("{:?}", read.admission), format!("{admission:?}"));
         let data = admitted(&admission).unwrap();
         assert!(matches!(first(data.clone()), Entry::Admitted(read) if read.ip == admission.ip));
@@ -279,8 +283,11 @@ mod tests {
         let record = [&length[..], json, b"{}"].concat().into();
         let Some(Entry::Settled(read)) = decode(&record).unwrap() else { panic!() };
         assert_eq!(read.admission.request_id.0.as_ref(), "r1");
-        assert_eq!(read.settlement.usage.unwrap().usage.total_tokens, 7);
-        assert_eq!(read.settlement.payload.unwrap().request, Captured::Whole(Bytes::from_static(b"{}")));
+        assert_eq!(read.settlement.usage.as_ref().unwrap().usage.total_tokens, 7);
+        assert_eq!(
+            read.settlement.payload.as_ref().unwrap().request,
+            Captured::Whole(Bytes::from_static(b"{}"))
+        );
     }
 
     fn read(json: &[u8]) -> Unread {

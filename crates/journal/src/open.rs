@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wire::usage::Usage;
 
@@ -121,14 +122,16 @@ fn recover(folder: &Path, lock: File) -> io::Result<Opened> {
 #[derive(Default)]
 struct Unsettled {
     admitted: Vec<Admission>,
-    settled: HashSet<std::sync::Arc<str>>,
+    settled: HashSet<Arc<str>>,
 }
 
 impl Unsettled {
     fn see(&mut self, entry: Entry) {
         match entry {
             Entry::Admitted(admission) => self.admitted.push(*admission),
-            Entry::Settled(call) => drop(self.settled.insert(call.admission.request_id.0)),
+            Entry::Settled(call) => {
+                self.settled.insert(Arc::clone(&call.admission.request_id.0));
+            }
             Entry::Audited(_) => {}
         }
     }
@@ -136,7 +139,7 @@ impl Unsettled {
     fn remaining(self) -> Vec<Admission> {
         let Self { admitted, mut settled } = self;
         // Of one that is repeated the first counts.
-        admitted.into_iter().filter(|a| settled.insert(std::sync::Arc::clone(&a.request_id.0))).collect()
+        admitted.into_iter().filter(|a| settled.insert(Arc::clone(&a.request_id.0))).collect()
     }
 }
 

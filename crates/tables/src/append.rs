@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow_schema::ArrowError;
 use deltalake_core::kernel::transaction::{
     CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
 };
@@ -138,9 +139,9 @@ async fn write(
     let mut writer = files::writer(&table).map_err(failed)?;
     let (kind, schema) = (Kind::of(&name), writer.arrow_schema());
     for Numbered { rows, .. } in &rows[known..] {
-        let batches = rows.batches(&schema);
-        for batch in batches.map_err(|reason| TableError::Rows { table: name.clone(), reason })? {
-            files::write(&mut writer, kind, batch).await.map_err(failed)?;
+        for batch in rows.batches(&schema) {
+            let wrong = |e: ArrowError| TableError::Rows { table: name.clone(), reason: e.to_string() };
+            files::write(&mut writer, kind, batch.map_err(wrong)?).await.map_err(failed)?;
         }
     }
     Ok(writer.flush().await.map_err(failed)?.into_iter().map(Action::Add).collect())

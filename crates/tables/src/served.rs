@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, StringArray, cast::AsArray};
+use arrow_schema::{ArrowError, SchemaRef};
 use async_trait::async_trait;
 use deltalake_core::DeltaTable;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::columns::Kind;
 use crate::compact::read;
 use crate::ended::{self, Columns, Ends};
 use crate::lake::{Lake, TableError};
-use crate::rows::{Row, Rows, Workspace, micros, served_entity_id};
+use crate::rows::{Row, Rows, Workspace, micros, serialized, served_entity_id};
 use crate::upgrade::up_to_date;
 
 /// All who write this table write it under one name, so that two who see the same change write it once.
@@ -121,6 +122,10 @@ struct External {
 impl Row for ServedRow {
     fn day(&self) -> Option<i32> {
         None
+    }
+
+    fn batch(rows: &[Self], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        serialized(rows, schema)
     }
 }
 

@@ -86,7 +86,19 @@ impl Guards<'_> {
     ) -> Result<Option<Outgoing>, ServeError> {
         stream::check_begins(call)?;
         let endpoint = Arc::clone(&call.endpoint);
-        let Some(guard) = &endpoint.guardrails.input else { return Ok(None) };
+        match &endpoint.guardrails.input {
+            // The room for it is not for calls that nobody guards.
+            Some(guard) => Box::pin(self.asked(call, guard, open)).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn asked(
+        &self,
+        call: &mut Call<'_>,
+        guard: &Guard,
+        open: &mut Open,
+    ) -> Result<Option<Outgoing>, ServeError> {
         let mut document = match Document::of_request(&call.body) {
             Ok(document) => document,
             Err(error) if guard.acts() => return Err(error.into()),
@@ -135,8 +147,8 @@ impl Guards<'_> {
         let format = call.dialect.format();
         let whole = matches!(success.body, SuccessBody::Whole { .. });
         match (whole, guard.asks() || remote) {
-            (true, _) => self.whole(call, guard, success, open).await,
-            (false, true) => self.collected(call, (guard, format), success, open).await,
+            (true, _) => Box::pin(self.whole(call, guard, success, open)).await,
+            (false, true) => Box::pin(self.collected(call, (guard, format), success, open)).await,
             (false, false) => {
                 let guarded = Guarded::new(format, &guard.rules, self.is_serving());
                 Ok(Outgoing::Success { success: Box::new(success), guarded: Some(Box::new(guarded)) })

@@ -37,9 +37,9 @@ pub(crate) struct ClientBody {
 }
 
 struct Pull {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     out: BytesMut,
-    open: Open,
+    open: Box<Open>,
     dialect: &'static dyn Dialect,
     /// Where the client takes an array in place of events.
     array: Option<Array>,
@@ -78,8 +78,8 @@ enum State {
 
 impl ClientBody {
     pub(crate) fn new(
-        (upstream, ready): (Upstream, BytesMut),
-        open: Open,
+        (upstream, ready): (Box<Upstream>, BytesMut),
+        open: Box<Open>,
         dialect: &'static dyn Dialect,
         watching: Watching,
     ) -> Self {

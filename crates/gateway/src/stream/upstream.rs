@@ -78,7 +78,7 @@ impl Upstream {
 
     /// Reads until something can go to the client, so that an error in the first event still becomes a
     /// status and another entity may be tried.
-    pub(crate) async fn first_event(mut self) -> Result<(Self, BytesMut), ServeError> {
+    pub(crate) async fn first_event(mut self: Box<Self>) -> Result<(Box<Self>, BytesMut), ServeError> {
         let mut out = BytesMut::new();
         loop {
             let step = std::future::poll_fn(|cx| self.poll_step(cx, &mut out)).await;

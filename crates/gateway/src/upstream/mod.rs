@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use egress::Failure;
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response};
@@ -154,10 +155,11 @@ impl Asking<'_> {
             let relay = self.relay(id);
             let framing = self.prepared.destination.framing;
             let idle = self.entity.timeouts.idle;
-            Upstream::new(response.into_body(), framing, relay, idle, self.at.clone()).first_event().await
+            let upstream = Upstream::new(response.into_body(), framing, relay, idle, self.at.clone());
+            Box::new(upstream).first_event().await
         };
         let (upstream, ready) = self.in_time(first).await?;
-        Ok(SuccessBody::Stream { upstream: Box::new(upstream), ready })
+        Ok(SuccessBody::Stream { upstream, ready })
     }
 
     async fn whole(&self) -> Result<SuccessBody, ServeError> {
@@ -185,12 +187,15 @@ impl Asking<'_> {
         answer::merged(self, request, parts)
     }
 
-    async fn in_time<T>(&self, first: impl Future<Output = Result<T, ServeError>>) -> Result<T, ServeError> {
+    /// No `async fn`: that would keep the room of `first` twice.
+    fn in_time<T>(
+        &self,
+        first: impl Future<Output = Result<T, ServeError>>,
+    ) -> impl Future<Output = Result<T, ServeError>> {
         let limit = self.entity.timeouts.first_byte;
-        match tokio::time::timeout(limit, first).await {
-            Ok(first) => first,
-            Err(_) => Err(timed_out(self.at.clone(), "no first byte", limit)),
-        }
+        tokio::time::timeout(limit, first).map(move |first| {
+            first.unwrap_or_else(|_| Err(timed_out(self.at.clone(), "no first byte", limit)))
+        })
     }
 
     /// Sends one body. A token that the upstream refuses may have been revoked before its end: it is got

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, SchemaRef};
 use journal::Audited;
 use journal::audit::AuditPhase;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Row, Workspace, day, micros};
+use super::{Row, Workspace, day, micros, serialized};
 
 /// Of Databricks' records, whose columns these are.
 const VERSION: &str = "2.0";
@@ -51,6 +53,10 @@ struct Response {
 impl Row for AuditRow {
     fn day(&self) -> Option<i32> {
         Some(self.event_date)
+    }
+
+    fn batch(rows: &[Self], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        serialized(rows, schema)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, SchemaRef};
 use journal::{Attempt, Call, CountedUsage, Outcome, RequesterKind};
 use serde::Serialize;
 use wire::counts::TokenKind;
@@ -10,7 +12,8 @@ use wire::counts::TokenKind;
 use super::endpoints::{Endpoints, Metadata};
 use super::guards::{Verdict, verdicts};
 use super::{
-    DESTINATION_TYPE, EntityIds, Row, Workspace, by_kind, count, day, micros, overhead, status, whole,
+    DESTINATION_TYPE, EntityIds, Row, Workspace, by_kind, count, day, micros, overhead, serialized, status,
+    whole,
 };
 
 /// Of Databricks' table, whose columns these are.
@@ -92,6 +95,10 @@ struct AttemptRow {
 impl Row for GatewayRow {
     fn day(&self) -> Option<i32> {
         Some(self.event_date)
+    }
+
+    fn batch(rows: &[Self], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        serialized(rows, schema)
     }
 }
 

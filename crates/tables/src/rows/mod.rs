@@ -6,10 +6,11 @@ mod calls;
 mod endpoints;
 mod gateway;
 mod guards;
+mod payload;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{ArrowError, SchemaRef};
 use journal::{Call, Entry};
 use sha2::{Digest, Sha256};
 use wire::counts::TokenCounts;
@@ -19,10 +20,11 @@ use crate::columns::Kind;
 use crate::served::ServedRow;
 use audit::AuditRow;
 use batches::batches;
-pub(crate) use batches::{Batch, Row};
-use calls::{PayloadRow, UsageRow};
+pub(crate) use batches::{Batch, Row, serialized};
+use calls::UsageRow;
 pub(crate) use endpoints::{Endpoints, described};
 use gateway::GatewayRow;
+use payload::PayloadRow;
 
 /// Whose tables they are: in the columns that Databricks tells its accounts and workspaces apart by.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +48,16 @@ const DESTINATION_TYPE: &str = "EXTERNAL_FOUNDATION_MODEL";
 
 impl Rows {
     /// As Arrow's batches in the columns of the table.
-    pub(crate) fn batches(&self, schema: &SchemaRef) -> Result<Vec<Batch>, String> {
+    pub(crate) fn batches<'a>(
+        &'a self,
+        schema: &'a SchemaRef,
+    ) -> Box<dyn Iterator<Item = Result<Batch, ArrowError>> + Send + 'a> {
         match self {
-            Self::Payload(rows) => batches(rows, schema),
-            Self::EndpointUsage(rows) => batches(rows, schema),
-            Self::GatewayUsage(rows) => batches(rows, schema),
-            Self::Audit(rows) => batches(rows, schema),
-            Self::ServedEntities(rows) => batches(rows, schema),
+            Self::Payload(rows) => Box::new(batches(rows, schema)),
+            Self::EndpointUsage(rows) => Box::new(batches(rows, schema)),
+            Self::GatewayUsage(rows) => Box::new(batches(rows, schema)),
+            Self::Audit(rows) => Box::new(batches(rows, schema)),
+            Self::ServedEntities(rows) => Box::new(batches(rows, schema)),
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn ask(
     }
 }
 
-fn said(body: SuccessBody, mut open: Open) -> Result<(String, Usage), String> {
+fn said(body: SuccessBody, mut open: Box<Open>) -> Result<(String, Usage), String> {
     let SuccessBody::Whole { body, usage, written } = body else {
         return Err("the judge answered with a stream".to_owned());
     };

@@ -1,0 +1,133 @@
+"""Targets of Tollgate in turn, two seconds each, until all that they wrote is in their tables: what one costs more than
+another, on a machine whose speed changes from minute to minute."""
+
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlsplit
+
+from harness.measure import Meter
+from harness.processes import BenchError, cpu_seconds
+from harness.targets import Running
+
+SECONDS = 2.0
+RATE = 500  # of the calls whose latency is measured
+WRITTEN_WITHIN_S = 180
+EMPTY_BYTES = 1 << 20  # of a journal whose last segment has little in it
+
+
+def at_port(target, port):
+    url = urlsplit(target["url"])
+    return {**target, "url": url._replace(netloc=f"{url.hostname}:{port}").geturl()}
+
+
+def journal_bytes(running):
+    files = [file for file in (running.folder / "journal").rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def tables_seconds(pid):
+    """Processor time of the threads that write tables."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            if (thread / "comm").read_text().strip() == "tables":
+                total += int((thread / "schedstat").read_text().split()[0])
+        except OSError:
+            continue  # it has ended meanwhile
+    return total / 1e9
+
+
+def used_seconds(running):
+    return cpu_seconds(running.pid), tables_seconds(running.pid)
+
+
+def wait_written(running):
+    end = time.monotonic() + WRITTEN_WITHIN_S
+    while journal_bytes(running) > EMPTY_BYTES:
+        if time.monotonic() > end:
+            raise BenchError(f"{running.target['name']}: {journal_bytes(running)} bytes are not in the tables after {WRITTEN_WITHIN_S} s")
+        time.sleep(0.5)
+
+
+class Turns:
+    """All targets run at once, and one at a time is asked, when no other has anything left to write."""
+
+    def __init__(self, stack, children, targets, places, settings):
+        self.names = [target["name"] for target in targets]
+        self.runs = [stack.enter_context(Running(children, at_port(target, 9310 + at), places)) for at, target in enumerate(targets)]
+        settings = replace(settings, seconds=SECONDS, warmup_s=0, rate=RATE)
+        self.meters = [Meter(running, places["loadgen"], places["stub"], settings) for running in self.runs]
+
+    def each(self, turns, ask):
+        """What `ask` says of each target, turn by turn. Each turn begins with another one, so that nobody always comes after the same."""
+        results = [[] for _ in self.runs]
+        for turn in range(turns):
+            for at in range(len(self.runs)):
+                which = (turn + at) % len(self.runs)
+                results[which].append(ask(which))
+        return results
+
+    def saturation(self, which):
+        """With the processor time up to the last row in the tables."""
+        running = self.runs[which]
+        before = used_seconds(running)
+        result = self.meters[which].saturation()
+        wait_written(running)
+        cpu, tables = (end - start for end, start in zip(used_seconds(running), before))
+        return result | {"cpu_s": cpu, "tables_cpu_s": tables}
+
+    def latency(self, which):
+        result = self.meters[which].latency()
+        wait_written(self.runs[which])
+        return result
+
+    def errors(self):
+        return [error for meter in self.meters for error in meter.errors]
+
+
+def measure(children, targets, places, settings, turns):
+    with ExitStack() as stack:
+        run = Turns(stack, children, targets, places, settings)
+        run.each(1, run.saturation)  # what is made once is made
+        saturated = run.each(turns, run.saturation)
+        print(f"{turns} turns of saturation: done", file=sys.stderr)
+        latencies = run.each(turns, run.latency)
+        figures = {name: {"saturation": saturated[at], "latency": latencies[at]} for at, name in enumerate(run.names)}
+        return figures, run.errors()
+
+
+def cpu_us(turn, part="cpu_s"):
+    return turn[part] * 1e6 / turn["total"]
+
+
+def middle(of, get):
+    return median(get(turn) for turn in of)
+
+
+def ratio(of, first, get):
+    """The median of the ratios of each turn: within one the machine is nearly the same for all."""
+    return median(get(a) / get(b) for a, b in zip(of, first))
+
+
+def latency_ms(quantile):
+    return lambda turn: turn["latency_us"][quantile] / 1e3
+
+
+def markdown(figures, turns):
+    first = next(iter(figures.values()))["saturation"]
+    lines = [
+        f"{turns} turns of {SECONDS:.0f} s each, one target at a time: saturated, then {RATE} requests/s; medians.", "",
+        "| target | requests/s | ÷ first | CPU µs / request, tables written | of it tables | ÷ first | p50 / p99 ms |",
+        "|---|" + "---:|" * 6,
+    ]
+    for name, of in figures.items():
+        turn, late = of["saturation"], of["latency"]
+        rate, tables = (lambda turn: turn["per_s"]), (lambda turn: cpu_us(turn, "tables_cpu_s"))
+        lines.append(
+            f"| {name} | {middle(turn, rate):,.0f} | {ratio(turn, first, rate):.3f} | {middle(turn, cpu_us):.1f} | {middle(turn, tables):.1f} "
+            f"| {ratio(turn, first, cpu_us):.3f} | {middle(late, latency_ms('p50')):.2f} / {middle(late, latency_ms('p99')):.2f} |")
+    return "\n".join(lines)

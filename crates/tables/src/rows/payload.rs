@@ -1,0 +1,300 @@
+//! Rows of `<prefix>_payload`. There is one for each call of which the bodies are kept, and they are the longest: they are
+//! made into Arrow's columns one by one, without a copy of their texts before.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, ListBuilder, MapBuilder, MapFieldNames, StringBuilder};
+use arrow_array::{
+    ArrayRef, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, SchemaRef};
+use bytes::Bytes;
+use journal::{Admission, Call, Captured, Settlement};
+
+use super::{EntityIds, Row, day, micros, status, whole};
+use crate::stream;
+
+/// What was asked and what was answered.
+#[derive(Debug)]
+pub(crate) struct PayloadRow {
+    call: Arc<Call>,
+    /// Texts.
+    request: Option<Bytes>,
+    response: Option<Bytes>,
+    logging_error_codes: Vec<&'static str>,
+    served_entity_id: Option<String>,
+}
+
+impl PayloadRow {
+    pub(super) fn new<'a>(call: &'a Arc<Call>, ids: &mut EntityIds<'a>) -> Self {
+        let (admission, settlement) = (&call.admission, &call.settlement);
+        let payload = settlement.payload.as_deref().cloned().unwrap_or_default();
+        let mut codes = Vec::new();
+        // One that the client left is a stream as well, as far as it came.
+        let is_stream = matches!(settlement.status, 200 | 499) && admission.stream;
+        let read = if is_stream { |bytes: Bytes| stream::aggregate(&bytes).into() } else { utf8 };
+        let request = text(payload.request, utf8, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
+        let response = text(payload.response, read, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
+        let served_entity_id = ids.of(call);
+        Self { call: Arc::clone(call), request, response, logging_error_codes: codes, served_entity_id }
+    }
+}
+
+impl Row for PayloadRow {
+    fn day(&self) -> Option<i32> {
+        Some(day(self.call.admission.received_at))
+    }
+
+    fn bytes(&self) -> usize {
+        [&self.request, &self.response].into_iter().flatten().map(Bytes::len).sum()
+    }
+
+    fn batch(rows: &[Self], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let columns = schema.fields().iter().map(|field| column(rows, field));
+        RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+    }
+}
+
+fn column(rows: &[PayloadRow], field: &Field) -> Result<ArrayRef, ArrowError> {
+    let asked = |of: fn(&Admission) -> Option<&str>| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| of(&row.call.admission)).collect::<StringArray>())
+    };
+    let answered = |of: fn(&Settlement) -> Option<&str>| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| of(&row.call.settlement)).collect::<StringArray>())
+    };
+    let number = |of: fn(&Call) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| of(&row.call)).collect::<Int64Array>())
+    };
+    Ok(match field.name().as_str() {
+        "databricks_request_id" => asked(|call| Some(&call.request_id.0)),
+        "request_date" => Arc::new(rows.iter().map(Row::day).collect::<Date32Array>()),
+        "client_request_id" => asked(|call| call.client_request_id.as_deref()),
+        "request_time" => times(rows, field),
+        "status_code" => Arc::new(rows.iter().map(|row| status(&row.call)).collect::<Int32Array>()),
+        "sampling_fraction" => Arc::new(Float64Array::from(vec![1.0; rows.len()])),
+        "execution_duration_ms" => number(execution_ms),
+        "request" => texts(rows, |row| row.request.as_deref())?,
+        "response" => texts(rows, |row| row.response.as_deref())?,
+        "logging_error_codes" => codes(rows, field)?,
+        "served_entity_id" => {
+            Arc::new(rows.iter().map(|row| row.served_entity_id.as_deref()).collect::<StringArray>())
+        }
+        "requester" => asked(|call| Some(&call.requester)),
+        "endpoint_name" => asked(|call| Some(&call.endpoint)),
+        "served_entity_name" => answered(|call| call.entity.as_deref()),
+        "outcome" => answered(|call| Some(call.outcome.as_str())),
+        "request_tags" => tags(rows, field)?,
+        "path" => asked(|call| Some(&call.path)),
+        "time_to_first_byte_ms" => number(|call| call.settlement.first_byte_ms.map(whole)),
+        "destination_model" => answered(|call| call.model.as_deref()),
+        other => return Err(ArrowError::SchemaError(format!("there is no column {other:?} of bodies"))),
+    })
+}
+
+fn times(rows: &[PayloadRow], field: &Field) -> ArrayRef {
+    let times = rows.iter().map(|row| Some(micros(row.call.admission.received_at)));
+    let zone = match field.data_type() {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone_opt(zone))
+}
+
+/// That they are texts is seen of all at once.
+fn texts(rows: &[PayloadRow], of: fn(&PayloadRow) -> Option<&[u8]>) -> Result<ArrayRef, ArrowError> {
+    let bytes = rows.iter().filter_map(of).map(<[u8]>::len).sum();
+    let mut column = BinaryBuilder::with_capacity(rows.len(), bytes);
+    rows.iter().for_each(|row| column.append_option(of(row)));
+    Ok(Arc::new(StringArray::try_from_binary(column.finish())?))
+}
+
+fn codes(rows: &[PayloadRow], field: &Field) -> Result<ArrayRef, ArrowError> {
+    let DataType::List(element) = field.data_type() else { return Err(other_type(field)) };
+    let mut lists = ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(element));
+    for row in rows {
+        row.logging_error_codes.iter().for_each(|code| lists.values().append_value(code));
+        lists.append(true);
+    }
+    Ok(Arc::new(lists.finish()))
+}
+
+fn tags(rows: &[PayloadRow], field: &Field) -> Result<ArrayRef, ArrowError> {
+    let DataType::Map(entries, _) = field.data_type() else { return Err(other_type(field)) };
+    let DataType::Struct(pair) = entries.data_type() else { return Err(other_type(field)) };
+    let [key, value] = &**pair else { return Err(other_type(field)) };
+    let name = |field: &FieldRef| field.name().clone();
+    let names = MapFieldNames { entry: entries.name().clone(), key: name(key), value: name(value) };
+    let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+        .with_keys_field(Arc::clone(key))
+        .with_values_field(Arc::clone(value));
+    for row in rows {
+        for (key, value) in &row.call.admission.request_tags {
+            maps.keys().append_value(key);
+            maps.values().append_value(value);
+        }
+        maps.append(true)?;
+    }
+    Ok(Arc::new(maps.finish()))
+}
+
+fn other_type(field: &Field) -> ArrowError {
+    ArrowError::SchemaError(format!("the column {:?} is of another type than it was made", field.name()))
+}
+
+fn text(
+    body: Captured,
+    read: fn(Bytes) -> Bytes,
+    too_long: &'static str,
+    codes: &mut Vec<&'static str>,
+) -> Option<Bytes> {
+    match body {
+        Captured::Absent => None,
+        Captured::Whole(bytes) => Some(read(bytes)),
+        Captured::TooLong => {
+            codes.push(too_long);
+            None
+        }
+        Captured::Dropped => {
+            if !codes.contains(&"JOURNAL_FULL") {
+                codes.push("JOURNAL_FULL");
+            }
+            None
+        }
+    }
+}
+
+/// What is text already is not copied.
+fn utf8(bytes: Bytes) -> Bytes {
+    if std::str::from_utf8(&bytes).is_ok() {
+        return bytes;
+    }
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+/// How long the model took: a stream's from the start of the attempt to its end.
+fn execution_ms(call: &Call) -> Option<i64> {
+    let last = call.settlement.attempts.last()?;
+    let streams = call.admission.stream && last.status.is_some_and(|status| status < 400);
+    let to_the_end = (call.settlement.duration_ms - last.began_ms).max(last.duration_ms);
+    Some(whole(if streams { to_the_end } else { last.duration_ms }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+    use journal::{Attempt, Outcome, Payload, RequestId};
+
+    use deltalake_core::kernel::StructType;
+    use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow;
+
+    use super::*;
+    use crate::columns::Kind;
+
+    fn schema() -> SchemaRef {
+        let columns = StructType::try_new(Kind::Payload.columns()).unwrap();
+        let schema: arrow_schema::Schema = (&columns).try_into_arrow().unwrap();
+        schema.into()
+    }
+
+    fn call(id: &str, tags: &[(&str, &str)], payload: Option<Payload>) -> Arc<Call> {
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let admission = Admission {
+            request_id: RequestId(id.into()),
+            received_at: 86_400_000 * 3 + 5,
+            endpoint: "chat".into(),
+            request_tags: tags.collect::<BTreeMap<_, _>>(),
+            path: "/p".to_owned(),
+            ..Admission::default()
+        };
+        let attempt = Attempt {
+            entity: "e".into(),
+            started_at: 7,
+            status: Some(200),
+            duration_ms: 12.6,
+            began_ms: 0.5,
+            fault: None,
+            upstream: None,
+        };
+        let settlement = Settlement {
+            outcome: Outcome::Completed,
+            status: 200,
+            entity: payload.as_ref().map(|_| "e".into()),
+            model: None,
+            provider: None,
+            attempts: vec![attempt],
+            usage: None,
+            cost: None,
+            duration_ms: 13.0,
+            first_byte_ms: Some(11.4),
+            bytes_out: 0,
+            content_type: None,
+            output_characters: None,
+            guards: Vec::new(),
+            payload: payload.map(Box::new),
+            response: None,
+        };
+        Arc::new(Call { admission, settlement })
+    }
+
+    fn batch(calls: &[Arc<Call>], schema: &SchemaRef) -> RecordBatch {
+        let mut ids = EntityIds::default();
+        let rows: Vec<_> = calls.iter().map(|call| PayloadRow::new(call, &mut ids)).collect();
+        PayloadRow::batch(&rows, schema).unwrap()
+    }
+
+    #[test]
+    fn every_column_has_what_the_calls_say() {
+        let whole = |text: &'static [u8]| Captured::Whole(Bytes::from_static(text));
+        let cut = Payload { request: whole(b"{\"a\":\"\xff\"}"), response: Captured::TooLong };
+        let kept = Payload { request: whole(b"{}"), response: whole("ä".as_bytes()) };
+        let calls = [
+            call("1", &[("team", "x"), ("k", "")], Some(cut)),
+            call("2", &[], Some(kept)),
+            call("3", &[], None),
+        ];
+        let rows = batch(&calls, &schema());
+        let texts = |name: &str| -> Vec<Option<String>> {
+            rows[name].as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(texts("databricks_request_id"), [some("1"), some("2"), some("3")]);
+        assert_eq!(texts("request"), [some("{\"a\":\"\u{fffd}\"}"), some("{}"), None]);
+        assert_eq!(texts("response"), [None, some("ä"), None]);
+        assert_eq!(texts("served_entity_name"), [some("e"), some("e"), None]);
+        assert_eq!(texts("endpoint_name"), [some("chat"), some("chat"), some("chat")]);
+        assert_eq!(rows["status_code"].as_primitive::<Int32Type>().values(), &[200; 3]);
+        assert_eq!(rows["execution_duration_ms"].as_primitive::<Int64Type>().values(), &[13; 3]);
+        assert_eq!(rows["time_to_first_byte_ms"].as_primitive::<Int64Type>().values(), &[11; 3]);
+        let times = rows["request_time"].as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(times.values(), &[(86_400_000 * 3 + 5) * 1000; 3]);
+        let codes = rows["logging_error_codes"].as_list::<i32>();
+        assert_eq!(codes.value(0).as_string::<i32>().value(0), "MAX_RESPONSE_SIZE_EXCEEDED");
+        assert_eq!((codes.value(0).len(), codes.value(1).len()), (1, 0));
+        let tags = rows["request_tags"].as_map();
+        let pairs = tags.value(0);
+        let half = |at: usize| pairs.column(at).as_string::<i32>().iter().collect::<Vec<_>>();
+        assert_eq!((half(0), half(1)), (vec![Some("k"), Some("team")], vec![Some(""), Some("x")]));
+        assert_eq!(tags.value_length(1), 0);
+    }
+
+    #[test]
+    fn the_columns_are_in_the_order_of_the_table() {
+        let schema = schema();
+        let back: Vec<_> = schema.fields().iter().rev().cloned().collect();
+        let back = SchemaRef::new(arrow_schema::Schema::new(back));
+        let rows = batch(&[call("1", &[], None)], &back);
+        assert_eq!(rows.schema(), back);
+        assert_eq!(rows["databricks_request_id"].as_string::<i32>().value(0), "1");
+    }
+
+    #[test]
+    fn what_is_no_text_is_an_error() {
+        let mut row = PayloadRow::new(&call("1", &[], None), &mut EntityIds::default());
+        row.request = Some(Bytes::from_static(b"\xff"));
+        assert!(PayloadRow::batch(&[row], &schema()).is_err());
+    }
+}
