@@ -29,20 +29,16 @@ def journal_bytes(running):
     return sum(file.stat().st_size for file in files)
 
 
-def tables_seconds(pid):
-    """Processor time of the threads that write tables."""
-    total = 0
+def tables_ns(pid):
+    """Processor time of each thread that writes tables."""
+    found = {}
     for thread in Path(f"/proc/{pid}/task").iterdir():
         try:
             if (thread / "comm").read_text().strip() == "tables":
-                total += int((thread / "schedstat").read_text().split()[0])
+                found[thread.name] = int((thread / "schedstat").read_text().split()[0])
         except OSError:
             continue  # it has ended meanwhile
-    return total / 1e9
-
-
-def used_seconds(running):
-    return cpu_seconds(running.pid), tables_seconds(running.pid)
+    return found
 
 
 def wait_written(running):
@@ -74,11 +70,11 @@ class Turns:
     def saturation(self, which):
         """With the processor time up to the last row in the tables."""
         running = self.runs[which]
-        before = used_seconds(running)
+        cpu, tables = cpu_seconds(running.pid), tables_ns(running.pid)
         result = self.meters[which].saturation()
         wait_written(running)
-        cpu, tables = (end - start for end, start in zip(used_seconds(running), before))
-        return result | {"cpu_s": cpu, "tables_cpu_s": tables}
+        written = sum(ns - tables.get(thread, 0) for thread, ns in tables_ns(running.pid).items())
+        return result | {"cpu_s": cpu_seconds(running.pid) - cpu, "tables_cpu_s": written / 1e9}
 
     def latency(self, which):
         result = self.meters[which].latency()
