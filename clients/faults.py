@@ -353,7 +353,7 @@ def storms():
                 assert told.is_whole and told.headers["served-model-name"] == "second", told
                 waits[kind].append(told.seconds)
             # So that the simulator's ledger has room for all.
-            time.sleep(0.02 if seconds else 0)
+            time.sleep(0.05 if FULL and seconds else 0)
         link.close()
         elapsed, arrived = time.time() - opened, calls.arrived(before)
         for kind in kinds:

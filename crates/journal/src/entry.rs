@@ -134,10 +134,10 @@ struct Head {
     version: String,
 }
 
-fn unread(json: &[u8], error: &serde_json::Error) -> Unread {
+fn unread(json: &[u8], error: String) -> Unread {
     match serde_json::from_slice::<Head>(json) {
         Ok(head) if head.version != VERSION => Unread::Version(head.version),
-        _ => Unread::Damaged(error.to_string()),
+        _ => Unread::Damaged(error),
     }
 }
 
@@ -158,8 +158,8 @@ fn read<A: DeserializeOwned>(body: &Bytes) -> Result<Result<Entry, A>, Unread> {
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (json, mut behind) = rest.split_at_checked(length).ok_or_else(cut)?;
     // Looked at once: it is all text, whose every piece would else be looked at for itself.
-    let text = str::from_utf8(json).map_err(|e| Unread::Damaged(e.to_string()))?;
-    let Versioned::V1(read) = serde_json::from_str(text).map_err(|e| unread(json, &e))?;
+    let text = str::from_utf8(json).map_err(|e| unread(json, e.to_string()))?;
+    let Versioned::V1(read) = serde_json::from_str(text).map_err(|e| unread(json, e.to_string()))?;
     let mut take = |place: Place| {
         Ok::<_, Unread>(match place {
             Place::Absent => Captured::Absent,
@@ -299,6 +299,7 @@ mod tests {
     fn a_later_version_is_told_from_damage() {
         assert_eq!(read(br#"{"version":"2","entry":{}}"#), Unread::Version("2".to_owned()));
         assert_eq!(read(br#"{"entry":{"x":[1]},"version":"2"}"#), Unread::Version("2".to_owned()));
+        assert_eq!(read(b"{\"version\":\"2\",\"entry\":{\"\xff\":1}}"), Unread::Version("2".to_owned()));
         for damaged in
             [&br#"{"version":"1","entry":{}}"#[..], b"", b"{}", br#"{"version":"1","entry":{"admitted":[]}}"#]
         {

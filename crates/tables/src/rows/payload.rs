@@ -185,12 +185,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use arrow_array::cast::AsArray;
-    use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+    use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
     use journal::{Attempt, Outcome, Payload, RequestId};
 
     use deltalake_core::kernel::StructType;
     use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow;
 
+    use super::super::served_entity_id;
     use super::*;
     use crate::columns::Kind;
 
@@ -200,12 +201,16 @@ mod tests {
         schema.into()
     }
 
-    fn call(id: &str, tags: &[(&str, &str)], payload: Option<Payload>) -> Arc<Call> {
+    fn call(id: &str, tags: &[(&str, &str)], status: u16, payload: Option<Payload>) -> Arc<Call> {
         let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let admission = Admission {
             request_id: RequestId(id.into()),
             received_at: 86_400_000 * 3 + 5,
             endpoint: "chat".into(),
+            endpoint_id: "chat's id".into(),
+            config_version: 2,
+            requester: "ann".into(),
+            client_request_id: Some(format!("client's {id}")),
             request_tags: tags.collect::<BTreeMap<_, _>>(),
             path: "/p".to_owned(),
             ..Admission::default()
@@ -221,10 +226,10 @@ mod tests {
         };
         let settlement = Settlement {
             outcome: Outcome::Completed,
-            status: 200,
+            status,
             entity: payload.as_ref().map(|_| "e".into()),
-            model: None,
-            provider: None,
+            model: Some("m".to_owned()),
+            provider: Some("p".to_owned()),
             attempts: vec![attempt],
             usage: None,
             cost: None,
@@ -246,34 +251,65 @@ mod tests {
         PayloadRow::batch(&rows, schema).unwrap()
     }
 
-    #[test]
-    fn every_column_has_what_the_calls_say() {
+    /// Three calls: one whose bodies are not text and too long, one with both, one with none.
+    fn calls() -> [Arc<Call>; 3] {
         let whole = |text: &'static [u8]| Captured::Whole(Bytes::from_static(text));
         let cut = Payload { request: whole(b"{\"a\":\"\xff\"}"), response: Captured::TooLong };
         let kept = Payload { request: whole(b"{}"), response: whole("ä".as_bytes()) };
-        let calls = [
-            call("1", &[("team", "x"), ("k", "")], Some(cut)),
-            call("2", &[], Some(kept)),
-            call("3", &[], None),
-        ];
-        let rows = batch(&calls, &schema());
-        let texts = |name: &str| -> Vec<Option<String>> {
-            rows[name].as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+        let dropped = Payload { request: Captured::Dropped, response: Captured::Dropped };
+        let last = call("3", &[], 0, Some(dropped));
+        let last = Call {
+            settlement: Settlement { entity: None, ..last.settlement.clone() },
+            admission: last.admission.clone(),
         };
+        let tags = [("team", "x"), ("k", "")];
+        [call("1", &tags, 200, Some(cut)), call("2", &[], 201, Some(kept)), Arc::new(last)]
+    }
+
+    #[test]
+    fn every_text_is_in_its_column() {
+        let rows = batch(&calls(), &schema());
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(texts("databricks_request_id"), [some("1"), some("2"), some("3")]);
-        assert_eq!(texts("request"), [some("{\"a\":\"\u{fffd}\"}"), some("{}"), None]);
-        assert_eq!(texts("response"), [None, some("ä"), None]);
-        assert_eq!(texts("served_entity_name"), [some("e"), some("e"), None]);
-        assert_eq!(texts("endpoint_name"), [some("chat"), some("chat"), some("chat")]);
-        assert_eq!(rows["status_code"].as_primitive::<Int32Type>().values(), &[200; 3]);
-        assert_eq!(rows["execution_duration_ms"].as_primitive::<Int64Type>().values(), &[13; 3]);
-        assert_eq!(rows["time_to_first_byte_ms"].as_primitive::<Int64Type>().values(), &[11; 3]);
+        let entity = served_entity_id("chat's id", 2, "e");
+        let all = |text: &str| vec![some(text), some(text), some(text)];
+        let expected = [
+            ("databricks_request_id", vec![some("1"), some("2"), some("3")]),
+            ("client_request_id", vec![some("client's 1"), some("client's 2"), some("client's 3")]),
+            ("request", vec![some("{\"a\":\"\u{fffd}\"}"), some("{}"), None]),
+            ("response", vec![None, some("ä"), None]),
+            ("served_entity_id", vec![some(&entity), some(&entity), None]),
+            ("requester", all("ann")),
+            ("endpoint_name", all("chat")),
+            ("served_entity_name", vec![some("e"), some("e"), None]),
+            ("outcome", all("completed")),
+            ("path", all("/p")),
+            ("destination_model", all("m")),
+        ];
+        for (name, texts) in &expected {
+            let read = rows[*name].as_string::<i32>().iter().map(|text| text.map(str::to_owned));
+            assert_eq!(read.collect::<Vec<_>>(), *texts, "{name}");
+        }
+        let are_texts = |field: &&FieldRef| *field.data_type() == DataType::Utf8;
+        assert_eq!(rows.schema().fields().iter().filter(are_texts).count(), expected.len());
+    }
+
+    #[test]
+    fn every_number_list_and_map_is_in_its_column() {
+        let rows = batch(&calls(), &schema());
+        assert_eq!(rows["request_date"].as_primitive::<Date32Type>().values(), &[3; 3]);
         let times = rows["request_time"].as_primitive::<TimestampMicrosecondType>();
         assert_eq!(times.values(), &[(86_400_000 * 3 + 5) * 1000; 3]);
+        let status = rows["status_code"].as_primitive::<Int32Type>();
+        assert_eq!(status.iter().collect::<Vec<_>>(), [Some(200), Some(201), None]);
+        assert_eq!(rows["sampling_fraction"].as_primitive::<Float64Type>().values(), &[1.0; 3]);
+        assert_eq!(rows["execution_duration_ms"].as_primitive::<Int64Type>().values(), &[13; 3]);
+        assert_eq!(rows["time_to_first_byte_ms"].as_primitive::<Int64Type>().values(), &[11; 3]);
         let codes = rows["logging_error_codes"].as_list::<i32>();
-        assert_eq!(codes.value(0).as_string::<i32>().value(0), "MAX_RESPONSE_SIZE_EXCEEDED");
-        assert_eq!((codes.value(0).len(), codes.value(1).len()), (1, 0));
+        let codes = |at: usize| {
+            codes.value(at).as_string::<i32>().iter().map(|code| code.unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(0), ["MAX_RESPONSE_SIZE_EXCEEDED"]);
+        assert_eq!((codes(1), codes(2)), (Vec::new(), vec!["JOURNAL_FULL".to_owned()]));
         let tags = rows["request_tags"].as_map();
         let pairs = tags.value(0);
         let half = |at: usize| pairs.column(at).as_string::<i32>().iter().collect::<Vec<_>>();
@@ -286,14 +322,14 @@ mod tests {
         let schema = schema();
         let back: Vec<_> = schema.fields().iter().rev().cloned().collect();
         let back = SchemaRef::new(arrow_schema::Schema::new(back));
-        let rows = batch(&[call("1", &[], None)], &back);
+        let rows = batch(&[call("1", &[], 200, None)], &back);
         assert_eq!(rows.schema(), back);
         assert_eq!(rows["databricks_request_id"].as_string::<i32>().value(0), "1");
     }
 
     #[test]
     fn what_is_no_text_is_an_error() {
-        let mut row = PayloadRow::new(&call("1", &[], None), &mut EntityIds::default());
+        let mut row = PayloadRow::new(&call("1", &[], 200, None), &mut EntityIds::default());
         row.request = Some(Bytes::from_static(b"\xff"));
         assert!(PayloadRow::batch(&[row], &schema()).is_err());
     }
