@@ -19,7 +19,7 @@ use crate::stream;
 #[derive(Debug)]
 pub(crate) struct PayloadRow {
     call: Arc<Call>,
-    /// Texts.
+    /// As they came, or put together from a stream.
     request: Option<Bytes>,
     response: Option<Bytes>,
     logging_error_codes: Vec<&'static str>,
@@ -33,9 +33,10 @@ impl PayloadRow {
         let mut codes = Vec::new();
         // One that the client left is a stream as well, as far as it came.
         let is_stream = matches!(settlement.status, 200 | 499) && admission.stream;
-        let read = if is_stream { |bytes: Bytes| stream::aggregate(&bytes).into() } else { utf8 };
-        let request = text(payload.request, utf8, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
-        let response = text(payload.response, read, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
+        let request = kept(payload.request, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
+        let response = kept(payload.response, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
+        let aggregate = |bytes: Bytes| if is_stream { stream::aggregate(&bytes).into() } else { bytes };
+        let response = response.map(aggregate);
         let served_entity_id = ids.of(call);
         Self { call: Arc::clone(call), request, response, logging_error_codes: codes, served_entity_id }
     }
@@ -74,8 +75,8 @@ fn column(rows: &[PayloadRow], field: &Field) -> Result<ArrayRef, ArrowError> {
         "status_code" => Arc::new(rows.iter().map(|row| status(&row.call)).collect::<Int32Array>()),
         "sampling_fraction" => Arc::new(Float64Array::from(vec![1.0; rows.len()])),
         "execution_duration_ms" => number(execution_ms),
-        "request" => texts(rows, |row| row.request.as_deref())?,
-        "response" => texts(rows, |row| row.response.as_deref())?,
+        "request" => texts(rows, |row| row.request.as_deref()),
+        "response" => texts(rows, |row| row.response.as_deref()),
         "logging_error_codes" => codes(rows, field)?,
         "served_entity_id" => {
             Arc::new(rows.iter().map(|row| row.served_entity_id.as_deref()).collect::<StringArray>())
@@ -101,12 +102,13 @@ fn times(rows: &[PayloadRow], field: &Field) -> ArrayRef {
     Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone_opt(zone))
 }
 
-/// That they are texts is seen of all at once.
-fn texts(rows: &[PayloadRow], of: fn(&PayloadRow) -> Option<&[u8]>) -> Result<ArrayRef, ArrowError> {
+/// That they are texts is seen of all at once; only where one is none they are looked at one by one.
+fn texts(rows: &[PayloadRow], of: fn(&PayloadRow) -> Option<&[u8]>) -> ArrayRef {
     let bytes = rows.iter().filter_map(of).map(<[u8]>::len).sum();
     let mut column = BinaryBuilder::with_capacity(rows.len(), bytes);
     rows.iter().for_each(|row| column.append_option(of(row)));
-    Ok(Arc::new(StringArray::try_from_binary(column.finish())?))
+    let lossy = |_| rows.iter().map(|row| of(row).map(String::from_utf8_lossy)).collect();
+    Arc::new(StringArray::try_from_binary(column.finish()).unwrap_or_else(lossy))
 }
 
 fn codes(rows: &[PayloadRow], field: &Field) -> Result<ArrayRef, ArrowError> {
@@ -142,15 +144,10 @@ fn other_type(field: &Field) -> ArrowError {
     ArrowError::SchemaError(format!("the column {:?} is of another type than it was made", field.name()))
 }
 
-fn text(
-    body: Captured,
-    read: fn(Bytes) -> Bytes,
-    too_long: &'static str,
-    codes: &mut Vec<&'static str>,
-) -> Option<Bytes> {
+fn kept(body: Captured, too_long: &'static str, codes: &mut Vec<&'static str>) -> Option<Bytes> {
     match body {
         Captured::Absent => None,
-        Captured::Whole(bytes) => Some(read(bytes)),
+        Captured::Whole(bytes) => Some(bytes),
         Captured::TooLong => {
             codes.push(too_long);
             None
@@ -162,14 +159,6 @@ fn text(
             None
         }
     }
-}
-
-/// What is text already is not copied.
-fn utf8(bytes: Bytes) -> Bytes {
-    if std::str::from_utf8(&bytes).is_ok() {
-        return bytes;
-    }
-    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 /// How long the model took: a stream's from the start of the attempt to its end.
@@ -327,10 +316,15 @@ mod tests {
         assert_eq!(rows["databricks_request_id"].as_string::<i32>().value(0), "1");
     }
 
+    /// Two halves of a rune are one in the column's bytes, and two pieces that are no texts.
     #[test]
-    fn what_is_no_text_is_an_error() {
-        let mut row = PayloadRow::new(&call("1", &[], 200, None), &mut EntityIds::default());
-        row.request = Some(Bytes::from_static(b"\xff"));
-        assert!(PayloadRow::batch(&[row], &schema()).is_err());
+    fn a_rune_that_two_rows_share_is_no_text() {
+        let half = |id: &str, byte: &'static [u8]| {
+            let request = Captured::Whole(Bytes::from_static(byte));
+            call(id, &[], 200, Some(Payload { request, response: Captured::Absent }))
+        };
+        let rows = batch(&[half("1", b"\xc3"), half("2", b"\xa4")], &schema());
+        let read = rows["request"].as_string::<i32>().iter().collect::<Vec<_>>();
+        assert_eq!(read, [Some("\u{fffd}"); 2]);
     }
 }
