@@ -189,7 +189,7 @@ fn read<A: DeserializeOwned>(body: &Bytes) -> Result<Result<Entry, A>, Unread> {
 mod tests {
     use super::*;
     use crate::audit::AuditPhase;
-    use crate::frame::bodies;
+    use crate::frame::records;
     use crate::{Attempt, CountedUsage, Outcome, Provenance, RequestId};
     use wire::usage::Usage;
 
@@ -234,7 +234,7 @@ mod tests {
 
     fn first(data: Vec<u8>) -> Entry {
         let data = Bytes::from(data);
-        decode(&data.slice_ref(bodies(&data).0[0])).unwrap().unwrap()
+        decode(&data.slice_ref(records(&data).bodies[0])).unwrap().unwrap()
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         let data = admitted(&admission).unwrap();
         assert!(matches!(first(data.clone()), Entry::Admitted(read) if read.ip == admission.ip));
         let data = Bytes::from(data);
-        assert!(matches!(decode_ended(&data.slice_ref(bodies(&data).0[0])), Ok(None)));
+        assert!(matches!(decode_ended(&data.slice_ref(records(&data).bodies[0])), Ok(None)));
     }
 
     #[test]

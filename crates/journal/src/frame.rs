@@ -27,22 +27,46 @@ pub(crate) fn frame(parts: &[&[u8]]) -> Result<Vec<u8>, TooLong> {
     Ok(out)
 }
 
-/// The bodies of all whole records of `data`, and how many bytes of it they take.
-pub(crate) fn bodies(data: &[u8]) -> (Vec<&[u8]>, usize) {
-    let (mut found, mut at) = (Vec::new(), 0);
-    while let Some(body) = body(&data[at..]) {
-        found.push(body);
-        at += HEAD + body.len();
-    }
-    (found, at)
+/// The records of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Records<'a> {
+    /// Of all that are whole.
+    pub(crate) bodies: Vec<&'a [u8]>,
+    /// Bytes that these take.
+    pub(crate) taken: usize,
+    pub(crate) rest: Rest,
 }
 
-fn body(data: &[u8]) -> Option<&[u8]> {
-    let number = |at: usize| Some(u32::from_le_bytes(data.get(at..at + 4)?.try_into().ok()?));
-    let length = usize::try_from(number(0)?).ok().filter(|length| *length <= MAX_BODY)?;
-    let body = data.get(HEAD..HEAD + length)?;
+/// What is behind the whole records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing yet, or less of a record than it takes: at least so many bytes, from its begin.
+    Begun(usize),
+    Damaged,
+}
+
+pub(crate) fn records(data: &[u8]) -> Records<'_> {
+    let (mut bodies, mut taken) = (Vec::new(), 0);
+    loop {
+        match body(&data[taken..]) {
+            Ok(body) => {
+                bodies.push(body);
+                taken += HEAD + body.len();
+            }
+            Err(rest) => return Records { bodies, taken, rest },
+        }
+    }
+}
+
+fn body(data: &[u8]) -> Result<&[u8], Rest> {
+    let ([length, checksum], _) = data.as_chunks::<4>().0.split_first_chunk().ok_or(Rest::Begun(HEAD))?;
     // A file that was extended and not written is full of zeros, which are a record of no length.
-    (length > 0 && crc32fast::hash(body) == number(4)?).then_some(body)
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    if !(1..=MAX_BODY).contains(&length) {
+        return Err(Rest::Damaged);
+    }
+    let body = data.get(HEAD..HEAD + length).ok_or(Rest::Begun(HEAD + length))?;
+    if crc32fast::hash(body) == u32::from_le_bytes(*checksum) { Ok(body) } else { Err(Rest::Damaged) }
 }
 
 #[cfg(test)]
@@ -52,18 +76,22 @@ mod tests {
     #[test]
     fn a_cut_at_any_byte_gives_the_whole_records_before_it() {
         let records: [&[&[u8]]; 3] = [&[b"one"], &[b"t", b"wo"], &[&[7; 300]]];
-        let records = records.map(|parts| frame(parts).unwrap());
-        let data: Vec<u8> = records.concat();
+        let framed = records.map(|parts| frame(parts).unwrap());
+        let data: Vec<u8> = framed.concat();
         for cut in 0..=data.len() {
-            let (found, taken) = bodies(&data[..cut]);
+            let Records { bodies: found, taken, rest } = super::records(&data[..cut]);
             let mut whole = 0;
-            let expected = records.iter().take_while(|record| {
+            let expected = framed.iter().take_while(|record| {
                 whole += record.len();
                 whole <= cut
             });
             let expected: Vec<&[u8]> = expected.map(|record| &record[HEAD..]).collect();
             assert_eq!(found, expected, "cut at {cut}");
             assert_eq!(taken, expected.iter().map(|body| body.len() + HEAD).sum::<usize>());
+            // More than there is, and no more than the next record takes.
+            let next = framed.get(found.len()).map_or(HEAD, Vec::len);
+            let wants = if cut - taken < HEAD { HEAD } else { next };
+            assert_eq!(rest, Rest::Begun(wants), "cut at {cut}");
         }
     }
 
@@ -79,8 +107,8 @@ mod tests {
         for bit in 0..data.len() * 8 {
             let mut damaged = data.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(bodies(&damaged).0.len(), 0, "bit {bit}");
+            assert_eq!(records(&damaged).bodies.len(), 0, "bit {bit}");
         }
-        assert_eq!(bodies(&[0; 64]), (Vec::new(), 0));
+        assert_eq!(records(&[0; 64]), Records { bodies: Vec::new(), taken: 0, rest: Rest::Damaged });
     }
 }

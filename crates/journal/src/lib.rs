@@ -12,6 +12,7 @@ mod guard;
 pub mod inference;
 mod open;
 mod payload;
+mod pieces;
 mod queue;
 mod roll;
 pub mod rollup;
@@ -35,7 +36,8 @@ pub use entry::{Audited, Call, Entry};
 pub use guard::{GuardKind, GuardOutcome, GuardPhase, GuardVerdict};
 pub use open::OpenError;
 pub use payload::{Captured, Payload};
-pub use segment::{Contents, SealedSegment};
+pub use pieces::{Contents, Damage, Pieces};
+pub use segment::SealedSegment;
 pub use writer::{Fsync, Journal, JournalConfig, OnFull, Status};
 
 /// The id of a request: in `x-request-id`, on every log line and in every record.

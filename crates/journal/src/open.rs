@@ -10,6 +10,7 @@ use std::sync::Arc;
 use wire::usage::Usage;
 
 use crate::entry::{self, Entry};
+use crate::pieces::{PIECE, Pieces};
 use crate::segment::{self, OpenSegment};
 use crate::{Admission, CountedUsage, Outcome, Provenance, Settlement};
 
@@ -82,9 +83,9 @@ fn recover(folder: &Path, lock: File) -> io::Result<Opened> {
     let next = segments.last().map_or(1, |(last, _)| last.number + 1);
     let mut unsettled = Unsettled::default();
     for (left, _) in segments.iter().filter(|(_, open)| *open) {
-        let contents = segment::read(&left.path, entry::decode)?;
-        if contents.unread > 0 {
-            let (segment, bytes) = (left.number, contents.unread);
+        let contents = Pieces::open(&left.path, entry::decode, PIECE)?.contents()?;
+        if contents.damage.unread > 0 {
+            let (segment, bytes) = (left.number, contents.damage.unread);
             tracing::warn!(
                 segment,
                 bytes,

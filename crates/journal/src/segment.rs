@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-
-use crate::entry::{Entry, Unread, decode_ended};
-use crate::frame::bodies;
+use crate::entry::decode_ended;
+use crate::frame::records;
+use crate::pieces::{Contents, PIECE, Pieces};
 
 /// What every segment begins with.
-const MAGIC: &[u8; 8] = b"TGJRNL\x00\x01";
+pub(crate) const MAGIC: &[u8; 8] = b"TGJRNL\x00\x01";
 
 const OPEN: &str = "open";
 const SEALED: &str = "sealed";
@@ -29,64 +28,16 @@ pub struct SealedSegment {
     pub bytes: u64,
 }
 
-/// What a segment holds.
-#[derive(Debug)]
-pub struct Contents {
-    pub entries: Vec<Entry>,
-    /// Bytes behind the last whole record: of a record that was cut, or damage.
-    pub unread: u64,
-    /// Records that are whole and cannot be read.
-    pub damaged: u64,
-    /// Where the whole records end.
-    pub(crate) end: u64,
-}
-
-impl Contents {
-    /// Whether something of it could not be read, nor ever can be.
-    pub fn is_damaged(&self) -> bool {
-        self.unread + self.damaged > 0
-    }
-}
-
 impl SealedSegment {
-    /// What ended, for the tables. Errors when the file cannot be read, is no segment, or holds records of a later
-    /// version.
+    /// What ended, for the tables, a piece at a time. Errors when the file cannot be read.
+    pub fn pieces(&self) -> io::Result<Pieces> {
+        Pieces::open(&self.path, decode_ended, PIECE)
+    }
+
+    /// All of it at once. Errors when the file cannot be read, is no segment, or holds records of a later version.
     pub fn read(&self) -> io::Result<Contents> {
-        read(&self.path, decode_ended)
+        self.pieces()?.contents()
     }
-}
-
-/// A record as an entry; `None` where it is none that is wanted.
-type Decode = fn(&Bytes) -> Result<Option<Entry>, Unread>;
-
-pub(crate) fn read(path: &Path, decode: Decode) -> io::Result<Contents> {
-    // Bodies stay where they are read to.
-    let data = Bytes::from(fs::read(path)?);
-    if data.is_empty() || MAGIC.starts_with(&data) {
-        return Ok(Contents { entries: Vec::new(), unread: 0, damaged: 0, end: 0 });
-    }
-    let other_version = |what: &str| {
-        let reason = format!("{}: {what}; start the version that wrote it", path.display());
-        io::Error::new(io::ErrorKind::InvalidData, reason)
-    };
-    let records =
-        data.strip_prefix(MAGIC).ok_or_else(|| other_version("it is no segment of this version"))?;
-    let (found, taken) = bodies(records);
-    let (mut entries, mut damaged) = (Vec::with_capacity(found.len()), 0);
-    for body in found {
-        match decode(&data.slice_ref(body)) {
-            Ok(entry) => entries.extend(entry),
-            Err(Unread::Version(version)) => {
-                return Err(other_version(&format!("it has records of version {version:?}")));
-            }
-            Err(Unread::Damaged(reason)) => {
-                tracing::error!(segment = %path.display(), reason, "a record of the journal cannot be read");
-                damaged += 1;
-            }
-        }
-    }
-    let end = (MAGIC.len() + taken) as u64;
-    Ok(Contents { entries, unread: data.len() as u64 - end, damaged, end })
 }
 
 /// Every segment of `folder`, the oldest first, and whether it is open.
@@ -132,7 +83,7 @@ impl SegmentFile {
 /// are fewer: whole records alone.
 pub(crate) fn write_again(path: &Path, length: u64) -> io::Result<(Arc<SegmentFile>, u64)> {
     let mut data = fs::read(path)?;
-    let whole = data.strip_prefix(MAGIC).map_or(0, |records| MAGIC.len() + bodies(records).1);
+    let whole = data.strip_prefix(MAGIC).map_or(0, |behind| MAGIC.len() + records(behind).taken);
     data.truncate(whole.min(usize::try_from(length).unwrap_or(usize::MAX)));
     let again = path.with_extension(AGAIN);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&again)?;

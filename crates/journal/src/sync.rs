@@ -105,8 +105,9 @@ mod tests {
 
     use super::*;
     use crate::entry;
+    use crate::pieces::{PIECE, Pieces};
     use crate::queue::Record;
-    use crate::segment::{self, SegmentFile};
+    use crate::segment::SegmentFile;
     use crate::writer::JournalConfig;
     use crate::{Admission, RecordSink, RequestId};
 
@@ -130,7 +131,7 @@ mod tests {
     }
 
     fn entries(path: &Path) -> usize {
-        segment::read(path, entry::decode).unwrap().entries.len()
+        Pieces::open(path, entry::decode, PIECE).unwrap().contents().unwrap().entries.len()
     }
 
     async fn waits(durable: &mut Durable) -> bool {

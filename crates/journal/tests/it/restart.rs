@@ -93,7 +93,7 @@ fn damage_in_the_middle_is_told_by_what_is_left_unread() {
     fs::File::create(&segment.path).unwrap().write_all(&data).unwrap();
     let contents = segment.read().unwrap();
     assert_eq!(contents.entries.len(), 1, "the first call's end");
-    assert!(contents.unread > 0);
+    assert!(contents.damage.unread > 0);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_record_that_nobody_can_read_is_damage_and_one_of_another_version_is_not_pas
     let journal = Journal::open(config(folder.path())).unwrap();
     assert_eq!(journal.aborted(), 1);
     let damaged = journal.sealed().unwrap()[0].read().unwrap();
-    assert_eq!((damaged.damaged, damaged.is_damaged()), (1, true));
+    assert_eq!((damaged.damage.records, damaged.damage.is_some()), (1, true));
     drop(journal);
     let later = folder.path().join("0/000000000009.open");
     fs::write(&later, [&whole[..], &framed(br#"{"version":"2","entry":{}}"#)].concat()).unwrap();

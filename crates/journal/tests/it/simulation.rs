@@ -136,7 +136,7 @@ impl Life {
     fn flush(&mut self, dies: bool) {
         for segment in self.journal().sealed().unwrap() {
             let contents = segment.read().unwrap();
-            assert_eq!(contents.unread, 0);
+            assert_eq!(contents.damage.unread, 0);
             if self.committed.insert(segment.number) {
                 for entry in contents.entries {
                     let Entry::Settled(call) = entry else { continue };
