@@ -133,9 +133,9 @@ pub struct Hourly {
 }
 
 impl Hourly {
-    /// With what is known of tags already.
-    pub fn knowing(tags: BTreeMap<i64, HourTags>) -> Self {
-        Self { rows: HashMap::new(), tags }
+    /// With the tags that are kept apart already in an hour of which it has no request yet.
+    pub fn learn(&mut self, tags: BTreeMap<i64, HourTags>) {
+        self.tags.extend(tags);
     }
 
     pub fn add(&mut self, admission: &Admission, settlement: &Settlement) {
@@ -326,7 +326,8 @@ mod tests {
         // Where the hour's tags are known from elsewhere there is no more room than that.
         let mut known = HourTags::default();
         (0..MAX_TAG_VALUES).for_each(|at| drop(known.keep(&format!("x{at}").into(), &"v".into())));
-        let mut sums = Hourly::knowing([(hour_of(&many(0)), known)].into());
+        let mut sums = Hourly::default();
+        sums.learn([(hour_of(&many(0)), known)].into());
         sums.add(&many(0), &settlement(1));
         assert_eq!(other(&sums.rows()), 1);
     }

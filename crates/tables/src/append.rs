@@ -1,8 +1,6 @@
 //! Rows into a table, exactly once: the commit holds who writes and the number of what is written, and what
 //! the table holds already is not written again.
 
-use std::sync::Arc;
-
 use arrow_schema::ArrowError;
 use deltalake_core::kernel::transaction::{
     CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
@@ -10,11 +8,10 @@ use deltalake_core::kernel::transaction::{
 use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use deltalake_core::writer::DeltaWriter;
+use deltalake_core::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
 use wire::table::TableName;
 
-use crate::aside::{Pace, aside};
 use crate::checks::{FORM, MARK, delta};
 use crate::columns::Kind;
 use crate::files;
@@ -25,15 +22,8 @@ use crate::upgrade::up_to_date;
 /// Commits between two checkpoints.
 const CHECKPOINT_EVERY: &str = "20";
 
-/// How often a commit is begun anew because another process wrote under the same name.
-const ATTEMPTS: usize = 5;
-
-/// Rows with the number of what they are from: what the table has a number for is there already.
-#[derive(Debug)]
-pub(crate) struct Numbered {
-    pub(crate) number: i64,
-    pub(crate) rows: Rows,
-}
+/// How often rows are written anew because another process wrote under the same name.
+pub(crate) const ATTEMPTS: usize = 5;
 
 /// The table with its log read, made where it is not there.
 pub(crate) async fn open_or_create(lake: &Lake, name: &TableName) -> Result<DeltaTable, TableError> {
@@ -69,52 +59,81 @@ async fn create(table: &DeltaTable, name: &TableName) -> Result<DeltaTable, Tabl
         .map_err(|e| delta(name, e))
 }
 
-/// Rows of one writer.
-#[derive(Clone, Copy)]
-pub(crate) struct Batch<'a> {
-    pub(crate) application: &'a str,
-    /// In the order of their numbers.
-    pub(crate) rows: &'a Arc<[Numbered]>,
-    /// The first of the numbers that nobody can have written yet; `None` where others write under the same name.
-    pub(crate) fresh: Option<i64>,
-    pub(crate) pace: Pace,
+/// Rows of one writer on their way into a table. Nothing of them is in it before the commit.
+pub(crate) struct Append {
+    table: DeltaTable,
+    name: TableName,
+    application: String,
+    /// The number of the last of the writer's rows that the table holds.
+    pub(crate) has: Option<i64>,
+    writer: RecordBatchWriter,
 }
 
-/// Appends those of the rows that the table does not have: false where it has them all. `written` is called between
-/// the files and the commit, and its error ends it there.
-pub(crate) async fn append(
-    table: &mut DeltaTable,
-    name: &TableName,
-    batch: Batch<'_>,
-    written: &(dyn Fn() -> Result<(), TableError> + Send + Sync),
-) -> Result<bool, TableError> {
-    let Batch { application, rows, fresh, .. } = batch;
-    for _ in 0..ATTEMPTS {
+/// What became of a commit.
+pub(crate) enum Committed {
+    Done(DeltaTable),
+    /// Another process wrote under the same name meanwhile: what the table holds now is to be looked at anew.
+    Raced,
+}
+
+impl Append {
+    /// With the table as it is now.
+    pub(crate) async fn begin(
+        mut table: DeltaTable,
+        name: &TableName,
+        application: String,
+    ) -> Result<Self, TableError> {
         table.update_state().await.map_err(|e| delta(name, e))?;
-        up_to_date(table, name).await?;
-        let has = last_number(table, name, application).await?;
-        if let (Some(has), Some(fresh)) = (has, fresh)
-            && has >= fresh
-        {
-            return Err(TableError::Copied { table: name.clone(), has, fresh });
+        up_to_date(&mut table, name).await?;
+        let has = last_number(&table, name, &application).await?;
+        let writer = files::writer(&table).map_err(|e| delta(name, e))?;
+        Ok(Self { table, name: name.clone(), application, has, writer })
+    }
+
+    /// Who writes.
+    pub(crate) fn application(&self) -> &str {
+        &self.application
+    }
+
+    /// Where nothing was written there is nothing to commit.
+    pub(crate) fn into_table(self) -> DeltaTable {
+        self.table
+    }
+
+    pub(crate) async fn write(&mut self, rows: &Rows) -> Result<(), TableError> {
+        let (kind, schema) = (Kind::of(&self.name), self.writer.arrow_schema());
+        for batch in rows.batches(&schema) {
+            let wrong = |e: ArrowError| TableError::Rows { table: self.name.clone(), reason: e.to_string() };
+            let written = files::write(&mut self.writer, kind, batch.map_err(wrong)?).await;
+            written.map_err(|e| delta(&self.name, e))?;
         }
-        let known = rows.partition_point(|rows| has.is_some_and(|has| rows.number <= has));
-        let Some(last) = rows[known..].last() else { return Ok(false) };
-        let adds = aside(batch.pace, write(table.clone(), name.clone(), Arc::clone(rows), known)).await??;
-        written()?;
-        match commit(table, adds, Transaction::new(application, last.number)).await {
+        Ok(())
+    }
+
+    /// Ends the files.
+    pub(crate) async fn files(&mut self) -> Result<Vec<Action>, TableError> {
+        let files = self.writer.flush().await.map_err(|e| delta(&self.name, e))?;
+        Ok(files.into_iter().map(Action::Add).collect())
+    }
+
+    /// `last` is the number of the last of the rows in `files`.
+    pub(crate) async fn commit(mut self, files: Vec<Action>, last: i64) -> Result<Committed, TableError> {
+        let transaction = Transaction::new(&self.application, last);
+        match commit(&self.table, files, transaction).await {
             Ok(()) => {
-                table.update_state().await.map_err(|e| delta(name, e))?;
-                return Ok(true);
+                self.table.update_state().await.map_err(|e| delta(&self.name, e))?;
+                Ok(Committed::Done(self.table))
             }
-            Err(error) if is_same_writer(&error) => {}
-            Err(error) => return Err(delta(name, error)),
+            Err(error) if is_same_writer(&error) => Ok(Committed::Raced),
+            Err(error) => Err(delta(&self.name, error)),
         }
     }
-    Err(TableError::Rows {
-        table: name.clone(),
-        reason: "others write it under the same name all the time".into(),
-    })
+}
+
+/// The race was lost as often as it is tried.
+pub(crate) fn always_raced(table: TableName) -> TableError {
+    let reason = "others write it under the same name all the time".to_owned();
+    TableError::Rows { table, reason }
 }
 
 /// The number of the last batch of `application` that the table holds.
@@ -126,25 +145,6 @@ pub(crate) async fn last_number(
     let state = table.snapshot().map_err(|e| delta(name, e))?;
     let store = table.log_store();
     state.transaction_version(store.as_ref(), application).await.map_err(|e| delta(name, e))
-}
-
-/// Without those that are `known`.
-async fn write(
-    table: DeltaTable,
-    name: TableName,
-    rows: Arc<[Numbered]>,
-    known: usize,
-) -> Result<Vec<Action>, TableError> {
-    let failed = |e| delta(&name, e);
-    let mut writer = files::writer(&table).map_err(failed)?;
-    let (kind, schema) = (Kind::of(&name), writer.arrow_schema());
-    for Numbered { rows, .. } in &rows[known..] {
-        for batch in rows.batches(&schema) {
-            let wrong = |e: ArrowError| TableError::Rows { table: name.clone(), reason: e.to_string() };
-            files::write(&mut writer, kind, batch.map_err(wrong)?).await.map_err(failed)?;
-        }
-    }
-    Ok(writer.flush().await.map_err(failed)?.into_iter().map(Action::Add).collect())
 }
 
 async fn commit(

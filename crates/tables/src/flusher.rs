@@ -3,23 +3,25 @@
 //! Every table's commit holds the journal's id and the segment's number; a segment is deleted when all its
 //! tables have it. So a crash at any step repeats what was done, and nothing is there twice.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use deltalake_core::DeltaTable;
-use journal::{Contents, Entry, Journal, SealedSegment};
+use journal::{Damage, Journal, SealedSegment};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use wire::table::TableName;
 
-use crate::append::{self, Batch, Numbered};
+use crate::append::{self, ATTEMPTS};
 use crate::aside::{Pace, aside};
+use crate::filling::{Ended, Failed, Filling};
 use crate::keep::{Retention, keep_all};
 use crate::lake::{Lake, TableError};
+use crate::observer::SegmentObserver;
+use crate::pass::{Found, Pass, Source, Writer, number};
 use crate::rows::{self, Endpoints, Workspace};
 use crate::served::{Served, ServedEntities};
 
@@ -29,23 +31,14 @@ const LAST_FLUSH: Duration = Duration::from_secs(10);
 /// Longest pause before a table that failed is tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long one table may take for one segment: a store that hangs holds up no other table for ever.
-const TABLE_WITHIN: Duration = Duration::from_secs(120);
+/// How long the table of what is served may take: a store that hangs holds up the others no longer.
+const SERVED_WITHIN: Duration = Duration::from_secs(120);
 
 /// How long records wait for the tables while calls come first.
 const CALLS_FIRST: Duration = Duration::from_secs(60);
 
-/// Bytes of segments that are committed together, and in memory at once, unless one is longer.
+/// Bytes of segments that are committed together, unless one is longer.
 const TOGETHER: u64 = 64 << 20;
-
-/// Is given each segment before it is deleted, those of a journal in the order of their numbers, whether or
-/// not all tables can be written; again after a crash.
-#[async_trait]
-pub trait SegmentObserver: Send + Sync {
-    /// Must be idempotent by `journal` and `number`. An error keeps the segment and those after it, and they
-    /// are given again.
-    async fn segment(&self, journal: &str, number: u64, entries: &[Entry]) -> Result<(), String>;
-}
 
 /// A step of a flush, of which each may be the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,7 +108,7 @@ struct State {
     /// What segments that were looked at before still wait for, by journal and number.
     missing: HashMap<(String, u64), BTreeSet<TableName>>,
     /// The last number that was about to be committed, by who writes.
-    tried: Mutex<HashMap<String, i64>>,
+    tried: Arc<Mutex<HashMap<String, i64>>>,
     /// What failed in this flush besides tables.
     troubles: u64,
     status: Arc<Mutex<FlusherStatus>>,
@@ -123,6 +116,21 @@ struct State {
     is_behind: bool,
     is_last: bool,
 }
+
+/// Tables that segments still wait for, by number.
+#[derive(Default)]
+struct Missing(HashMap<i64, BTreeSet<TableName>>);
+
+impl Missing {
+    fn add(&mut self, table: &TableName, numbers: &BTreeSet<i64>) {
+        for number in numbers {
+            self.0.entry(*number).or_default().insert(table.clone());
+        }
+    }
+}
+
+/// Tables with the numbers of the segments that have rows of them.
+type Numbers = BTreeMap<TableName, BTreeSet<i64>>;
 
 /// What an earlier segment waits for: a later one must not get there before it.
 #[derive(Default)]
@@ -275,33 +283,29 @@ impl Flusher {
         blocked: &mut Blocked,
     ) -> Result<(), TableError> {
         let began = Instant::now();
-        let mut contents = Vec::with_capacity(group.len());
-        for segment in group {
-            contents.push(read(self.pace(journal), segment).await?);
-        }
-        self.crash(Step::Read)?;
-        let contents: Arc<[Contents]> = contents.into();
-        let tables = self.convert(journal, group, &contents).await?;
-        self.observe(journal, group, &contents, blocked).await?;
-        let mut missing: HashMap<i64, BTreeSet<TableName>> = HashMap::new();
-        let mut all = Vec::with_capacity(tables.len());
-        for (name, rows) in tables {
-            let rows: Arc<[Numbered]> = rows.into();
-            all.push(Arc::clone(&rows));
-            if !self.flush_table(journal, name.clone(), &rows, blocked).await? {
-                for Numbered { number, .. } in rows.iter() {
-                    missing.entry(*number).or_default().insert(name.clone());
-                }
+        let sources = group.iter().map(|segment| self.source(journal, segment)).collect();
+        let mut pass = self.read(journal, sources, blocked).await?;
+        let damage = std::mem::take(&mut pass.found.damage);
+        let mut missing = Missing::default();
+        for attempt in 1.. {
+            let raced = self.commit(journal, pass, blocked, &mut missing).await?;
+            if raced.is_empty() {
+                break;
             }
+            if attempt == ATTEMPTS {
+                self.lost(raced, blocked, &mut missing);
+                break;
+            }
+            pass = self.read(journal, again(group, &raced), blocked).await?;
         }
         // A power cut after the journal let go of it loses nothing.
         let lake = self.lake.clone();
         aside(self.pace(journal), async move { lake.sync() }).await??;
-        for (segment, contents) in group.iter().zip(contents.iter()) {
-            let missing = missing.remove(&number(segment)).unwrap_or_default();
+        for segment in group {
+            let missing = missing.0.remove(&number(segment)).unwrap_or_default();
             let key = (journal.id().to_owned(), segment.number);
             if missing.is_empty() && self.is_observed(journal.id(), segment.number) {
-                self.let_go(journal, segment, contents)?;
+                self.let_go(journal, segment, damage.get(&segment.number).copied().unwrap_or_default())?;
                 self.state.missing.remove(&key);
                 self.state.status.lock().last_flush_ms =
                     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -309,145 +313,141 @@ impl Flusher {
                 self.state.missing.insert(key, missing);
             }
         }
-        // So many small pieces take long to free.
-        aside(self.pace(journal), async move { drop((contents, all)) }).await
-    }
-
-    /// The rows of the tables that do not have them: of a segment that was looked at before only what it waits for.
-    async fn convert(
-        &self,
-        journal: &Journal,
-        group: &[SealedSegment],
-        contents: &Arc<[Contents]>,
-    ) -> Result<BTreeMap<TableName, Vec<Numbered>>, TableError> {
-        let wanted = group.iter().map(|segment| {
-            let missing = self.state.missing.get(&(journal.id().to_owned(), segment.number));
-            (number(segment), missing.cloned())
-        });
-        let wanted: Vec<_> = wanted.collect();
-        let (contents, workspace) = (Arc::clone(contents), self.workspace.clone());
-        let endpoints = Arc::clone(&self.state.endpoints);
-        let convert = move || {
-            let mut tables: BTreeMap<TableName, Vec<Numbered>> = BTreeMap::new();
-            for ((number, wanted), contents) in wanted.into_iter().zip(contents.iter()) {
-                for (name, rows) in
-                    rows::of_segment(&contents.entries, &workspace, &endpoints, wanted.as_ref())
-                {
-                    tables.entry(name).or_default().push(Numbered { number, rows });
-                }
-            }
-            tables
-        };
-        aside(self.pace(journal), async move { convert() }).await
-    }
-
-    /// Whether the table has the rows.
-    async fn flush_table(
-        &mut self,
-        journal: &Journal,
-        name: TableName,
-        rows: &Arc<[Numbered]>,
-        blocked: &mut Blocked,
-    ) -> Result<bool, TableError> {
-        if blocked.tables.contains(&name) || self.waits(&name) {
-            blocked.tables.insert(name);
-            return Ok(false);
-        }
-        let appended = tokio::time::timeout(TABLE_WITHIN, self.append(&name, rows, journal)).await;
-        let slow = || TableError::Slow { table: name.clone(), seconds: TABLE_WITHIN.as_secs() };
-        let appended = appended.unwrap_or_else(|_| Err(slow()));
-        match appended {
-            Ok(()) => drop(self.state.failing.remove(&name)),
-            Err(TableError::Crashed) => return Err(TableError::Crashed),
-            Err(error) => {
-                self.failed(&name, &error);
-                blocked.tables.insert(name);
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    async fn append(
-        &mut self,
-        name: &TableName,
-        rows: &Arc<[Numbered]>,
-        journal: &Journal,
-    ) -> Result<(), TableError> {
-        // Taken out, so that one that failed half-way is read anew.
-        let mut table = match self.state.tables.remove(name) {
-            // A table that was moved away is made anew.
-            Some(table) if append::exists(&table, name).await? => table,
-            _ => append::open_or_create(&self.lake, name).await?,
-        };
-        let application = format!("tollgate/{}/{name}", journal.id());
-        let tried = self.state.tried.lock().get(&application).copied().unwrap_or(0);
-        let own = i64::try_from(journal.first_number()).unwrap_or(i64::MAX);
-        let mut numbers = rows.iter().map(|rows| rows.number);
-        let fresh = numbers.find(|number| *number >= own && *number > tried);
-        let last = rows.last().map_or(0, |rows| rows.number);
-        let written = || {
-            self.crash(Step::Written)?;
-            self.state.tried.lock().insert(application.clone(), last);
-            Ok(())
-        };
-        let batch = Batch { application: &application, rows, fresh, pace: self.pace(journal) };
-        let is_new = append::append(&mut table, name, batch, &written).await?;
-        self.crash(Step::Committed)?;
-        self.state.status.lock().commits += u64::from(is_new);
-        self.state.tables.insert(name.clone(), table);
         Ok(())
     }
 
-    /// All tables have what is in the segment.
-    fn let_go(
-        &self,
+    /// Of a segment that was looked at before only what it waits for.
+    fn source(&self, journal: &Journal, segment: &SealedSegment) -> Source {
+        let wanted = self.state.missing.get(&(journal.id().to_owned(), segment.number)).cloned();
+        Source {
+            segment: segment.clone(),
+            wanted,
+            is_observed: self.is_observed(journal.id(), segment.number),
+        }
+    }
+
+    /// Gives what is in the segments to the observer, and into files of the tables.
+    async fn read(
+        &mut self,
         journal: &Journal,
-        segment: &SealedSegment,
-        contents: &Contents,
-    ) -> Result<(), TableError> {
+        sources: VecDeque<Source>,
+        blocked: &mut Blocked,
+    ) -> Result<Pass, TableError> {
+        let own = i64::try_from(journal.first_number()).unwrap_or(i64::MAX);
+        let writer = Writer { journal: journal.id().to_owned(), own, tried: Arc::clone(&self.state.tried) };
+        let endpoints = Arc::clone(&self.state.endpoints);
+        let mut pass = Pass::new(self.lake.clone(), self.workspace.clone(), endpoints, writer);
+        pass.observer = self.observer.clone().filter(|_| !blocked.observer);
+        pass.waiting = self.state.failing.keys().filter(|name| self.waits(name)).cloned().collect();
+        pass.waiting.extend(blocked.tables.iter().cloned());
+        (pass.sources, pass.known) = (sources, std::mem::take(&mut self.state.tables));
+        let mut read = Ok(());
+        while read.is_ok() && !pass.is_done() {
+            let mut of = pass;
+            let step = async move {
+                let read = of.step().await;
+                (of, read)
+            };
+            (pass, read) = aside(self.pace(journal), step).await?;
+        }
+        self.state.tables = std::mem::take(&mut pass.known);
+        self.note_observed(journal, &mut pass.found, blocked);
+        read?;
+        self.crash(Step::Read)?;
+        Ok(pass)
+    }
+
+    fn note_observed(&mut self, journal: &Journal, found: &mut Found, blocked: &mut Blocked) {
+        if let Some(number) = found.observed {
+            self.state.observed.insert(journal.id().to_owned(), number);
+        }
+        if let Some((segment, error)) = found.unobserved.take() {
+            tracing::error!(segment, error, "segments stay in the journal");
+            blocked.observer = true;
+            self.trouble();
+        }
+        for (segment, Damage { unread, records }) in
+            found.damage.iter().filter(|(_, damage)| damage.is_some())
+        {
+            tracing::error!(
+                segment,
+                unread,
+                damaged = records,
+                "the segment is damaged: what is whole in it goes to the tables"
+            );
+        }
+    }
+
+    /// Gives the tables whose commit lost a race, with the segments that they are to be read from again.
+    async fn commit(
+        &mut self,
+        journal: &Journal,
+        pass: Pass,
+        blocked: &mut Blocked,
+        missing: &mut Missing,
+    ) -> Result<Numbers, TableError> {
+        let mut raced = BTreeMap::new();
+        for (name, filling) in pass.found.tables {
+            let numbers = filling.numbers.clone();
+            match self.commit_table(journal, &name, filling).await {
+                Ok(true) => drop(self.state.failing.remove(&name)),
+                Ok(false) => drop(raced.insert(name, numbers)),
+                Err(Failed::Now(TableError::Crashed)) => return Err(TableError::Crashed),
+                Err(failed) => {
+                    if let Failed::Now(error) = failed {
+                        self.failed(&name, &error);
+                    }
+                    blocked.tables.insert(name.clone());
+                    missing.add(&name, &numbers);
+                }
+            }
+        }
+        Ok(raced)
+    }
+
+    /// Whether the table has the rows: else another process wrote under the same name meanwhile.
+    async fn commit_table(
+        &mut self,
+        journal: &Journal,
+        name: &TableName,
+        filling: Filling,
+    ) -> Result<bool, Failed> {
+        let written = |application: &str, last: i64| {
+            self.crash(Step::Written)?;
+            self.state.tried.lock().insert(application.to_owned(), last);
+            Ok(())
+        };
+        let Ended::Has { table, is_new } = filling.end(self.pace(journal), &written).await? else {
+            return Ok(false);
+        };
+        self.crash(Step::Committed).map_err(Failed::Now)?;
+        self.state.status.lock().commits += u64::from(is_new);
+        self.state.tables.insert(name.clone(), table);
+        Ok(true)
+    }
+
+    /// The race was lost as often as it is tried.
+    fn lost(&mut self, raced: Numbers, blocked: &mut Blocked, missing: &mut Missing) {
+        for (name, numbers) in raced {
+            self.failed(&name, &append::always_raced(name.clone()));
+            missing.add(&name, &numbers);
+            blocked.tables.insert(name);
+        }
+    }
+
+    /// All tables have what is in the segment.
+    fn let_go(&self, journal: &Journal, segment: &SealedSegment, damage: Damage) -> Result<(), TableError> {
         self.crash(Step::Observed)?;
-        if contents.is_damaged() { journal.set_aside(segment) } else { journal.delete(segment) }?;
+        if damage.is_some() { journal.set_aside(segment) } else { journal.delete(segment) }?;
         self.crash(Step::Deleted)?;
         let mut status = self.state.status.lock();
         status.segments += 1;
-        status.damaged += u64::from(contents.is_damaged());
+        status.damaged += u64::from(damage.is_some());
         Ok(())
     }
 
     fn is_observed(&self, journal: &str, number: u64) -> bool {
         self.observer.is_none() || self.state.observed.get(journal).is_some_and(|last| number <= *last)
-    }
-
-    /// Gives the observer the segments that it does not have. After one that failed none is given, so that the
-    /// order stays.
-    async fn observe(
-        &mut self,
-        journal: &Journal,
-        group: &[SealedSegment],
-        contents: &Arc<[Contents]>,
-        blocked: &mut Blocked,
-    ) -> Result<(), TableError> {
-        let Some(observer) = self.observer.clone() else { return Ok(()) };
-        for (at, segment) in group.iter().enumerate() {
-            if self.is_observed(journal.id(), segment.number) {
-                continue;
-            }
-            if blocked.observer {
-                break;
-            }
-            let (number, id) = (segment.number, journal.id().to_owned());
-            let (observer, contents) = (Arc::clone(&observer), Arc::clone(contents));
-            let observed = async move { observer.segment(&id, number, &contents[at].entries).await };
-            if let Err(error) = aside(self.pace(journal), observed).await? {
-                tracing::error!(segment = number, error, "segments stay in the journal");
-                blocked.observer = true;
-                self.trouble();
-                break;
-            }
-            self.state.observed.insert(journal.id().to_owned(), number);
-        }
-        Ok(())
     }
 
     async fn flush_served(&mut self) -> Result<(), TableError> {
@@ -463,12 +463,12 @@ impl Flusher {
             }
             Ok::<_, TableError>(())
         };
-        let updated = tokio::time::timeout(TABLE_WITHIN, update).await;
+        let updated = tokio::time::timeout(SERVED_WITHIN, update).await;
         let why = match updated {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(TableError::Crashed)) => return Err(TableError::Crashed),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it took more than {} s", TABLE_WITHIN.as_secs()),
+            Err(_) => format!("it took more than {} s", SERVED_WITHIN.as_secs()),
         };
         tracing::error!(error = why, "the table of what is served could not be written: it waits");
         self.trouble();
@@ -519,28 +519,21 @@ fn together(segments: &[SealedSegment]) -> usize {
     segments.iter().take_while(fits).count().max(1)
 }
 
+/// What tables that lost a race are read again from.
+fn again(segments: &[SealedSegment], raced: &Numbers) -> VecDeque<Source> {
+    let source = |segment: &SealedSegment| {
+        let has_rows = |(name, numbers): (&TableName, &BTreeSet<i64>)| {
+            numbers.contains(&number(segment)).then(|| name.clone())
+        };
+        let wanted: BTreeSet<_> = raced.iter().filter_map(has_rows).collect();
+        let segment = segment.clone();
+        (!wanted.is_empty()).then_some(Source { segment, wanted: Some(wanted), is_observed: true })
+    };
+    segments.iter().filter_map(source).collect()
+}
+
 /// Whether its last record has waited for too long.
 fn is_old(segment: &SealedSegment) -> bool {
     let written = fs::metadata(&segment.path).and_then(|file| file.modified());
     written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > CALLS_FIRST))
-}
-
-fn number(segment: &SealedSegment) -> i64 {
-    i64::try_from(segment.number).unwrap_or(i64::MAX)
-}
-
-/// Damage is not passed over in silence.
-async fn read(pace: Pace, segment: &SealedSegment) -> Result<Contents, TableError> {
-    let of = segment.clone();
-    let contents = aside(pace, async move { of.read() }).await??;
-    if contents.is_damaged() {
-        let Contents { unread, damaged, .. } = contents;
-        tracing::error!(
-            segment = segment.number,
-            unread,
-            damaged,
-            "the segment is damaged: what is whole in it goes to the tables"
-        );
-    }
-    Ok(contents)
 }

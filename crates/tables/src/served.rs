@@ -11,7 +11,7 @@ use deltalake_core::DeltaTable;
 use serde::Serialize;
 use wire::table::TableName;
 
-use crate::append::{self, Batch, Numbered, last_number};
+use crate::append::{self, ATTEMPTS, Append, Committed, last_number};
 use crate::aside::{Pace, aside};
 use crate::checks::delta;
 use crate::clock;
@@ -206,9 +206,7 @@ impl Served {
         let Changes { new, ends } = changes(&known, served, workspace, clock::now_ms());
         if !new.is_empty() {
             let number = next_number(&table, &name).await?;
-            let rows: Arc<[Numbered]> = Arc::new([Numbered { number, rows: Rows::ServedEntities(new) }]);
-            let batch = Batch { application: APPLICATION, rows: &rows, fresh: None, pace: Pace::Patient };
-            append::append(&mut table, &name, batch, written).await?;
+            table = add(table, &name, number, Rows::ServedEntities(new), written).await?;
         }
         if !ends.is_empty() {
             end(&mut table, &name, ends, written).await?;
@@ -224,6 +222,36 @@ impl Served {
 
 async fn next_number(table: &DeltaTable, name: &TableName) -> Result<i64, TableError> {
     Ok(last_number(table, name, APPLICATION).await?.map_or(1, |last| last + 1))
+}
+
+/// Rows under a number that another may be quicker to write under: then it is not written again.
+async fn add(
+    table: DeltaTable,
+    name: &TableName,
+    number: i64,
+    rows: Rows,
+    written: Written<'_>,
+) -> Result<DeltaTable, TableError> {
+    let rows = Arc::new(rows);
+    for _ in 0..ATTEMPTS {
+        let mut append = Append::begin(table.clone(), name, APPLICATION.to_owned()).await?;
+        if append.has.is_some_and(|has| number <= has) {
+            return Ok(append.into_table());
+        }
+        let rows = Arc::clone(&rows);
+        let write = async move {
+            append.write(&rows).await?;
+            let files = append.files().await?;
+            Ok::<_, TableError>((append, files))
+        };
+        let (append, files) = aside(Pace::Patient, write).await??;
+        written()?;
+        match append.commit(files, number).await? {
+            Committed::Done(table) => return Ok(table),
+            Committed::Raced => {}
+        }
+    }
+    Err(append::always_raced(name.clone()))
 }
 
 /// Of two who see the same at the same time one loses the race: what is left to do the next update finds.

@@ -60,10 +60,41 @@ impl Rows {
             Self::ServedEntities(rows) => Box::new(batches(rows, schema)),
         }
     }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Payload(rows) => rows.len(),
+            Self::EndpointUsage(rows) => rows.len(),
+            Self::GatewayUsage(rows) => rows.len(),
+            Self::Audit(rows) => rows.len(),
+            Self::ServedEntities(rows) => rows.len(),
+        }
+    }
+
+    /// Bytes of bodies.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Payload(rows) => rows.iter().map(Row::bytes).sum(),
+            Self::EndpointUsage(_) | Self::GatewayUsage(_) | Self::Audit(_) | Self::ServedEntities(_) => 0,
+        }
+    }
+
+    /// Puts `more` behind; gives them back where they are rows of another kind.
+    pub(crate) fn append(&mut self, more: Self) -> Option<Self> {
+        match (self, more) {
+            (Self::Payload(rows), Self::Payload(mut more)) => rows.append(&mut more),
+            (Self::EndpointUsage(rows), Self::EndpointUsage(mut more)) => rows.append(&mut more),
+            (Self::GatewayUsage(rows), Self::GatewayUsage(mut more)) => rows.append(&mut more),
+            (Self::Audit(rows), Self::Audit(mut more)) => rows.append(&mut more),
+            (Self::ServedEntities(rows), Self::ServedEntities(mut more)) => rows.append(&mut more),
+            (_, more) => return Some(more),
+        }
+        None
+    }
 }
 
-/// The rows of a segment, by table; of the `wanted` ones, where not all are.
-pub(crate) fn of_segment(
+/// The rows of some entries, by table; of the `wanted` ones, where not all are.
+pub(crate) fn of(
     entries: &[Entry],
     workspace: &Workspace,
     endpoints: &Endpoints,

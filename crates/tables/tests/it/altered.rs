@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use deltalake_core::kernel::{DataType, StructField};
 use journal::Entry;
 use parking_lot::Mutex;
-use tollgate_tables::{SegmentObserver, TableName};
+use tollgate_tables::{SegmentObserver, TableName, Watch};
 
 use crate::world::{World, calls};
 
@@ -60,18 +60,34 @@ async fn a_foreign_table_is_never_written_to() {
 }
 
 /// Notes the numbers that it is given, and fails when it is told to.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Observer {
-    seen: Mutex<Vec<u64>>,
-    fails: AtomicBool,
+    seen: Arc<Mutex<Vec<u64>>>,
+    fails: Arc<AtomicBool>,
+    /// Already of the entries, not only at the end.
+    early: Arc<AtomicBool>,
+}
+
+impl Observer {
+    fn may(&self) -> Result<(), String> {
+        if self.fails.load(Ordering::Relaxed) { Err("not now".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl SegmentObserver for Observer {
+    fn segment(&self) -> Box<dyn Watch> {
+        Box::new(self.clone())
+    }
 }
 
 #[async_trait]
-impl SegmentObserver for Observer {
-    async fn segment(&self, _journal: &str, number: u64, _entries: &[Entry]) -> Result<(), String> {
-        if self.fails.load(Ordering::Relaxed) {
-            return Err("not now".to_owned());
-        }
+impl Watch for Observer {
+    async fn entries(&mut self, _entries: &[Entry]) -> Result<(), String> {
+        if self.early.load(Ordering::Relaxed) { self.may() } else { Ok(()) }
+    }
+
+    async fn end(self: Box<Self>, _journal: &str, number: u64) -> Result<(), String> {
+        self.may()?;
         self.seen.lock().push(number);
         Ok(())
     }
@@ -87,21 +103,24 @@ async fn the_observer_has_each_segment_once_and_in_order_whatever_becomes_of_a_t
     let place = world.lake.folder(&TableName::parse("main.logs.chat_payload").unwrap()).unwrap();
     std::fs::create_dir_all(place.parent().unwrap()).unwrap();
     std::fs::write(&place, "").unwrap();
-    for (round, fails) in [false, true, false].into_iter().enumerate() {
+    for (round, (fails, early)) in
+        [(false, false), (true, false), (true, true), (false, true)].into_iter().enumerate()
+    {
         observer.fails.store(fails, Ordering::Relaxed);
+        observer.early.store(early, Ordering::Relaxed);
         calls(&flusher.journal, &format!("c{round}"), 2);
         flusher.flush().await.unwrap();
         assert_eq!(flusher.status().lock().failing_tables, if fails { 2 } else { 1 }, "{round}");
     }
-    assert_eq!(*observer.seen.lock(), [1, 2, 3]);
-    assert_eq!(flusher.journal.sealed().unwrap().len(), 3);
+    assert_eq!(*observer.seen.lock(), [1, 2, 3, 4]);
+    assert_eq!(flusher.journal.sealed().unwrap().len(), 4);
     std::fs::remove_file(&place).unwrap();
     drop(flusher);
     let mut flusher = world.flusher("journal");
     flusher.observer = Some(observer.clone());
     flusher.flush().await.unwrap();
-    assert_eq!(*observer.seen.lock(), [1, 2, 3, 1, 2, 3], "a new process does not know");
-    assert_eq!(world.rows("main.logs.chat_payload").await, 6);
+    assert_eq!(*observer.seen.lock(), [1, 2, 3, 4, 1, 2, 3, 4], "a new process does not know");
+    assert_eq!(world.rows("main.logs.chat_payload").await, 8);
     assert!(flusher.journal.sealed().unwrap().is_empty());
 }
 

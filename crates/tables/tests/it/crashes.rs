@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use journal::Entry;
 use journal::audit::{AuditPhase, AuditSink};
 use parking_lot::Mutex;
-use tollgate_tables::{Flusher, SegmentObserver, Step, TableError, TableName};
+use tollgate_tables::{Flusher, SegmentObserver, Step, TableError, TableName, Watch};
 
 use crate::known::audited;
 use crate::world::{World, calls, crash_at};
@@ -29,18 +29,33 @@ const STEPS: [(Step, usize); 11] = [
 
 /// Sums up calls, each segment once, as the sums of usage do.
 #[derive(Default)]
-struct Sums(Mutex<BTreeMap<u64, u64>>);
+struct Sums(Arc<Mutex<BTreeMap<u64, u64>>>);
+
+struct Summing {
+    sums: Arc<Mutex<BTreeMap<u64, u64>>>,
+    tokens: u64,
+}
+
+impl SegmentObserver for Sums {
+    fn segment(&self) -> Box<dyn Watch> {
+        Box::new(Summing { sums: Arc::clone(&self.0), tokens: 0 })
+    }
+}
 
 #[async_trait]
-impl SegmentObserver for Sums {
-    async fn segment(&self, _: &str, number: u64, entries: &[Entry]) -> Result<(), String> {
+impl Watch for Summing {
+    async fn entries(&mut self, entries: &[Entry]) -> Result<(), String> {
         let tokens = entries.iter().map(|entry| match entry {
             Entry::Settled(call) => call.settlement.usage.as_ref().map_or(0, |usage| usage.tokens().total()),
             Entry::Admitted(_) | Entry::Audited(_) => 0,
         });
-        let tokens = tokens.sum();
-        let before = self.0.lock().insert(number, tokens);
-        assert!(before.is_none_or(|before| before == tokens), "segment {number} is another one");
+        self.tokens += tokens.sum::<u64>();
+        Ok(())
+    }
+
+    async fn end(self: Box<Self>, _: &str, number: u64) -> Result<(), String> {
+        let before = self.sums.lock().insert(number, self.tokens);
+        assert!(before.is_none_or(|before| before == self.tokens), "segment {number} is another one");
         Ok(())
     }
 }
@@ -133,7 +148,7 @@ async fn a_flusher_flushes_a_last_time_when_it_is_stopped() {
     assert_eq!(journal.sealed().unwrap().len(), 0);
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for item in std::fs::read_dir(from).unwrap().map(|item| item.unwrap().path()) {
         let target = to.join(item.file_name().unwrap());

@@ -6,6 +6,7 @@ mod altered;
 mod crashes;
 mod kept;
 mod known;
+mod pieces;
 mod upgraded;
 mod world;
 mod writers;
