@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditRecord;
-use crate::frame::{TooLong, frame};
+use crate::frame::{Frame, HEAD, TooLong};
 use crate::payload::{Captured, Payload};
 use crate::{Admission, Settlement};
 
@@ -86,37 +86,46 @@ enum Versioned<E> {
     V1(E),
 }
 
-pub(crate) fn admitted(admission: &Admission) -> Result<Vec<u8>, TooLong> {
-    encode(Written::Admitted(admission), [&[], &[]])
+pub(crate) fn admitted(admission: &Admission) -> Result<Frame, TooLong> {
+    encode(Written::Admitted(admission), <[Bytes; 2]>::default())
 }
 
-pub(crate) fn audited(audited: &Audited) -> Result<Vec<u8>, TooLong> {
-    encode(Written::Audited(audited), [&[], &[]])
+pub(crate) fn audited(audited: &Audited) -> Result<Frame, TooLong> {
+    encode(Written::Audited(audited), <[Bytes; 2]>::default())
 }
 
-pub(crate) fn settled(admission: &Admission, settlement: &Settlement) -> Result<Vec<u8>, TooLong> {
+pub(crate) fn settled(admission: &Admission, settlement: &Settlement) -> Result<Frame, TooLong> {
     let Some(payload) = &settlement.payload else {
-        return encode(Written::Settled { admission, settlement, bodies: None }, [&[], &[]]);
+        return encode(Written::Settled { admission, settlement, bodies: None }, <[Bytes; 2]>::default());
     };
     let ((request, first), (response, second)) = (place(&payload.request), place(&payload.response));
     let bodies = Some(Bodies { request, response });
     encode(Written::Settled { admission, settlement, bodies }, [first, second])
 }
 
-fn place(body: &Captured) -> (Place, &[u8]) {
+fn place(body: &Captured) -> (Place, Bytes) {
     match body {
-        Captured::Absent => (Place::Absent, &[]),
-        Captured::TooLong => (Place::TooLong, &[]),
-        Captured::Dropped => (Place::Dropped, &[]),
-        Captured::Whole(bytes) => (Place::Behind(bytes.len()), bytes),
+        Captured::Absent => (Place::Absent, Bytes::new()),
+        Captured::TooLong => (Place::TooLong, Bytes::new()),
+        Captured::Dropped => (Place::Dropped, Bytes::new()),
+        Captured::Whole(bytes) => (Place::Behind(bytes.len()), bytes.clone()),
     }
 }
 
-fn encode(entry: Written<'_>, bodies: [&[u8]; 2]) -> Result<Vec<u8>, TooLong> {
+/// Bytes of most records without their bodies.
+const USUAL: usize = 1536;
+
+fn encode(entry: Written<'_>, bodies: [Bytes; 2]) -> Result<Frame, TooLong> {
+    const BEFORE: usize = HEAD + size_of::<u32>();
+    let mut head = Vec::with_capacity(USUAL);
+    head.resize(BEFORE, 0);
     // Maps with text for keys, numbers and text: nothing that JSON cannot say.
-    let json = serde_json::to_vec(&Versioned::V1(entry)).unwrap_or_default();
-    let length = u32::try_from(json.len()).unwrap_or(u32::MAX).to_le_bytes();
-    frame(&[&length, &json, bodies[0], bodies[1]])
+    if serde_json::to_writer(&mut head, &Versioned::V1(entry)).is_err() {
+        head.truncate(BEFORE);
+    }
+    let length = u32::try_from(head.len() - BEFORE).unwrap_or(u32::MAX).to_le_bytes();
+    head[HEAD..BEFORE].copy_from_slice(&length);
+    Frame::new(head, bodies)
 }
 
 /// Why a record that is whole cannot be read.
@@ -232,8 +241,8 @@ mod tests {
         (admission, settlement)
     }
 
-    fn first(data: Vec<u8>) -> Entry {
-        let data = Bytes::from(data);
+    fn first(frame: &Frame) -> Entry {
+        let data = Bytes::from(frame.parts().concat());
         decode(&data.slice_ref(records(&data).bodies[0])).unwrap().unwrap()
     }
 
@@ -241,7 +250,7 @@ mod tests {
     fn what_is_written_is_read() {
         let (admission, settlement) = call();
         let data = settled(&admission, &settlement).unwrap();
-        let Entry::Settled(read) = first(data) else { panic!("no settlement") };
+        let Entry::Settled(read) = first(&data) else { panic!("no settlement") };
         // Of usage the totals and the kinds are kept.
         let usage = |settlement: &Settlement| {
             let usage = &settlement.usage.as_ref().unwrap().usage;
@@ -252,8 +261,8 @@ mod tests {
         assert_eq!(without(read.settlement.clone()), without(settlement));
         assert_eq!(format!("{:?}", read.admission), format!("{admission:?}"));
         let data = admitted(&admission).unwrap();
-        assert!(matches!(first(data.clone()), Entry::Admitted(read) if read.ip == admission.ip));
-        let data = Bytes::from(data);
+        assert!(matches!(first(&data), Entry::Admitted(read) if read.ip == admission.ip));
+        let data = Bytes::from(data.parts().concat());
         assert!(matches!(decode_ended(&data.slice_ref(records(&data).bodies[0])), Ok(None)));
     }
 
@@ -271,7 +280,7 @@ mod tests {
             request: String::new(),
         };
         let data = audited(&Audited { at: 1, event_id: "e".into(), record }).unwrap();
-        let Entry::Audited(read) = first(data) else { panic!("no audit record") };
+        let Entry::Audited(read) = first(&data) else { panic!("no audit record") };
         assert_eq!((read.at, read.record.route.as_ref()), (1, "/x/{name}"));
     }
 

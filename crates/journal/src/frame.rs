@@ -3,8 +3,10 @@
 //!
 //! `[length of the body: u32 LE][CRC-32 of the body: u32 LE][body]`
 
+use bytes::Bytes;
+
 /// Bytes before a body.
-const HEAD: usize = 8;
+pub(crate) const HEAD: usize = 8;
 
 /// Longest body: two payloads, and what is around them. A longer length is damage, not a record.
 const MAX_BODY: usize = 256 << 20;
@@ -14,17 +16,43 @@ const MAX_BODY: usize = 256 << 20;
 #[error("a record of {0} bytes is longer than the journal takes, {MAX_BODY}")]
 pub(crate) struct TooLong(usize);
 
-/// One record as bytes.
-pub(crate) fn frame(parts: &[&[u8]]) -> Result<Vec<u8>, TooLong> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    let stated = u32::try_from(length).ok().filter(|_| length <= MAX_BODY).ok_or(TooLong(length))?;
-    let mut out = Vec::with_capacity(HEAD + length);
-    let mut checksum = crc32fast::Hasher::new();
-    parts.iter().for_each(|part| checksum.update(part));
-    out.extend_from_slice(&stated.to_le_bytes());
-    out.extend_from_slice(&checksum.finalize().to_le_bytes());
-    parts.iter().for_each(|part| out.extend_from_slice(part));
-    Ok(out)
+/// A record as it lies in a file. Bodies behind it are not copied for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    head: Bytes,
+    behind: [Bytes; 2],
+}
+
+impl Frame {
+    /// `head` begins with [`HEAD`] bytes of room.
+    pub(crate) fn new(mut head: Vec<u8>, behind: [Bytes; 2]) -> Result<Self, TooLong> {
+        let body = head.get(HEAD..).unwrap_or_default();
+        let parts = [body, &behind[0], &behind[1]];
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let stated = u32::try_from(length).ok().filter(|_| length <= MAX_BODY).ok_or(TooLong(length))?;
+        let mut checksum = crc32fast::Hasher::new();
+        parts.iter().for_each(|part| checksum.update(part));
+        let stated = [stated.to_le_bytes(), checksum.finalize().to_le_bytes()];
+        head.iter_mut().zip(stated.as_flattened()).for_each(|(room, byte)| *room = *byte);
+        Ok(Self { head: head.into(), behind })
+    }
+
+    /// What lies one behind the other.
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        [&self.head, &self.behind[0], &self.behind[1]]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    /// For what is kept: a body may be a part of something far longer.
+    pub(crate) fn in_one_piece(self) -> Self {
+        if self.behind.iter().all(Bytes::is_empty) {
+            return self;
+        }
+        Self { head: self.parts().concat().into(), behind: Default::default() }
+    }
 }
 
 /// The records of some bytes.
@@ -73,10 +101,14 @@ fn body(data: &[u8]) -> Result<&[u8], Rest> {
 mod tests {
     use super::*;
 
+    fn frame(body: &[u8], behind: [&'static [u8]; 2]) -> Result<Frame, TooLong> {
+        Frame::new([&[0; HEAD], body].concat(), behind.map(Bytes::from_static))
+    }
+
     #[test]
     fn a_cut_at_any_byte_gives_the_whole_records_before_it() {
-        let records: [&[&[u8]]; 3] = [&[b"one"], &[b"t", b"wo"], &[&[7; 300]]];
-        let framed = records.map(|parts| frame(parts).unwrap());
+        let frames = [frame(b"one", [b"", b""]), frame(b"t", [b"w", b"o"]), frame(&[7; 300], [b"", b"x"])];
+        let framed = frames.map(|frame| frame.unwrap().parts().concat());
         let data: Vec<u8> = framed.concat();
         for cut in 0..=data.len() {
             let Records { bodies: found, taken, rest } = super::records(&data[..cut]);
@@ -96,14 +128,24 @@ mod tests {
     }
 
     #[test]
+    fn a_record_in_one_piece_is_the_same() {
+        for behind in [[&b""[..], b""], [b"a", b""], [b"", b"b"]] {
+            let frame = frame(b"one", behind).unwrap();
+            let whole = frame.clone().in_one_piece();
+            assert_eq!((whole.parts()[0], whole.len()), (&*frame.parts().concat(), frame.len()));
+        }
+    }
+
+    #[test]
     fn what_would_not_be_read_is_not_written() {
-        let part = vec![0; MAX_BODY / 2];
-        assert_eq!(frame(&[&part, &part, b"x"]), Err(TooLong(MAX_BODY + 1)));
+        let part = Bytes::from(vec![0; MAX_BODY / 2]);
+        let framed = Frame::new([&[0; HEAD], &b"x"[..]].concat(), [part.clone(), part]);
+        assert_eq!(framed.unwrap_err(), TooLong(MAX_BODY + 1));
     }
 
     #[test]
     fn any_flipped_bit_is_seen() {
-        let data = frame(&[b"a record"]).unwrap();
+        let data = frame(b"a rec", [b"o", b"rd"]).unwrap().parts().concat();
         for bit in 0..data.len() * 8 {
             let mut damaged = data.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);

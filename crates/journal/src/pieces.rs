@@ -173,7 +173,10 @@ mod tests {
     use crate::{Admission, RequestId};
 
     fn record(id: &str) -> Vec<u8> {
-        admitted(&Admission { request_id: RequestId(id.into()), ..Admission::default() }).unwrap()
+        admitted(&Admission { request_id: RequestId(id.into()), ..Admission::default() })
+            .unwrap()
+            .parts()
+            .concat()
     }
 
     struct Found {

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use crate::frame::Frame;
 
-/// A record as bytes.
 pub(crate) struct Record {
-    pub(crate) bytes: Bytes,
+    pub(crate) frame: Frame,
     /// Whether the tables want it.
     pub(crate) is_news: bool,
     /// Its place among all that was given to the journal, from 1; 0 for what only repeats an earlier one.
@@ -30,18 +29,18 @@ impl Queue {
     }
 
     pub(crate) fn push_back(&mut self, record: Record) {
-        self.bytes += record.bytes.len();
-        self.records.push_back(record);
+        self.bytes += record.frame.len();
+        self.records.push_back(Record { frame: record.frame.in_one_piece(), ..record });
     }
 
     pub(crate) fn push_front(&mut self, record: Record) {
-        self.bytes += record.bytes.len();
+        self.bytes += record.frame.len();
         self.records.push_front(record);
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<Record> {
         let record = self.records.pop_front()?;
-        self.bytes -= record.bytes.len();
+        self.bytes -= record.frame.len();
         Some(record)
     }
 }

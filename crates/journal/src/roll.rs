@@ -8,8 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::frame::Frame;
 use crate::queue::Record;
 use crate::segment::{self, OpenSegment, SealedSegment, SegmentFile};
 use crate::writer::{Inner, Journal, State};
@@ -40,10 +39,10 @@ impl Inner {
     /// Begins the next segment with the calls under way. Errors leave everything as it was.
     pub(crate) fn roll(&self, state: &mut State) -> io::Result<()> {
         let mut next = OpenSegment::create(&self.config.folder, state.segment.number + 1)?;
-        let mut repeated: VecDeque<Bytes> = state.admitted.values().cloned().collect();
-        while let Some(bytes) = repeated.pop_front() {
-            if next.append(&bytes).is_err() {
-                repeated.push_front(bytes);
+        let mut repeated: VecDeque<Frame> = state.admitted.values().cloned().collect();
+        while let Some(frame) = repeated.pop_front() {
+            if next.append(&frame).is_err() {
+                repeated.push_front(frame);
                 break;
             }
         }
@@ -52,7 +51,7 @@ impl Inner {
         state.is_dirty = true;
         state.rolled.push_back(old);
         // Of calls under way, what a full disk did not take goes before all that is to follow.
-        let repeated = repeated.into_iter().rev().map(|bytes| Record { bytes, is_news: false, place: 0 });
+        let repeated = repeated.into_iter().rev().map(|frame| Record { frame, is_news: false, place: 0 });
         repeated.for_each(|record| state.queue.push_front(record));
         Ok(())
     }

@@ -1,14 +1,14 @@
 //! The files of the journal: `<number>.open` takes records, `<number>.sealed` waits for the tables.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::entry::decode_ended;
-use crate::frame::records;
+use crate::frame::{Frame, records};
 use crate::pieces::{Contents, PIECE, Pieces};
 
 /// What every segment begins with.
@@ -126,10 +126,10 @@ impl OpenSegment {
     }
 
     /// Appends a record whole, or leaves the file as it was.
-    pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        let mut file = &self.file.file;
+    pub(crate) fn append(&mut self, record: &Frame) -> io::Result<()> {
         let begin: &[u8] = if self.length == 0 { MAGIC } else { &[] };
-        let written = file.write_all(begin).and_then(|()| file.write_all(record));
+        let [head, first, second] = record.parts();
+        let written = write_all(&self.file.file, &mut [begin, head, first, second].map(IoSlice::new));
         if let Err(error) = written {
             self.cut_back()?;
             return Err(error);
@@ -144,6 +144,20 @@ impl OpenSegment {
         self.file.file.set_len(self.length)?;
         (&self.file.file).seek(io::SeekFrom::Start(self.length)).map(drop)
     }
+}
+
+fn write_all(mut file: &File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    // Takes off those that are empty.
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        match file.write_vectored(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut parts, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The segment at `path` takes no more records from here on.

@@ -105,6 +105,7 @@ mod tests {
 
     use super::*;
     use crate::entry;
+    use crate::frame::{Frame, HEAD};
     use crate::pieces::{PIECE, Pieces};
     use crate::queue::Record;
     use crate::segment::SegmentFile;
@@ -198,7 +199,8 @@ mod tests {
                 let mut state = journal.inner.state.lock();
                 state.taken += 1;
                 let place = state.taken;
-                state.queue.push_back(Record { bytes: "x".into(), is_news: true, place });
+                let frame = Frame::new(vec![0; HEAD + 1], Default::default()).unwrap();
+                state.queue.push_back(Record { frame, is_news: true, place });
             }
             sync_once(&journal.inner).await;
             let waited = tokio::time::timeout(Duration::ZERO, journal.on_disk()).await;

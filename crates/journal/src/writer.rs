@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::audit::{AuditRecord, AuditSink};
 use crate::entry::{self, Audited};
-use crate::frame::TooLong;
+use crate::frame::{Frame, TooLong};
 use crate::open::{self, OpenError, Opened};
 use crate::payload::{Captured, Payload};
 use crate::queue::{Queue, Record};
@@ -105,7 +104,7 @@ pub(crate) struct State {
     /// Bytes of the segments before this one.
     pub(crate) waiting: u64,
     /// The admission of every call under way, as it was written.
-    pub(crate) admitted: HashMap<Arc<str>, Bytes>,
+    pub(crate) admitted: HashMap<Arc<str>, Frame>,
     pub(crate) queue: Queue,
     pub(crate) status: Status,
 }
@@ -232,8 +231,8 @@ impl Inner {
     }
 
     /// Writes news, or keeps them in memory when the disk does not take them.
-    fn put(&self, state: &mut State, bytes: Vec<u8>) {
-        let record = state.record(bytes.into(), true);
+    fn put(&self, state: &mut State, frame: Frame) {
+        let record = state.record(frame, true);
         state.put(record, self.config.max_bytes);
         if state.segment.length >= self.config.segment_bytes {
             match self.roll(state) {
@@ -252,9 +251,9 @@ impl Inner {
 
 impl State {
     /// In its place behind all others.
-    fn record(&mut self, bytes: Bytes, is_news: bool) -> Record {
+    fn record(&mut self, frame: Frame, is_news: bool) -> Record {
         self.taken += 1;
-        Record { bytes, is_news, place: self.taken }
+        Record { frame, is_news, place: self.taken }
     }
 
     fn put(&mut self, record: Record, max_bytes: u64) {
@@ -281,7 +280,7 @@ impl State {
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        let appended = self.segment.append(&record.bytes);
+        let appended = self.segment.append(&record.frame);
         let was_refused = std::mem::replace(&mut self.is_refused, appended.is_err());
         if let Err(error) = appended {
             if !was_refused {
@@ -298,7 +297,7 @@ impl State {
 
 impl RecordSink for Journal {
     fn admit(&self, admission: &Admission) -> Result<(), Full> {
-        let bytes = entry::admitted(admission).map(Bytes::from).map_err(|error| {
+        let frame = entry::admitted(admission).map_err(|error| {
             tracing::error!(request_id = %admission.request_id.0, %error, "the call has no record: it is refused");
             Full
         })?;
@@ -306,10 +305,10 @@ impl RecordSink for Journal {
         let mut state = inner.state.lock();
         state.drain(inner.config.max_bytes);
         let has_room = state.queue.is_empty() && !inner.is_over(&state);
-        let record = state.record(bytes.clone(), false);
+        let record = state.record(frame.clone(), false);
         let taken = has_room && state.write(&record).is_ok();
         if !taken {
-            let serves = inner.config.on_full == OnFull::Serve && inner.has_queue_room(&state, bytes.len());
+            let serves = inner.config.on_full == OnFull::Serve && inner.has_queue_room(&state, frame.len());
             if !serves {
                 state.taken -= 1;
                 state.status.refused += 1;
@@ -319,7 +318,7 @@ impl RecordSink for Journal {
             state.queue.push_back(record);
         }
         inner.note_full(&mut state);
-        state.admitted.insert(Arc::clone(&admission.request_id.0), bytes);
+        state.admitted.insert(Arc::clone(&admission.request_id.0), frame);
         inner.dirty.notify_one();
         Ok(())
     }
@@ -330,13 +329,13 @@ impl RecordSink for Journal {
         state.admitted.remove(&admission.request_id.0);
         state.drain(self.inner.config.max_bytes);
         // The call is over and its record is kept whatever happens; its bodies are not.
-        let fits = |bytes: &Vec<u8>| state.queue.is_empty() || self.inner.has_queue_room(&state, bytes.len());
-        let bytes = match whole {
-            Ok(bytes) if fits(&bytes) => Ok(bytes),
+        let fits = |frame: &Frame| state.queue.is_empty() || self.inner.has_queue_room(&state, frame.len());
+        let frame = match whole {
+            Ok(frame) if fits(&frame) => Ok(frame),
             _ => without_bodies(admission, settlement, &mut state.status),
         };
-        match bytes {
-            Ok(bytes) => self.inner.put(&mut state, bytes),
+        match frame {
+            Ok(frame) => self.inner.put(&mut state, frame),
             Err(error) => {
                 tracing::error!(request_id = %admission.request_id.0, %error, "the end of a call is not recorded");
             }
@@ -352,7 +351,7 @@ fn without_bodies(
     admission: &Admission,
     settlement: &Settlement,
     status: &mut Status,
-) -> Result<Vec<u8>, TooLong> {
+) -> Result<Frame, TooLong> {
     let mut settlement = settlement.clone();
     if let Some(payload) = &mut settlement.payload {
         status.dropped_payloads += 1;
@@ -365,9 +364,9 @@ impl AuditSink for Journal {
     fn record(&self, record: &AuditRecord) {
         let event_id = uuid::Uuid::now_v7().simple().to_string();
         let (request_id, path) = (&record.request_id.0, &record.path);
-        let bytes = entry::audited(&Audited { at: clock::record_ms(), event_id, record: record.clone() });
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
+        let frame = entry::audited(&Audited { at: clock::record_ms(), event_id, record: record.clone() });
+        let frame = match frame {
+            Ok(frame) => frame,
             Err(error) => {
                 tracing::error!(%request_id, path, %error, "an audit record is in the log alone");
                 return;
@@ -375,11 +374,11 @@ impl AuditSink for Journal {
         };
         let mut state = self.inner.state.lock();
         state.drain(self.inner.config.max_bytes);
-        if !state.queue.is_empty() && !self.inner.has_queue_room(&state, bytes.len()) {
+        if !state.queue.is_empty() && !self.inner.has_queue_room(&state, frame.len()) {
             tracing::error!(%request_id, path, "no room for an audit record: it is in the log alone");
             return;
         }
-        self.inner.put(&mut state, bytes);
+        self.inner.put(&mut state, frame);
     }
 }
 

@@ -19,6 +19,10 @@ const DIFFERENT: &[&str] =
 /// Columns whose least and greatest values help nobody to find a row, and have no place in the log of a table.
 const BODIES: &[&str] = &["request", "response"];
 
+/// Bytes of a page of bodies. Snappy looks no further back than that, and what is as short is still in the caches of the
+/// processor when it is looked at again.
+const PAGE: usize = 64 << 10;
+
 /// Writes files of `table`.
 pub(crate) fn writer(table: &DeltaTable) -> Result<RecordBatchWriter, DeltaTableError> {
     Ok(RecordBatchWriter::for_table(table)?.with_writer_properties(properties()))
@@ -32,7 +36,10 @@ fn properties() -> WriterProperties {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(*name), false);
     }
     for name in BODIES {
-        builder = builder.set_column_statistics_enabled(ColumnPath::from(*name), EnabledStatistics::None);
+        let column = ColumnPath::from(*name);
+        builder = builder
+            .set_column_statistics_enabled(column.clone(), EnabledStatistics::None)
+            .set_column_data_page_size_limit(column, PAGE);
     }
     builder.build()
 }

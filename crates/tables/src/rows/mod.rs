@@ -107,7 +107,7 @@ pub(crate) fn of(
     let mut found = BTreeMap::new();
     let (mut usage, mut gateway, mut audited) = (Vec::new(), Vec::new(), Vec::new());
     let mut ids = EntityIds::default();
-    let mut payloads: BTreeMap<TableName, Vec<PayloadRow>> = BTreeMap::new();
+    let mut payloads: HashMap<&str, Option<(TableName, Vec<PayloadRow>)>> = HashMap::new();
     for entry in entries {
         match entry {
             Entry::Admitted(_) => {}
@@ -121,17 +121,18 @@ pub(crate) fn of(
                 } else if call.admission.usage_tracking {
                     usage.extend(wants_usage.then(|| UsageRow::new(call, workspace, &mut ids)));
                 }
-                // The name was checked when the endpoint was configured.
-                let table = call.admission.payload_table.as_deref().map(TableName::parse);
-                if let Some(Ok(table)) = table
-                    && wants(&table)
-                {
-                    payloads.entry(table).or_default().push(PayloadRow::new(call, &mut ids));
+                if let Some(table) = &call.admission.payload_table {
+                    // The name was checked when the endpoint was configured.
+                    let name = || TableName::parse(table).ok().filter(&wants);
+                    let wanted = payloads.entry(table).or_insert_with(|| Some((name()?, Vec::new())));
+                    if let Some((_, rows)) = wanted {
+                        rows.push(PayloadRow::new(call, &mut ids));
+                    }
                 }
             }
         }
     }
-    found.extend(payloads.into_iter().map(|(table, rows)| (table, Rows::Payload(rows))));
+    found.extend(payloads.into_values().flatten().map(|(table, rows)| (table, Rows::Payload(rows))));
     let mut add = |kind: Kind, is_empty: bool, rows: Rows| {
         if let Some(table) = kind.table().filter(|_| !is_empty) {
             found.insert(table, rows);
