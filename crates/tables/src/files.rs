@@ -23,6 +23,9 @@ const BODIES: &[&str] = &["request", "response"];
 /// processor when it is looked at again.
 const PAGE: usize = 64 << 10;
 
+/// Bytes of rows that are in memory before they are written, at most, of each file that is begun.
+const IN_MEMORY: usize = 32 << 20;
+
 /// Writes files of `table`.
 pub(crate) fn writer(table: &DeltaTable) -> Result<RecordBatchWriter, DeltaTableError> {
     Ok(RecordBatchWriter::for_table(table)?.with_writer_properties(properties()))
@@ -31,7 +34,8 @@ pub(crate) fn writer(table: &DeltaTable) -> Result<RecordBatchWriter, DeltaTable
 fn properties() -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("tollgate ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::SNAPPY);
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_bytes(Some(IN_MEMORY));
     for name in DIFFERENT {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(*name), false);
     }

@@ -37,8 +37,8 @@ const SERVED_WITHIN: Duration = Duration::from_secs(120);
 /// How long records wait for the tables while calls come first.
 const CALLS_FIRST: Duration = Duration::from_secs(60);
 
-/// Bytes of segments that are committed together, unless one is longer.
-const TOGETHER: u64 = 64 << 20;
+/// Bytes of segments that are committed together, unless one is longer: of what waits, since a commit costs something too.
+const TOGETHER: u64 = 128 << 20;
 
 /// A step of a flush, of which each may be the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -68,7 +68,7 @@ impl UsageRow {
             output_character_count: settlement.output_characters.map(count),
             usage_context: admission.usage_context.clone(),
             request_streaming: admission.stream,
-            served_entity_id: ids.of(call),
+            served_entity_id: ids.of(call).as_deref().map(str::to_owned),
             request_date: day(admission.received_at),
             endpoint_name: admission.endpoint.to_string(),
             served_entity_name: settlement.entity.as_deref().map(str::to_owned),

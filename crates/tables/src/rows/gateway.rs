@@ -129,7 +129,7 @@ impl GatewayRow {
             time_to_first_byte_ms: settlement.first_byte_ms.map(whole),
             destination_type: entity.map(|_| DESTINATION_TYPE),
             destination_name: entity.map(str::to_owned),
-            destination_id: ids.of(call),
+            destination_id: ids.of(call).as_deref().map(str::to_owned),
             destination_model: settlement.model.clone(),
             requester: admission.requester.to_string(),
             requester_type: match admission.requester_kind {
@@ -182,7 +182,7 @@ fn attempts<'a>(call: &'a Call, ids: &mut EntityIds<'a>) -> Vec<AttemptRow> {
             Some(_) => "FALLBACK",
         },
         destination: attempt.entity.to_string(),
-        destination_id: ids.of_entity(call, &attempt.entity),
+        destination_id: ids.of_entity(call, &attempt.entity).as_ref().to_owned(),
         status_code: attempt.status.map(i32::from),
         error_code: error_code(attempt),
         latency_ms: whole(attempt.duration_ms),

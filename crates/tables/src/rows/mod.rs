@@ -9,6 +9,7 @@ mod guards;
 mod payload;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use arrow_schema::{ArrowError, SchemaRef};
 use journal::{Call, Entry};
@@ -158,17 +159,17 @@ pub(crate) fn served_entity_id(endpoint_id: &str, config_version: i64, entity: &
 
 /// The ids of the entities of calls, of which there are few.
 #[derive(Default)]
-struct EntityIds<'a>(HashMap<(&'a str, i64, &'a str), String>);
+struct EntityIds<'a>(HashMap<(&'a str, i64, &'a str), Arc<str>>);
 
 impl<'a> EntityIds<'a> {
     /// Of the entity that answered a call.
-    fn of(&mut self, call: &'a Call) -> Option<String> {
+    fn of(&mut self, call: &'a Call) -> Option<Arc<str>> {
         Some(self.of_entity(call, call.settlement.entity.as_deref()?))
     }
 
-    fn of_entity(&mut self, call: &'a Call, entity: &'a str) -> String {
+    fn of_entity(&mut self, call: &'a Call, entity: &'a str) -> Arc<str> {
         let key = (&*call.admission.endpoint_id, call.admission.config_version, entity);
-        self.0.entry(key).or_insert_with(|| served_entity_id(key.0, key.1, key.2)).clone()
+        self.0.entry(key).or_insert_with(|| served_entity_id(key.0, key.1, key.2).into()).clone()
     }
 }
 

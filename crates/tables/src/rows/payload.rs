@@ -9,8 +9,7 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, SchemaRef};
-use bytes::Bytes;
-use journal::{Admission, Call, Captured, Settlement};
+use journal::{Admission, Call, Captured, Payload, Settlement};
 
 use super::{EntityIds, Row, day, micros, status, whole};
 use crate::stream;
@@ -19,26 +18,42 @@ use crate::stream;
 #[derive(Debug)]
 pub(crate) struct PayloadRow {
     call: Arc<Call>,
-    /// As they came, or put together from a stream.
-    request: Option<Bytes>,
-    response: Option<Bytes>,
-    logging_error_codes: Vec<&'static str>,
-    served_entity_id: Option<String>,
+    /// The answer, where it was put together from a stream.
+    aggregated: Option<String>,
+    served_entity_id: Option<Arc<str>>,
 }
 
 impl PayloadRow {
     pub(super) fn new<'a>(call: &'a Arc<Call>, ids: &mut EntityIds<'a>) -> Self {
         let (admission, settlement) = (&call.admission, &call.settlement);
-        let payload = settlement.payload.as_deref().cloned().unwrap_or_default();
-        let mut codes = Vec::new();
         // One that the client left is a stream as well, as far as it came.
         let is_stream = matches!(settlement.status, 200 | 499) && admission.stream;
-        let request = kept(payload.request, "MAX_REQUEST_SIZE_EXCEEDED", &mut codes);
-        let response = kept(payload.response, "MAX_RESPONSE_SIZE_EXCEEDED", &mut codes);
-        let aggregate = |bytes: Bytes| if is_stream { stream::aggregate(&bytes).into() } else { bytes };
-        let response = response.map(aggregate);
+        let response = settlement.payload.as_ref().and_then(|payload| whole_of(&payload.response));
+        let aggregated = response.filter(|_| is_stream).map(stream::aggregate);
         let served_entity_id = ids.of(call);
-        Self { call: Arc::clone(call), request, response, logging_error_codes: codes, served_entity_id }
+        Self { call: Arc::clone(call), aggregated, served_entity_id }
+    }
+
+    fn request(&self) -> Option<&[u8]> {
+        whole_of(&self.call.settlement.payload.as_ref()?.request)
+    }
+
+    fn response(&self) -> Option<&[u8]> {
+        match &self.aggregated {
+            Some(text) => Some(text.as_bytes()),
+            None => whole_of(&self.call.settlement.payload.as_ref()?.response),
+        }
+    }
+
+    fn logging_error_codes(&self) -> impl Iterator<Item = &'static str> {
+        let payload = self.call.settlement.payload.as_deref();
+        let bodies = payload.map(|Payload { request, response }| {
+            let codes =
+                (code(request, "MAX_REQUEST_SIZE_EXCEEDED"), code(response, "MAX_RESPONSE_SIZE_EXCEEDED"));
+            // Of both it is told once.
+            [codes.0, codes.1.filter(|code| codes.0 != Some(code))]
+        });
+        bodies.into_iter().flatten().flatten()
     }
 }
 
@@ -48,7 +63,7 @@ impl Row for PayloadRow {
     }
 
     fn bytes(&self) -> usize {
-        [&self.request, &self.response].into_iter().flatten().map(Bytes::len).sum()
+        [self.request(), self.response()].into_iter().flatten().map(<[u8]>::len).sum()
     }
 
     fn batch(rows: &[Self], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
@@ -75,8 +90,8 @@ fn column(rows: &[PayloadRow], field: &Field) -> Result<ArrayRef, ArrowError> {
         "status_code" => Arc::new(rows.iter().map(|row| status(&row.call)).collect::<Int32Array>()),
         "sampling_fraction" => Arc::new(Float64Array::from(vec![1.0; rows.len()])),
         "execution_duration_ms" => number(execution_ms),
-        "request" => texts(rows, |row| row.request.as_deref()),
-        "response" => texts(rows, |row| row.response.as_deref()),
+        "request" => texts(rows, PayloadRow::request),
+        "response" => texts(rows, PayloadRow::response),
         "logging_error_codes" => codes(rows, field)?,
         "served_entity_id" => {
             Arc::new(rows.iter().map(|row| row.served_entity_id.as_deref()).collect::<StringArray>())
@@ -115,7 +130,7 @@ fn codes(rows: &[PayloadRow], field: &Field) -> Result<ArrayRef, ArrowError> {
     let DataType::List(element) = field.data_type() else { return Err(other_type(field)) };
     let mut lists = ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(element));
     for row in rows {
-        row.logging_error_codes.iter().for_each(|code| lists.values().append_value(code));
+        row.logging_error_codes().for_each(|code| lists.values().append_value(code));
         lists.append(true);
     }
     Ok(Arc::new(lists.finish()))
@@ -144,20 +159,19 @@ fn other_type(field: &Field) -> ArrowError {
     ArrowError::SchemaError(format!("the column {:?} is of another type than it was made", field.name()))
 }
 
-fn kept(body: Captured, too_long: &'static str, codes: &mut Vec<&'static str>) -> Option<Bytes> {
+fn whole_of(body: &Captured) -> Option<&[u8]> {
     match body {
-        Captured::Absent => None,
         Captured::Whole(bytes) => Some(bytes),
-        Captured::TooLong => {
-            codes.push(too_long);
-            None
-        }
-        Captured::Dropped => {
-            if !codes.contains(&"JOURNAL_FULL") {
-                codes.push("JOURNAL_FULL");
-            }
-            None
-        }
+        Captured::Absent | Captured::TooLong | Captured::Dropped => None,
+    }
+}
+
+/// Why a body is not there that there was.
+fn code(body: &Captured, too_long: &'static str) -> Option<&'static str> {
+    match body {
+        Captured::Absent | Captured::Whole(_) => None,
+        Captured::TooLong => Some(too_long),
+        Captured::Dropped => Some("JOURNAL_FULL"),
     }
 }
 
@@ -175,7 +189,8 @@ mod tests {
 
     use arrow_array::cast::AsArray;
     use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-    use journal::{Attempt, Outcome, Payload, RequestId};
+    use bytes::Bytes;
+    use journal::{Attempt, Outcome, RequestId};
 
     use deltalake_core::kernel::StructType;
     use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow;
