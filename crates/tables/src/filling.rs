@@ -33,6 +33,8 @@ pub(crate) struct Filling {
     /// Of the last of the rows that the table does not have.
     last: Option<i64>,
     waiting: Vec<Rows>,
+    /// How many wait, and the bytes of their bodies.
+    size: (usize, usize),
     append: Result<Append, Failed>,
     left: Duration,
 }
@@ -57,7 +59,7 @@ pub(crate) enum Ended {
 impl Filling {
     pub(crate) fn waits(name: TableName) -> Self {
         let (numbers, waiting, append) = (BTreeSet::new(), Vec::new(), Err(Failed::Waits));
-        Self { name, numbers, last: None, waiting, append, left: Duration::ZERO }
+        Self { name, numbers, last: None, waiting, size: (0, 0), append, left: Duration::ZERO }
     }
 
     /// `open` gives the table and who writes.
@@ -88,7 +90,7 @@ impl Filling {
             _ => {
                 self.last = Some(number);
                 self.wait(rows);
-                if self.waiting.iter().any(|rows| rows.len() >= WORTH_ROWS || rows.bytes() >= WORTH_BYTES) {
+                if self.size.0 >= WORTH_ROWS || self.size.1 >= WORTH_BYTES {
                     self.write().await;
                 }
             }
@@ -96,6 +98,7 @@ impl Filling {
     }
 
     fn wait(&mut self, rows: Rows) {
+        self.size = (self.size.0 + rows.len(), self.size.1 + rows.bytes());
         let more = match self.waiting.last_mut() {
             Some(waiting) => waiting.append(rows),
             None => Some(rows),
@@ -106,6 +109,7 @@ impl Filling {
     /// Brings what waits into the files.
     async fn write(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
+        self.size = (0, 0);
         let Ok(append) = &mut self.append else { return };
         let write = async {
             for rows in &waiting {

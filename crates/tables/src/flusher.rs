@@ -37,8 +37,9 @@ const SERVED_WITHIN: Duration = Duration::from_secs(120);
 /// How long records wait for the tables while calls come first.
 const CALLS_FIRST: Duration = Duration::from_secs(60);
 
-/// Bytes of segments that are committed together, unless one is longer: of what waits, since a commit costs something too.
-const TOGETHER: u64 = 128 << 20;
+/// Bytes of segments that are committed together, unless one is longer: some of those that are sealed by their size, since
+/// a commit costs as much as the rows of a thousand calls.
+const TOGETHER: u64 = 288 << 20;
 
 /// A step of a flush, of which each may be the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -340,9 +341,11 @@ impl Flusher {
         pass.observer = self.observer.clone().filter(|_| !blocked.observer);
         pass.waiting = self.state.failing.keys().filter(|name| self.waits(name)).cloned().collect();
         pass.waiting.extend(blocked.tables.iter().cloned());
+        let first = sources.front().map(|source| source.segment.clone());
         (pass.sources, pass.known) = (sources, std::mem::take(&mut self.state.tables));
         let mut read = Ok(());
         while read.is_ok() && !pass.is_done() {
+            self.state.is_behind |= first.as_ref().is_some_and(is_old);
             let mut of = pass;
             let step = async move {
                 let read = of.step().await;

@@ -108,7 +108,7 @@ pub(crate) fn of(
     let mut found = BTreeMap::new();
     let (mut usage, mut gateway, mut audited) = (Vec::new(), Vec::new(), Vec::new());
     let mut ids = EntityIds::default();
-    let mut payloads: HashMap<&str, Option<(TableName, Vec<PayloadRow>)>> = HashMap::new();
+    let mut payloads = Payloads::default();
     for entry in entries {
         match entry {
             Entry::Admitted(_) => {}
@@ -122,18 +122,14 @@ pub(crate) fn of(
                 } else if call.admission.usage_tracking {
                     usage.extend(wants_usage.then(|| UsageRow::new(call, workspace, &mut ids)));
                 }
-                if let Some(table) = &call.admission.payload_table {
-                    // The name was checked when the endpoint was configured.
-                    let name = || TableName::parse(table).ok().filter(&wants);
-                    let wanted = payloads.entry(table).or_insert_with(|| Some((name()?, Vec::new())));
-                    if let Some((_, rows)) = wanted {
-                        rows.push(PayloadRow::new(call, &mut ids));
-                    }
+                let table = call.admission.payload_table.as_deref();
+                if let Some(rows) = table.and_then(|table| payloads.of(table, wants)) {
+                    rows.push(PayloadRow::new(call, &mut ids));
                 }
             }
         }
     }
-    found.extend(payloads.into_values().flatten().map(|(table, rows)| (table, Rows::Payload(rows))));
+    found.extend(payloads.tables.into_iter().flatten().map(|(table, rows)| (table, Rows::Payload(rows))));
     let mut add = |kind: Kind, is_empty: bool, rows: Rows| {
         if let Some(table) = kind.table().filter(|_| !is_empty) {
             found.insert(table, rows);
@@ -143,6 +139,33 @@ pub(crate) fn of(
     add(Kind::GatewayUsage, gateway.is_empty(), Rows::GatewayUsage(gateway));
     add(Kind::Audit, audited.is_empty(), Rows::Audit(audited));
     found
+}
+
+/// Rows with bodies, by the name that their endpoints have for the table.
+#[derive(Default)]
+struct Payloads<'a> {
+    /// Nothing of those that are not wanted.
+    tables: Vec<Option<(TableName, Vec<PayloadRow>)>>,
+    places: HashMap<&'a str, usize>,
+    /// Most calls are of the same as the one before.
+    last: Option<(&'a str, usize)>,
+}
+
+impl<'a> Payloads<'a> {
+    /// Of a table that is wanted.
+    fn of(&mut self, table: &'a str, wants: impl Fn(&TableName) -> bool) -> Option<&mut Vec<PayloadRow>> {
+        let place = match self.last {
+            Some((last, place)) if last == table => place,
+            _ => *self.places.entry(table).or_insert_with(|| {
+                // The name was checked when the endpoint was configured.
+                let name = TableName::parse(table).ok().filter(wants);
+                self.tables.push(name.map(|name| (name, Vec::new())));
+                self.tables.len() - 1
+            }),
+        };
+        self.last = Some((table, place));
+        self.tables.get_mut(place)?.as_mut().map(|(_, rows)| rows)
+    }
 }
 
 /// The path that a call came by decides which of the two usage tables it is in.
@@ -159,7 +182,14 @@ pub(crate) fn served_entity_id(endpoint_id: &str, config_version: i64, entity: &
 
 /// The ids of the entities of calls, of which there are few.
 #[derive(Default)]
-struct EntityIds<'a>(HashMap<(&'a str, i64, &'a str), Arc<str>>);
+struct EntityIds<'a> {
+    ids: HashMap<EntityKey<'a>, Arc<str>>,
+    /// Most calls are of the same as the one before.
+    last: Option<(EntityKey<'a>, Arc<str>)>,
+}
+
+/// The endpoint's id, the version of its configuration, and the entity's name.
+type EntityKey<'a> = (&'a str, i64, &'a str);
 
 impl<'a> EntityIds<'a> {
     /// Of the entity that answered a call.
@@ -169,7 +199,12 @@ impl<'a> EntityIds<'a> {
 
     fn of_entity(&mut self, call: &'a Call, entity: &'a str) -> Arc<str> {
         let key = (&*call.admission.endpoint_id, call.admission.config_version, entity);
-        self.0.entry(key).or_insert_with(|| served_entity_id(key.0, key.1, key.2).into()).clone()
+        if let Some((_, id)) = self.last.as_ref().filter(|(last, _)| *last == key) {
+            return Arc::clone(id);
+        }
+        let id = self.ids.entry(key).or_insert_with(|| served_entity_id(key.0, key.1, key.2).into());
+        self.last = Some((key, Arc::clone(id)));
+        Arc::clone(id)
     }
 }
 
