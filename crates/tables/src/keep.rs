@@ -1,6 +1,6 @@
 //! Looking after the tables: few files, no rows older than is wanted, no files that nothing refers to.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use deltalake_core::kernel::Action;
 use deltalake_core::protocol::DeltaOperation;
@@ -15,8 +15,8 @@ use crate::flusher::{Crash, Step, crashed};
 use crate::lake::{Lake, TableError};
 use crate::replace::replace;
 use crate::rows::day;
-use crate::vacuum::vacuum;
-use crate::{clock, list};
+use crate::vacuum::{UNCOMMITTED, vacuum};
+use crate::{clock, list, staged};
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,12 @@ async fn keep(
         return Ok(());
     }
     let result = keep_one(table, Kind::of(name), retention, written).await;
-    let (compacted, expired, vacuumed) = result.map_err(|e| delta(name, e))?;
+    let (compacted, expired, mut vacuumed) = result.map_err(|e| delta(name, e))?;
+    if let Some(folder) = lake.folder(name) {
+        let now = Duration::from_millis(u64::try_from(clock::now_ms()).unwrap_or_default());
+        let since = UNIX_EPOCH + now.saturating_sub(retention.unused_files.max(UNCOMMITTED));
+        vacuumed += staged::forget(&folder, since)?;
+    }
     if compacted + expired + vacuumed > 0 {
         tracing::info!(table = %name, compacted, expired, vacuumed, "files of the table were put together or removed");
     }

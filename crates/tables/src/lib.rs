@@ -19,6 +19,7 @@ mod pass;
 mod replace;
 mod rows;
 mod served;
+mod staged;
 mod stream;
 mod upgrade;
 mod vacuum;

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 /// How long a file stays that no commit names: another server may be about to commit it. Neither a flush nor putting
 /// files together may take as long, whatever the clocks of servers and store say.
-const UNCOMMITTED: Duration = Duration::from_secs(3600);
+pub(crate) const UNCOMMITTED: Duration = Duration::from_secs(3600);
 
 /// Deletes files that the table let go of `unused` ago, and those that are in it by no commit; gives how many.
 pub(crate) async fn vacuum(table: &DeltaTable, unused: Duration) -> Result<usize, DeltaTableError> {

@@ -34,6 +34,27 @@ async fn small_files_are_put_together_and_what_nothing_refers_to_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_that_died_was_writing_is_deleted_an_hour_later() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "c", 4);
+    flusher.flush().await.unwrap();
+    let folder = world.lake.folder(&TableName::parse("main.logs.chat_payload").unwrap()).unwrap();
+    let day = folder.join("request_date=2025-11-26");
+    let (new, old) =
+        (day.join("new.parquet#1"), [day.join("x.parquet#1"), folder.join("_delta_log/9.json#12")]);
+    std::fs::write(&new, "begun").unwrap();
+    for old in &old {
+        let file = std::fs::File::create(old).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - Duration::from_secs(3700)).unwrap();
+    }
+    flusher.keep().await;
+    assert!(new.exists() && old.iter().all(|old| !old.exists()));
+    assert_eq!(world.rows("main.logs.chat_payload").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_while_tables_are_looked_after_loses_nothing() {
     let world = World::new();
     let mut flusher = world.flusher("journal");
