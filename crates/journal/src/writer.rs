@@ -305,6 +305,8 @@ impl RecordSink for Journal {
         let mut state = inner.state.lock();
         state.drain(inner.config.max_bytes);
         let has_room = state.queue.is_empty() && !inner.is_over(&state);
+        // It is kept for as long as the call is under way.
+        let frame = frame.in_one_piece();
         let record = state.record(frame.clone(), false);
         let taken = has_room && state.write(&record).is_ok();
         if !taken {

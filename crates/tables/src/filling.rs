@@ -2,10 +2,12 @@
 //! table, of which the commit comes last.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::Action;
+use futures_util::FutureExt;
 use wire::table::TableName;
 
 use crate::append::{Append, Committed};
@@ -117,8 +119,19 @@ impl Filling {
             }
             Ok(())
         };
+        // What one table's rows break holds up no other table.
+        let broken = TableError::Rows { table: self.name.clone(), reason: "its writer panicked".to_owned() };
+        let write = AssertUnwindSafe(write).catch_unwind().map(|written| written.unwrap_or(Err(broken)));
         if let Err(error) = within(&mut self.left, &self.name, Box::pin(write)).await {
             self.append = Err(Failed::Now(error));
+        }
+    }
+
+    /// What it failed with so far.
+    pub(crate) fn failure(self) -> Option<TableError> {
+        match self.append {
+            Err(Failed::Now(error)) => Some(error),
+            Err(Failed::Waits) | Ok(_) => None,
         }
     }
 

@@ -37,9 +37,9 @@ const SERVED_WITHIN: Duration = Duration::from_secs(120);
 /// How long records wait for the tables while calls come first.
 const CALLS_FIRST: Duration = Duration::from_secs(60);
 
-/// Bytes of segments that are committed together, unless one is longer: some of those that are sealed by their size, since
-/// a commit costs as much as the rows of a thousand calls.
-const TOGETHER: u64 = 288 << 20;
+/// Bytes of segments that are committed together, unless one is longer: no more may wait in memory for a batch, and none of
+/// it is to be written again for long where a store fails.
+const TOGETHER: u64 = 64 << 20;
 
 /// A step of a flush, of which each may be the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -287,6 +287,7 @@ impl Flusher {
         let sources = group.iter().map(|segment| self.source(journal, segment)).collect();
         let mut pass = self.read(journal, sources, blocked).await?;
         let damage = std::mem::take(&mut pass.found.damage);
+        damage.iter().for_each(|(segment, damage)| tell_damage(*segment, *damage));
         let mut missing = Missing::default();
         for attempt in 1.. {
             let raced = self.commit(journal, pass, blocked, &mut missing).await?;
@@ -355,7 +356,12 @@ impl Flusher {
         }
         self.state.tables = std::mem::take(&mut pass.known);
         self.note_observed(journal, &mut pass.found, blocked);
-        read?;
+        if let Err(error) = read {
+            for (name, filling) in pass.found.tables {
+                filling.failure().iter().for_each(|error| self.failed(&name, error));
+            }
+            return Err(error);
+        }
         self.crash(Step::Read)?;
         Ok(pass)
     }
@@ -368,16 +374,6 @@ impl Flusher {
             tracing::error!(segment, error, "segments stay in the journal");
             blocked.observer = true;
             self.trouble();
-        }
-        for (segment, Damage { unread, records }) in
-            found.damage.iter().filter(|(_, damage)| damage.is_some())
-        {
-            tracing::error!(
-                segment,
-                unread,
-                damaged = records,
-                "the segment is damaged: what is whole in it goes to the tables"
-            );
         }
     }
 
@@ -394,7 +390,13 @@ impl Flusher {
             let numbers = filling.numbers.clone();
             match self.commit_table(journal, &name, filling).await {
                 Ok(true) => drop(self.state.failing.remove(&name)),
-                Ok(false) => drop(raced.insert(name, numbers)),
+                Ok(false) => {
+                    tracing::warn!(
+                        table = %name,
+                        "a commit under this journal's name was there already: an earlier try, or a copy of the data folder"
+                    );
+                    raced.insert(name, numbers);
+                }
                 Err(Failed::Now(TableError::Crashed)) => return Err(TableError::Crashed),
                 Err(failed) => {
                     if let Failed::Now(error) = failed {
@@ -510,6 +512,19 @@ impl Flusher {
 
 pub(crate) fn crashed(crash: Option<&Crash>, step: Step) -> Result<(), TableError> {
     if crash.is_some_and(|crash| crash(step)) { Err(TableError::Crashed) } else { Ok(()) }
+}
+
+/// Damage is not passed over in silence.
+fn tell_damage(segment: u64, damage: Damage) {
+    if damage.is_some() {
+        let Damage { unread, records } = damage;
+        tracing::error!(
+            segment,
+            unread,
+            damaged = records,
+            "the segment is damaged: what is whole in it goes to the tables"
+        );
+    }
 }
 
 /// How many of the segments are committed together.

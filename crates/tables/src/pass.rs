@@ -1,5 +1,6 @@
 //! One reading of some segments, a piece at a time: what is in a piece goes to the observer and on its way to the files
-//! of its tables before there is the next, so that little of a segment is in memory at once.
+//! of its tables before there is the next, so that little of a segment is in memory at once, unless many tables have few
+//! rows each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Files that a server which died was still writing, in a folder of this machine: the store writes under a name with a
 //! number behind it, `….parquet#1`, gives the file its own when it is whole, and lists none of them.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
@@ -10,19 +10,28 @@ use std::time::SystemTime;
 pub(crate) fn forget(folder: &Path, since: SystemTime) -> io::Result<usize> {
     let mut forgotten = 0;
     for item in fs::read_dir(folder)? {
-        let item = item?;
-        if item.file_type()?.is_dir() {
-            forgotten += forget(&item.path(), since)?;
-        } else if is_staged(&item.file_name().to_string_lossy()) && item.metadata()?.modified()? < since {
-            match fs::remove_file(item.path()) {
-                Ok(()) => forgotten += 1,
-                // Another server was quicker.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
+        // Of what another server has finished or deleted meanwhile nothing is left to do.
+        forgotten += unless_gone(forget_one(&item?, since))?;
     }
     Ok(forgotten)
+}
+
+fn forget_one(item: &DirEntry, since: SystemTime) -> io::Result<usize> {
+    if item.file_type()?.is_dir() {
+        return forget(&item.path(), since);
+    }
+    let is_old = is_staged(&item.file_name().to_string_lossy()) && item.metadata()?.modified()? < since;
+    if is_old {
+        fs::remove_file(item.path())?;
+    }
+    Ok(is_old.into())
+}
+
+fn unless_gone(forgotten: io::Result<usize>) -> io::Result<usize> {
+    match forgotten {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        forgotten => forgotten,
+    }
 }
 
 fn is_staged(name: &str) -> bool {

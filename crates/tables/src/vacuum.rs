@@ -9,8 +9,8 @@ use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-/// How long a file stays that no commit names: another server may be about to commit it. Neither a flush nor putting
-/// files together may take as long, whatever the clocks of servers and store say.
+/// How long a file stays that no commit names: another server may be about to commit it. Neither a flush, where each table
+/// that hangs takes two minutes, nor putting files together takes as long, whatever the clocks of servers and store say.
 pub(crate) const UNCOMMITTED: Duration = Duration::from_secs(3600);
 
 /// Deletes files that the table let go of `unused` ago, and those that are in it by no commit; gives how many.

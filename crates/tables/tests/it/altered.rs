@@ -171,3 +171,32 @@ async fn a_segment_of_another_version_shows_in_what_fails() {
     flusher.flush().await.unwrap();
     assert_eq!(flusher.status().lock().failing_tables, 0);
 }
+
+/// Else it would be tried, and waited for, at each flush.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_fails_is_told_of_beside_a_segment_that_cannot_be_read() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    let name = TableName::parse("main.logs.chat_payload").unwrap();
+    let place = world.lake.folder(&name).unwrap();
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "").unwrap();
+    for calls_of in ["a", "b"] {
+        calls(&flusher.journal, calls_of, 2);
+        flusher.journal.seal().unwrap();
+    }
+    let path = flusher.journal.sealed().unwrap()[1].path.clone();
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "of another version").unwrap();
+    assert!(flusher.flush().await.is_err());
+    assert!(flusher.failing().contains_key(&name));
+    assert_eq!(flusher.status().lock().failing_tables, 2);
+    std::fs::write(&path, whole).unwrap();
+    std::fs::remove_file(&place).unwrap();
+    while !flusher.journal.sealed().unwrap().is_empty() {
+        flusher.flush().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.rows("main.logs.chat_payload").await, 4);
+    assert_eq!(world.rows("system.serving.endpoint_usage").await, 2);
+}
