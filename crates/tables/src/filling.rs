@@ -78,8 +78,8 @@ impl Filling {
         filling
     }
 
-    /// Takes rows of the segment of this number, which is none before that of the last. Who could have written them before
-    /// now, with the first number that `fresh` says true for, has a copy of the journal.
+    /// Takes rows of the segment of this number, which is none before that of the last. Where the table has a number that
+    /// `is_fresh`, which nobody can have written yet, there is a copy of the journal.
     pub(crate) async fn add(&mut self, number: i64, rows: Rows, is_fresh: impl Fn(&str) -> bool) {
         self.numbers.insert(number);
         let Ok(append) = &self.append else { return };

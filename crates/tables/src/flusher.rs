@@ -109,7 +109,7 @@ struct State {
     /// What segments that were looked at before still wait for, by journal and number.
     missing: HashMap<(String, u64), BTreeSet<TableName>>,
     /// The last number that was about to be committed, by who writes.
-    tried: Arc<Mutex<HashMap<String, i64>>>,
+    tried: Mutex<HashMap<String, i64>>,
     /// What failed in this flush besides tables.
     troubles: u64,
     status: Arc<Mutex<FlusherStatus>>,
@@ -285,7 +285,11 @@ impl Flusher {
     ) -> Result<(), TableError> {
         let began = Instant::now();
         let sources = group.iter().map(|segment| self.source(journal, segment)).collect();
-        let mut pass = self.read(journal, sources, blocked).await?;
+        // As it is before all tries: what is read again after a lost race could still not have been written by another.
+        let own = i64::try_from(journal.first_number()).unwrap_or(i64::MAX);
+        let tried = self.state.tried.lock().clone();
+        let writer = Writer { journal: journal.id().to_owned(), own, tried };
+        let mut pass = self.read(journal, writer.clone(), sources, blocked).await?;
         let damage = std::mem::take(&mut pass.found.damage);
         damage.iter().for_each(|(segment, damage)| tell_damage(*segment, *damage));
         let mut missing = Missing::default();
@@ -298,7 +302,7 @@ impl Flusher {
                 self.lost(raced, blocked, &mut missing);
                 break;
             }
-            pass = self.read(journal, again(group, &raced), blocked).await?;
+            pass = self.read(journal, writer.clone(), again(group, &raced), blocked).await?;
         }
         // A power cut after the journal let go of it loses nothing.
         let lake = self.lake.clone();
@@ -332,11 +336,10 @@ impl Flusher {
     async fn read(
         &mut self,
         journal: &Journal,
+        writer: Writer,
         sources: VecDeque<Source>,
         blocked: &mut Blocked,
     ) -> Result<Pass, TableError> {
-        let own = i64::try_from(journal.first_number()).unwrap_or(i64::MAX);
-        let writer = Writer { journal: journal.id().to_owned(), own, tried: Arc::clone(&self.state.tried) };
         let endpoints = Arc::clone(&self.state.endpoints);
         let mut pass = Pass::new(self.lake.clone(), self.workspace.clone(), endpoints, writer);
         pass.observer = self.observer.clone().filter(|_| !blocked.observer);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use deltalake_core::DeltaTable;
 use journal::{Damage, Entry, Pieces, SealedSegment};
-use parking_lot::Mutex;
 use wire::table::TableName;
 
 use crate::append;
@@ -41,8 +40,8 @@ pub(crate) struct Writer {
     pub(crate) journal: String,
     /// The first number that this process gave.
     pub(crate) own: i64,
-    /// The last number that was about to be committed, by who writes.
-    pub(crate) tried: Arc<Mutex<HashMap<String, i64>>>,
+    /// The last number that was about to be committed before now, by who writes.
+    pub(crate) tried: HashMap<String, i64>,
 }
 
 impl Writer {
@@ -52,7 +51,7 @@ impl Writer {
 
     /// Whether nobody can have written rows of this number yet.
     fn is_fresh(&self, application: &str, number: i64) -> bool {
-        number >= self.own && number > self.tried.lock().get(application).copied().unwrap_or(0)
+        number >= self.own && number > self.tried.get(application).copied().unwrap_or(0)
     }
 }
 

@@ -99,10 +99,7 @@ async fn the_observer_has_each_segment_once_and_in_order_whatever_becomes_of_a_t
     let observer = Arc::new(Observer::default());
     let mut flusher = world.flusher("journal");
     flusher.observer = Some(observer.clone());
-    // Something in the place of the table.
-    let place = world.lake.folder(&TableName::parse("main.logs.chat_payload").unwrap()).unwrap();
-    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-    std::fs::write(&place, "").unwrap();
+    let place = world.block("main.logs.chat_payload");
     for (round, (fails, early)) in
         [(false, false), (true, false), (true, true), (false, true)].into_iter().enumerate()
     {
@@ -128,9 +125,7 @@ async fn the_observer_has_each_segment_once_and_in_order_whatever_becomes_of_a_t
 async fn what_only_waits_for_a_table_that_fails_is_not_read_again() {
     let world = World::new();
     let mut flusher = world.flusher("journal");
-    let place = world.lake.folder(&TableName::parse("main.logs.chat_payload").unwrap()).unwrap();
-    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-    std::fs::write(&place, "").unwrap();
+    let place = world.block("main.logs.chat_payload");
     // The more often it fails, the longer is the pause.
     while flusher.status().lock().failures < 3 {
         if flusher.status().lock().failures == 0 {
@@ -178,9 +173,7 @@ async fn a_table_that_fails_is_told_of_beside_a_segment_that_cannot_be_read() {
     let world = World::new();
     let mut flusher = world.flusher("journal");
     let name = TableName::parse("main.logs.chat_payload").unwrap();
-    let place = world.lake.folder(&name).unwrap();
-    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-    std::fs::write(&place, "").unwrap();
+    let place = world.block("main.logs.chat_payload");
     for calls_of in ["a", "b"] {
         calls(&flusher.journal, calls_of, 2);
         flusher.journal.seal().unwrap();

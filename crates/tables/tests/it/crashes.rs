@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tollgate_tables::{Flusher, SegmentObserver, Step, TableError, TableName, Watch};
 
 use crate::known::audited;
-use crate::world::{World, calls, crash_at};
+use crate::world::{World, calls, crash_at, damage_last};
 
 const STEPS: [(Step, usize); 11] = [
     (Step::Sealed, 1),
@@ -121,12 +121,7 @@ async fn what_is_whole_of_a_damaged_segment_is_written_and_the_file_is_kept() {
     let world = World::new();
     let mut flusher = world.flusher("journal");
     calls(&flusher.journal, "c", 4);
-    flusher.journal.seal().unwrap();
-    let path = flusher.journal.sealed().unwrap()[0].path.clone();
-    let mut data = std::fs::read(&path).unwrap();
-    let last = data.len() - 3;
-    data[last] ^= 1;
-    std::fs::write(&path, data).unwrap();
+    let path = damage_last(&flusher.journal);
     flusher.flush().await.unwrap();
     assert_eq!(world.rows("main.logs.chat_payload").await, 3);
     assert!(path.with_extension("damaged").exists() && flusher.journal.sealed().unwrap().is_empty());

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use tollgate_tables::{Flusher, Step, TableError, TableName};
 
 use crate::crashes::copy;
-use crate::world::{SERVING, World, admission, calls, crash_at, settlement};
+use crate::world::{SERVING, World, admission, calls, crash_at, damage_last, settlement};
 
 const PAYLOAD: &str = "main.logs.chat_payload";
 
@@ -97,12 +97,7 @@ async fn a_segment_that_ends_in_damage_far_behind_gives_what_is_before_it() {
     let mut flusher = world.flusher("journal");
     long(&flusher.journal, "one");
     calls(&flusher.journal, "last", 1);
-    flusher.journal.seal().unwrap();
-    let path = flusher.journal.sealed().unwrap()[0].path.clone();
-    let mut data = std::fs::read(&path).unwrap();
-    let last = data.len() - 3;
-    data[last] ^= 1;
-    std::fs::write(&path, data).unwrap();
+    let path = damage_last(&flusher.journal);
     flusher.flush().await.unwrap();
     assert_has_all(&world, &["one"]).await;
     assert_eq!(world.rows(PAYLOAD).await, 0);
@@ -128,18 +123,9 @@ async fn a_segment_of_another_version_among_others_holds_them_up_and_loses_none(
     assert_has_all(&world, &["one", "two"]).await;
 }
 
-/// What another process wrote under the same name between the files and the commit is there once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_race_with_one_of_the_same_name_is_lost_without_a_row() {
-    let world = World::new();
-    let mut flusher = world.flusher("journal");
-    calls(&flusher.journal, "a", 4);
-    flusher.flush().await.unwrap();
-    calls(&flusher.journal, "b", 4);
-    flusher.journal.seal().unwrap();
-    // It has the same id, and cannot know of the other.
-    copy(&world.folder.path().join("journal"), &world.folder.path().join("same"));
-    let other: Mutex<Option<Flusher>> = Mutex::new(Some(world.flusher("same")));
+/// Between the files and the commit of the first table the other flushes all that it has. It says whether it did.
+fn race(flusher: &mut Flusher, other: Flusher) -> Arc<AtomicBool> {
+    let other: Mutex<Option<Flusher>> = Mutex::new(Some(other));
     let raced = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&raced);
     flusher.crash = Some(Arc::new(move |step| {
@@ -151,14 +137,51 @@ async fn a_race_with_one_of_the_same_name_is_lost_without_a_row() {
         }
         false
     }));
-    for _ in 0..3 {
-        flusher.flush().await.unwrap();
-    }
-    assert!(raced.load(Ordering::Relaxed));
-    assert_eq!(flusher.failing(), std::collections::BTreeMap::new());
+    raced
+}
+
+async fn assert_each_is_there_once(world: &World) {
     for (table, rows) in [(PAYLOAD, 8), ("system.serving.endpoint_usage", 4), ("system.ai_gateway.usage", 4)]
     {
         assert_eq!(world.rows(table).await, rows, "{table}");
     }
+}
+
+/// What is of a process before this one, it may have written itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_of_the_same_name_was_quicker_with_is_not_written_again() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "a", 4);
+    flusher.flush().await.unwrap();
+    calls(&flusher.journal, "b", 4);
+    flusher.journal.seal().unwrap();
+    drop(flusher);
+    copy(&world.folder.path().join("journal"), &world.folder.path().join("same"));
+    let mut flusher = world.flusher("journal");
+    let raced = race(&mut flusher, world.flusher("same"));
+    flusher.flush().await.unwrap();
+    assert!(raced.load(Ordering::Relaxed));
+    assert_eq!(flusher.failing(), std::collections::BTreeMap::new());
+    assert_each_is_there_once(&world).await;
     assert!(flusher.journal.sealed().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_quicker_with_what_only_this_process_can_have_is_told_of() {
+    let world = World::new();
+    let mut flusher = world.flusher("journal");
+    calls(&flusher.journal, "a", 4);
+    flusher.flush().await.unwrap();
+    calls(&flusher.journal, "b", 4);
+    flusher.journal.seal().unwrap();
+    copy(&world.folder.path().join("journal"), &world.folder.path().join("same"));
+    let raced = race(&mut flusher, world.flusher("same"));
+    flusher.flush().await.unwrap();
+    assert!(raced.load(Ordering::Relaxed));
+    let failing = flusher.failing();
+    assert_eq!(failing.len(), 3);
+    assert!(failing.values().all(|said| said.contains("older copy")), "{failing:?}");
+    assert_eq!(flusher.journal.sealed().unwrap().len(), 1, "nothing is deleted");
+    assert_each_is_there_once(&world).await;
 }

@@ -1,6 +1,6 @@
 //! A journal, a lake, and calls to record.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -40,6 +40,14 @@ impl World {
         Flusher::new(self.journal(journal), self.lake.clone(), workspace, RETENTION)
     }
 
+    /// Something in the place of a table, which cannot be written then.
+    pub(crate) fn block(&self, table: &str) -> PathBuf {
+        let place = self.lake.folder(&TableName::parse(table).unwrap()).unwrap();
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(&place, "").unwrap();
+        place
+    }
+
     /// The rows of a table, as JSON, without the columns that are in paths.
     pub(crate) async fn read(&self, table: &str) -> Vec<serde_json::Value> {
         let folder = self.lake.folder(&TableName::parse(table).unwrap()).unwrap();
@@ -77,6 +85,17 @@ fn open(folder: &Path) -> Journal {
         queue_bytes: 1 << 20,
     })
     .unwrap()
+}
+
+/// Damages the last record of what is sealed first, and gives the file.
+pub(crate) fn damage_last(journal: &Journal) -> PathBuf {
+    journal.seal().unwrap();
+    let path = journal.sealed().unwrap()[0].path.clone();
+    let mut data = std::fs::read(&path).unwrap();
+    let last = data.len() - 3;
+    data[last] ^= 1;
+    std::fs::write(&path, data).unwrap();
+    path
 }
 
 /// Ends the flush at the `nth` time that it comes to `step`.
