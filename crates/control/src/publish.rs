@@ -30,6 +30,24 @@ pub type PublishError = StoreError;
 /// Publishes what the store holds now.
 pub async fn refresh(control: &Control) -> Result<(), PublishError> {
     let _publishing = control.inner.publishing.lock().await;
+    publish(control).await
+}
+
+/// Returns once everything that the store holds now is published, by whomever. A write is in the store
+/// before it is in the snapshot: a read that answered in between would tell of what does not serve yet.
+pub(crate) async fn caught_up(control: &Control) -> Result<(), PublishError> {
+    let stored = control.store().generation().await?;
+    let behind = || control.inner.live.load().generation < stored;
+    if !behind() {
+        return Ok(());
+    }
+    let _publishing = control.inner.publishing.lock().await;
+    // Whoever held the lock may have published it.
+    if behind() { publish(control).await } else { Ok(()) }
+}
+
+/// The caller holds the lock of all publishing.
+async fn publish(control: &Control) -> Result<(), PublishError> {
     let store = control.store();
     // Read first: a write that slips in between is then noticed by `watch`.
     let generation = store.generation().await?;

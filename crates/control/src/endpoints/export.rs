@@ -8,16 +8,10 @@ use serde_json::{Value, json};
 use store::model::EndpointRecord;
 use wire::error::ApiError;
 
-use crate::access::no_such_endpoint;
+use super::read::record;
 use crate::clock;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
-
-async fn record(call: &Call) -> Result<EndpointRecord, Failure> {
-    let name = call.path("name");
-    let found = call.control.store().endpoint(name).await?;
-    found.ok_or_else(|| no_such_endpoint(name).into())
-}
 
 /// Databricks' names: in spite of `_total`, all are gauges over the last minute, stamped in milliseconds.
 pub(super) async fn metrics(call: Call) -> Result<Reply, Failure> {

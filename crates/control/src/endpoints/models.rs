@@ -5,6 +5,7 @@ use policy::{Level, permit};
 use serde_json::{Value, json};
 use store::model::EndpointRecord;
 
+use super::read::records;
 use crate::publish::meta;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
@@ -58,7 +59,7 @@ pub(super) async fn gateway_endpoints(_call: Call) -> Result<Reply, Failure> {
 
 async fn queryable(call: &Call) -> Result<Vec<EndpointRecord>, Failure> {
     let caller = call.caller()?;
-    let mut endpoints = call.control.store().endpoints().await?;
+    let mut endpoints = records(call).await?;
     endpoints.retain(|record| permit::level_of(caller, &meta(record).grants) >= Some(Level::Query));
     Ok(endpoints)
 }

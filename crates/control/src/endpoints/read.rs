@@ -1,17 +1,32 @@
-//! Reading endpoints.
+//! Reading endpoints: what is told of one is what serves.
 
 use policy::permit;
 use serde_json::json;
+use store::model::EndpointRecord;
 
 use super::view;
 use crate::access::no_such_endpoint;
-use crate::publish::meta;
+use crate::publish::{caught_up, meta};
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
-pub(super) async fn get(call: Call) -> Result<Reply, Failure> {
+/// The endpoint in the path, as it is stored and served.
+pub(super) async fn record(call: &Call) -> Result<EndpointRecord, Failure> {
     let name = call.path("name");
-    let record = call.control.store().endpoint(name).await?.ok_or_else(|| no_such_endpoint(name))?;
+    let found = call.control.store().endpoint(name).await?;
+    caught_up(&call.control).await?;
+    found.ok_or_else(|| no_such_endpoint(name).into())
+}
+
+/// All endpoints, as they are stored and served.
+pub(super) async fn records(call: &Call) -> Result<Vec<EndpointRecord>, Failure> {
+    let found = call.control.store().endpoints().await?;
+    caught_up(&call.control).await?;
+    Ok(found)
+}
+
+pub(super) async fn get(call: Call) -> Result<Reply, Failure> {
+    let record = record(&call).await?;
     Reply::json(&view::detailed(&record, call.caller()?))
 }
 
@@ -19,7 +34,7 @@ pub(super) async fn get(call: Call) -> Result<Reply, Failure> {
 pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
     let caller = call.caller()?;
     let mut endpoints = Vec::new();
-    for record in call.control.store().endpoints().await? {
+    for record in records(&call).await? {
         if permit::level_of(caller, &meta(&record).grants).is_some() {
             endpoints.push(view::listed(&record, caller)?);
         }

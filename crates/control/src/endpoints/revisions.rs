@@ -7,8 +7,8 @@ use store::UpdateStatus;
 use store::model::{EndpointRecord, RevisionRecord};
 use wire::error::{ApiError, ErrorCode};
 
+use super::read::record;
 use super::{ai_gateway, view};
-use crate::access::no_such_endpoint;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 use crate::update::{self, Origin};
@@ -93,11 +93,6 @@ pub(super) async fn cancel(call: Call) -> Result<Reply, Failure> {
     update::end(control, &mut record, UpdateStatus::Canceled, format!("cancelled by {}", caller.name))
         .await?;
     Reply::json(&view::detailed(&record, caller))
-}
-
-async fn record(call: &Call) -> Result<EndpointRecord, Failure> {
-    let name = call.path("name");
-    Ok(call.control.store().endpoint(name).await?.ok_or_else(|| no_such_endpoint(name))?)
 }
 
 async fn find(call: &Call, record: &EndpointRecord, number: i64) -> Result<RevisionRecord, Failure> {

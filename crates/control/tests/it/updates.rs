@@ -205,6 +205,31 @@ fn any_interleaving_of_updates_leaves_one_active_version() {
     run.unwrap();
 }
 
+/// The store is written first. Whoever reads the config in between, or one that another process wrote, would
+/// be told of what does not serve yet.
+#[tokio::test]
+async fn what_is_read_of_an_endpoint_is_what_serves() {
+    let field = Field::new().await;
+    let version = || field.world.live.load().endpoints.get("e").map(|e| e.config_version);
+    let reads = [
+        ENDPOINT,
+        "/api/2.0/serving-endpoints",
+        "/api/2.0/serving-endpoints:foundation-models",
+        &format!("{OURS}/revisions"),
+    ];
+    for (at, path) in reads.into_iter().enumerate() {
+        let mut record = field.world.store.endpoint("e").await.unwrap().unwrap();
+        record.config_version += 1;
+        field.world.store.revise_endpoint(&record, "another process").await.unwrap();
+        assert_eq!(version(), Some(at as i64 + 1), "not published by anyone");
+        field.world.act("GET", path, Value::Null).await.is(200);
+        assert_eq!(version(), Some(record.config_version), "{path}");
+    }
+    field.world.store.delete_endpoint("e").await.unwrap();
+    field.world.act("GET", ENDPOINT, Value::Null).await.is(404);
+    assert_eq!(version(), None);
+}
+
 /// The probe of the first, let go late, must not speak for the second.
 #[tokio::test]
 async fn a_cancelled_update_does_not_end_the_one_after_it() {
