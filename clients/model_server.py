@@ -16,7 +16,8 @@ parameters = xllamacpp.CommonParams()
 parameters.model.path = str(WEIGHTS)
 parameters.n_ctx = 2048
 parameters.n_parallel = 2
-parameters.cpuparams.n_threads = 2
+# Several threads wait for each other by turning in circles: beside other work on two cores they take ten times as long.
+parameters.cpuparams.n_threads = 1
 parameters.port = int(sys.argv[1])
 server = xllamacpp.Server(parameters)
 print(server.listening_address, flush=True)
