@@ -95,6 +95,7 @@ struct Inner {
     sink: Arc<dyn RecordSink>,
     limiter: Arc<dyn Limiter>,
     learned: Arc<limits::Learned>,
+    refusing: upstream::Refusing,
     circuits: circuits::Circuits,
     config: GatewayConfig,
     drains: drain::Drains,
@@ -120,8 +121,9 @@ impl Gateway {
         limiter: Arc<dyn Limiter>,
     ) -> Self {
         let keeper = upstream::Keeper::new(&client, config.aws.clone());
-        let (learned, circuits, drains) = Default::default();
-        let inner = Inner { live, client, keeper, sink, limiter, learned, circuits, config, drains };
+        let (learned, refusing, circuits, drains) = Default::default();
+        let inner =
+            Inner { live, client, keeper, sink, limiter, learned, refusing, circuits, config, drains };
         Self { inner: Arc::new(inner) }
     }
 

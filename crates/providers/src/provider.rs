@@ -105,6 +105,12 @@ pub trait Splice: ChatCodec {
         Ok(request)
     }
 
+    /// Fields that [`Splice::adopt`] adds and that an upstream of this format may not know. One that refuses them is
+    /// asked again without.
+    fn optional(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Most inputs that one call for embeddings takes, and the codec that splits what is more; `None` where
     /// the caller's body is not to be taken apart.
     fn batches(&self) -> Option<(usize, &dyn EmbeddingsCodec)> {

@@ -4,6 +4,7 @@ mod answer;
 mod credentials;
 mod defaults;
 mod embeddings;
+mod optional;
 mod request;
 mod unkeyed;
 
@@ -34,10 +35,11 @@ use crate::estimate::Lengths;
 use crate::stored::{self, Carried};
 use crate::stream::{Origin, Passed, Relay, Translated, Unwrap, Upstream};
 use crate::{Gateway, clock, drain, inference, limits};
-use request::{Format, Prepared};
+use request::{Format, Optional, Prepared};
 
 pub use credentials::AwsEnvironment;
 pub(crate) use credentials::Keeper;
+pub(crate) use optional::Refusing;
 
 /// Longest unstreamed answer that is taken from an upstream, in bytes; embeddings have a bound of their own.
 const MAX_ANSWER: usize = 64 << 20;
@@ -106,7 +108,7 @@ pub(crate) async fn attempt(
 
 /// Errors when the entity cannot be asked for `call`, without asking it.
 pub(crate) fn check(call: &Call<'_>, at: usize) -> Result<(), ServeError> {
-    request::prepare(call, at).map(drop)
+    request::prepare(call, at, Optional::Sent).map(drop)
 }
 
 async fn ask(
@@ -116,11 +118,28 @@ async fn ask(
     span: Option<SpanId>,
 ) -> Result<SuccessBody, ServeError> {
     let entity = &call.endpoint.entities[at];
-    let prepared = request::prepare(call, at)?;
-    let asking = Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity), span };
-    match (call.stream, asking.prepared.bodies.as_slice()) {
-        (true, [body, ..]) => asking.stream(body).await,
-        _ => asking.whole().await,
+    let refusing = &gateway.inner.refusing;
+    let mut refused = false;
+    loop {
+        let left_out = refused || refusing.knows(&entity.mark);
+        let optional = if left_out { Optional::LeftOut } else { Optional::Sent };
+        let prepared = request::prepare(call, at, optional)?;
+        let fields = prepared.optional;
+        let asking = Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity), span };
+        let asked = match (call.stream, asking.prepared.bodies.as_slice()) {
+            (true, [body, ..]) => asking.stream(body).await,
+            _ => asking.whole().await,
+        };
+        match asked {
+            Err(error) if optional::refuses(&error, fields) && !call.is_left() => refused = true,
+            asked => {
+                // Not before it is seen that the field was at fault.
+                if refused && asked.is_ok() {
+                    refusing.add(&entity.mark);
+                }
+                return asked;
+            }
+        }
     }
 }
 

@@ -27,6 +27,9 @@ use crate::stored;
 const MAX_INPUTS: usize = 16_384;
 const MAX_PARTS: usize = 2_048;
 
+/// No optional fields.
+const NONE: &[&str] = &[];
+
 /// Ready to be authorised and sent.
 pub(super) struct Prepared<'a> {
     pub(super) destination: &'a Destination,
@@ -38,6 +41,15 @@ pub(super) struct Prepared<'a> {
     pub(super) bodies: Vec<Bytes>,
     stream: bool,
     pub(super) format: Format<'a>,
+    /// Fields that are in the body although the upstream may not know them.
+    pub(super) optional: &'static [&'static str],
+}
+
+/// What becomes of fields that the upstream may not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Optional {
+    Sent,
+    LeftOut,
 }
 
 /// How the answer is to be read.
@@ -72,16 +84,20 @@ impl Format<'_> {
 }
 
 /// For the entity of the endpoint that stands at `at`.
-pub(super) fn prepare<'a>(call: &'a Call<'_>, at: usize) -> Result<Prepared<'a>, ServeError> {
+pub(super) fn prepare<'a>(
+    call: &'a Call<'_>,
+    at: usize,
+    optional: Optional,
+) -> Result<Prepared<'a>, ServeError> {
     let entity = &call.endpoint.entities[at];
     if let Some(prepared) = passed(call, at)? {
         return Ok(prepared);
     }
     let destination = entity.destination(call.stream);
     let headers = Cow::Borrowed(headers(destination, entity)?);
-    let (bodies, format) = encode(call, entity)?;
+    let (bodies, format, optional) = encode(call, entity, optional)?;
     let (method, uri) = (Method::POST, None);
-    Ok(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format })
+    Ok(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format, optional })
 }
 
 fn headers<'a>(destination: &'a Destination, entity: &Entity) -> Result<&'a HeaderMap, ServeError> {
@@ -104,7 +120,8 @@ fn passed<'a>(call: &'a Call<'_>, at: usize) -> Result<Option<Prepared<'a>>, Ser
     if let Some(kept) = &call.kept {
         let (uri, bodies) = (kept_at(&destination.uri, kept), vec![Bytes::new()]);
         let (method, headers) = (kept.method.clone(), Cow::Owned(headers));
-        return Ok(Some(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format }));
+        let (stream, optional) = (call.stream, NONE);
+        return Ok(Some(Prepared { destination, method, uri, headers, bodies, stream, format, optional }));
     }
     let uri = with_query(&destination.uri, call.query, native.query);
     let mut body = reasoning::without_foreign(&call.body, &entity.mark)?;
@@ -122,7 +139,8 @@ fn passed<'a>(call: &'a Call<'_>, at: usize) -> Result<Option<Prepared<'a>>, Ser
     }
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
     let (bodies, headers, method) = (vec![body.into()], Cow::Owned(headers), Method::POST);
-    Ok(Some(Prepared { destination, method, uri, headers, bodies, stream: call.stream, format }))
+    let (stream, optional) = (call.stream, NONE);
+    Ok(Some(Prepared { destination, method, uri, headers, bodies, stream, format, optional }))
 }
 
 /// The caller's headers of these names, each line for itself.
@@ -160,7 +178,10 @@ fn with_query(uri: &Uri, query: Option<&str>, names: &[&str]) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-fn encode<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<(Vec<Bytes>, Format<'a>), ServeError> {
+/// The bodies, how their answers are to be read, and the optional fields that are in them.
+type Encoded<'a> = (Vec<Bytes>, Format<'a>, &'static [&'static str]);
+
+fn encode<'a>(call: &Call<'_>, entity: &'a Entity, optional: Optional) -> Result<Encoded<'a>, ServeError> {
     let task = call.endpoint.task;
     let codec = entity.provider.codec(&entity.model, task).ok_or_else(|| {
         let (provider, task) = (entity.provider_name, task.as_str());
@@ -169,10 +190,15 @@ fn encode<'a>(call: &Call<'_>, entity: &'a Entity) -> Result<(Vec<Bytes>, Format
     match codec {
         Codec::Splice(splice) if call.dialect.passage().is_none() => spliced(call, entity, splice),
         Codec::Splice(splice) => {
-            let request = splice.adopt(&entity.model, unified(call, entity)?).map_err(ServeError::Refused)?;
-            translated(&request, entity, splice)
+            let mut request =
+                splice.adopt(&entity.model, unified(call, entity)?).map_err(ServeError::Refused)?;
+            if optional == Optional::LeftOut {
+                splice.optional().iter().for_each(|field| drop(request.extra.shift_remove(*field)));
+            }
+            let sent = splice.optional().iter().any(|field| request.extra.contains_key(*field));
+            translated(&request, entity, splice, if sent { splice.optional() } else { NONE })
         }
-        Codec::Chat(codec) => translated(&unified(call, entity)?, entity, codec),
+        Codec::Chat(codec) => translated(&unified(call, entity)?, entity, codec, NONE),
         Codec::Embeddings(codec) => embeddings(call, entity, codec),
     }
 }
@@ -181,9 +207,10 @@ fn translated<'a>(
     request: &ChatRequest,
     entity: &'a Entity,
     codec: &'a dyn ChatCodec,
-) -> Result<(Vec<Bytes>, Format<'a>), ServeError> {
+    optional: &'static [&'static str],
+) -> Result<Encoded<'a>, ServeError> {
     let encoded = codec.encode(&entity.model, request).map_err(ServeError::Refused)?;
-    Ok((vec![json(&encoded.body)?], Format::Chat { codec, names: encoded.names }))
+    Ok((vec![json(&encoded.body)?], Format::Chat { codec, names: encoded.names }, optional))
 }
 
 /// The client's request in the unified format, as the entity may see it.
@@ -204,7 +231,7 @@ fn spliced<'a>(
     call: &Call<'_>,
     entity: &'a Entity,
     splice: &'a dyn Splice,
-) -> Result<(Vec<Bytes>, Format<'a>), ServeError> {
+) -> Result<Encoded<'a>, ServeError> {
     let task = call.endpoint.task;
     if task == Task::Embeddings
         && let Some((most, codec)) = splice.batches()
@@ -216,14 +243,14 @@ fn spliced<'a>(
     defaults::fill(&mut body, &entity.default_params);
     splice.splice(&entity.model, task, call.stream, &mut body).map_err(ServeError::Refused)?;
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok((vec![body.into()], Format::Unified(splice)))
+    Ok((vec![body.into()], Format::Unified(splice), NONE))
 }
 
 fn embeddings<'a>(
     call: &Call<'_>,
     entity: &'a Entity,
     codec: &'a dyn EmbeddingsCodec,
-) -> Result<(Vec<Bytes>, Format<'a>), ServeError> {
+) -> Result<Encoded<'a>, ServeError> {
     let mut body = call.body.clone();
     defaults::fill(&mut body, &entity.default_params);
     let body = body.to_vec().map_err(|e| ApiError::internal(e.to_string()))?;
@@ -245,7 +272,7 @@ fn embeddings<'a>(
         return Err(ApiError::bad_request(message).into());
     }
     let bodies = bodies.iter().map(json).collect::<Result<_, _>>()?;
-    Ok((bodies, Format::Embeddings { codec, request }))
+    Ok((bodies, Format::Embeddings { codec, request }, NONE))
 }
 
 fn json(body: &serde_json::Value) -> Result<Bytes, ApiError> {

@@ -42,6 +42,7 @@ mod leaving;
 mod limits;
 mod names;
 mod native;
+mod optional_fields;
 mod pressure;
 mod provider_errors;
 mod reasoning;

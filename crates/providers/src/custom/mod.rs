@@ -50,7 +50,7 @@ fn build(config: &Object, _defaults: &Defaults) -> Result<Box<dyn Provider>, Con
         (false, true) => Auth::Bearer(block.required_secret("bearer_token_auth.token")?),
         _ => return Err(ConfigError::new("", "set exactly one of api_key_auth and bearer_token_auth")),
     };
-    Ok(Box::new(Custom { url, auth, codec: OpenAiChat { edits: Edits::ModelOnly } }))
+    Ok(Box::new(Custom { url, auth, codec: OpenAiChat { edits: Edits::Engine } }))
 }
 
 impl Provider for Custom {

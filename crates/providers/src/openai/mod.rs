@@ -7,6 +7,7 @@ mod portable;
 
 pub(crate) use codec::OpenAiChat;
 
+use serde_json::json;
 use wire::Object;
 use wire::chat::ChatRequest;
 use wire::raw::RawObject;
@@ -99,14 +100,28 @@ pub(crate) enum Edits {
     /// Parameters that newer models renamed are renamed, and usage is asked for in streams, where the
     /// upstream knows how to be asked.
     OpenAi { stream_usage: bool },
+    /// The model alone, of an engine that may have to be asked for the usage of a stream. A caller's own body is
+    /// not changed for that; a request that was translated asks.
+    Engine,
     /// The model alone.
     #[default]
     ModelOnly,
 }
 
+/// What a stream is asked for usage with.
+const STREAM_OPTIONS: &str = "stream_options";
+
 impl Splice for OpenAiChat {
     fn adopt(&self, model: &str, request: ChatRequest) -> Result<ChatRequest, Refused> {
-        portable::portable(request, model, self.edits)
+        let mut request = portable::portable(request, model, self.edits)?;
+        if self.edits == Edits::Engine && request.stream == Some(true) {
+            request.extra.insert(STREAM_OPTIONS.to_owned(), json!({"include_usage": true}));
+        }
+        Ok(request)
+    }
+
+    fn optional(&self) -> &'static [&'static str] {
+        if self.edits == Edits::Engine { &[STREAM_OPTIONS] } else { &[] }
     }
 
     fn splice(&self, model: &str, task: Task, stream: bool, body: &mut RawObject<'_>) -> Result<(), Refused> {
@@ -122,18 +137,19 @@ impl Splice for OpenAiChat {
             body.rename("max_tokens", "max_completion_tokens");
         }
         if !stream_usage {
-            body.remove("stream_options");
+            body.remove(STREAM_OPTIONS);
         } else if stream && task != Task::Embeddings {
             let mut options: Object =
-                body.get("stream_options").map_err(invalid("stream_options"))?.unwrap_or_default();
+                body.get(STREAM_OPTIONS).map_err(invalid(STREAM_OPTIONS))?.unwrap_or_default();
             options.insert("include_usage".to_owned(), true.into());
-            body.set("stream_options", &options).map_err(invalid("stream_options"))?;
+            body.set(STREAM_OPTIONS, &options).map_err(invalid(STREAM_OPTIONS))?;
         }
         Ok(())
     }
 
     fn batches(&self) -> Option<(usize, &dyn EmbeddingsCodec)> {
-        (self.edits != Edits::ModelOnly).then_some((embeddings::MAX_INPUTS, &embeddings::OpenAiEmbeddings))
+        matches!(self.edits, Edits::OpenAi { .. })
+            .then_some((embeddings::MAX_INPUTS, &embeddings::OpenAiEmbeddings))
     }
 }
 
@@ -162,7 +178,7 @@ fn renames_max_tokens(model: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     const OPENAI: Edits = Edits::OpenAi { stream_usage: true };
 
