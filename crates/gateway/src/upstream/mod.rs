@@ -121,8 +121,7 @@ async fn ask(
     let refusing = &gateway.inner.refusing;
     let mut refused = false;
     loop {
-        let left_out = refused || refusing.knows(&entity.mark);
-        let optional = if left_out { Optional::LeftOut } else { Optional::Sent };
+        let optional = if refused { Optional::LeftOut } else { Optional::UnlessRefused(refusing) };
         let prepared = request::prepare(call, at, optional)?;
         let fields = prepared.optional;
         let asking = Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity), span };

@@ -15,6 +15,7 @@ use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
 use super::defaults;
+use super::optional::Refusing;
 use super::unkeyed::unkeyed;
 use crate::call::{Call, Kept};
 use crate::dialect::Passage;
@@ -46,10 +47,21 @@ pub(super) struct Prepared<'a> {
 }
 
 /// What becomes of fields that the upstream may not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Optional {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Optional<'r> {
     Sent,
+    UnlessRefused(&'r Refusing),
     LeftOut,
+}
+
+impl Optional<'_> {
+    fn are_sent(self, entity: &Entity) -> bool {
+        match self {
+            Self::Sent => true,
+            Self::UnlessRefused(refusing) => !refusing.knows(&entity.mark),
+            Self::LeftOut => false,
+        }
+    }
 }
 
 /// How the answer is to be read.
@@ -87,7 +99,7 @@ impl Format<'_> {
 pub(super) fn prepare<'a>(
     call: &'a Call<'_>,
     at: usize,
-    optional: Optional,
+    optional: Optional<'_>,
 ) -> Result<Prepared<'a>, ServeError> {
     let entity = &call.endpoint.entities[at];
     if let Some(prepared) = passed(call, at)? {
@@ -181,7 +193,11 @@ fn with_query(uri: &Uri, query: Option<&str>, names: &[&str]) -> Option<Uri> {
 /// The bodies, how their answers are to be read, and the optional fields that are in them.
 type Encoded<'a> = (Vec<Bytes>, Format<'a>, &'static [&'static str]);
 
-fn encode<'a>(call: &Call<'_>, entity: &'a Entity, optional: Optional) -> Result<Encoded<'a>, ServeError> {
+fn encode<'a>(
+    call: &Call<'_>,
+    entity: &'a Entity,
+    optional: Optional<'_>,
+) -> Result<Encoded<'a>, ServeError> {
     let task = call.endpoint.task;
     let codec = entity.provider.codec(&entity.model, task).ok_or_else(|| {
         let (provider, task) = (entity.provider_name, task.as_str());
@@ -192,11 +208,12 @@ fn encode<'a>(call: &Call<'_>, entity: &'a Entity, optional: Optional) -> Result
         Codec::Splice(splice) => {
             let mut request =
                 splice.adopt(&entity.model, unified(call, entity)?).map_err(ServeError::Refused)?;
-            if optional == Optional::LeftOut {
-                splice.optional().iter().for_each(|field| drop(request.extra.shift_remove(*field)));
+            let fields = splice.optional();
+            let sent = fields.is_empty() || optional.are_sent(entity);
+            if !sent {
+                fields.iter().for_each(|field| drop(request.extra.shift_remove(*field)));
             }
-            let sent = splice.optional().iter().any(|field| request.extra.contains_key(*field));
-            translated(&request, entity, splice, if sent { splice.optional() } else { NONE })
+            translated(&request, entity, splice, if sent { fields } else { NONE })
         }
         Codec::Chat(codec) => translated(&unified(call, entity)?, entity, codec, NONE),
         Codec::Embeddings(codec) => embeddings(call, entity, codec),
