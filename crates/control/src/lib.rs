@@ -26,6 +26,7 @@ mod usage;
 mod workspace;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use journal::audit::AuditSink;
@@ -90,6 +91,8 @@ struct Inner {
     writing: Mutex<()>,
     /// Snapshots are made one after the other: an older one never replaces a newer.
     publishing: Mutex<()>,
+    /// Whether the last attempt failed, or one took too long.
+    publishing_fails: AtomicBool,
 }
 
 impl std::fmt::Debug for Control {
@@ -128,6 +131,7 @@ impl Control {
                 id_key,
                 writing,
                 publishing,
+                publishing_fails: AtomicBool::new(false),
             }),
         })
     }

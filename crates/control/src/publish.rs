@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use policy::endpoint::{Accounting, Meta, compile};
@@ -21,6 +22,9 @@ use crate::people::People;
 use crate::secrets::references;
 use crate::{Control, oauth};
 
+/// Longest that a read waits for what it tells of to serve.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
 /// How often the store is asked whether another process changed it.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -35,19 +39,35 @@ pub async fn refresh(control: &Control) -> Result<(), PublishError> {
 
 /// Returns once everything that the store holds now is published, by whomever. A write is in the store
 /// before it is in the snapshot: a read that answered in between would tell of what does not serve yet.
+/// While publishing fails nobody waits: what is stored can be read all the same, and `watch` tells why.
 pub(crate) async fn caught_up(control: &Control) -> Result<(), PublishError> {
     let stored = control.store().generation().await?;
-    let behind = || control.inner.live.load().generation < stored;
-    if !behind() {
+    let waits = || {
+        let (live, failing) = (&control.inner.live, &control.inner.publishing_fails);
+        live.load().generation < stored && !failing.load(Ordering::Relaxed)
+    };
+    if !waits() {
         return Ok(());
     }
-    let _publishing = control.inner.publishing.lock().await;
-    // Whoever held the lock may have published it.
-    if behind() { publish(control).await } else { Ok(()) }
+    let published = async {
+        let _publishing = control.inner.publishing.lock().await;
+        // Whoever held the lock may have published it, or failed.
+        if waits() { publish(control).await } else { Ok(()) }
+    };
+    if tokio::time::timeout(LONGEST_WAIT, published).await.is_err() {
+        control.inner.publishing_fails.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// The caller holds the lock of all publishing.
 async fn publish(control: &Control) -> Result<(), PublishError> {
+    let published = snapshot(control).await.map(|snapshot| control.inner.live.publish(snapshot));
+    control.inner.publishing_fails.store(published.is_err(), Ordering::Relaxed);
+    published
+}
+
+async fn snapshot(control: &Control) -> Result<Snapshot, StoreError> {
     let store = control.store();
     // Read first: a write that slips in between is then noticed by `watch`.
     let generation = store.generation().await?;
@@ -61,15 +81,13 @@ async fn publish(control: &Control) -> Result<(), PublishError> {
             endpoints.insert(record.name, endpoint);
         }
     }
-    let snapshot = Snapshot {
+    Ok(Snapshot {
         generation,
         endpoints: Arc::new(endpoints),
         tokens: Arc::new(tokens),
         oauth: Arc::new(oauth),
         id_key: Some(control.inner.id_key.clone()),
-    };
-    control.inner.live.publish(snapshot);
-    Ok(())
+    })
 }
 
 /// Publishes the changes of other processes until `shutdown`.

@@ -13,6 +13,7 @@ use wire::error::ApiError;
 
 use crate::access::no_such_endpoint;
 use crate::people::People;
+use crate::publish::caught_up;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
@@ -35,6 +36,7 @@ pub(super) async fn explain(call: Call) -> Result<Reply, Failure> {
     }
     let caller = call.caller()?;
     let Named { principal, is_active } = named(&call, caller, principal.as_deref()).await?;
+    caught_up(&call.control).await?;
     let found = find(&call, &endpoint)?;
     let request = request.map_or_else(Vec::new, |request| Value::Object(request).to_string().into_bytes());
     let question = Question { principal: Arc::clone(&principal), endpoint: Arc::clone(&found), request };

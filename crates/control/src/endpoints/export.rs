@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use store::model::EndpointRecord;
 use wire::error::ApiError;
 
-use super::read::record;
+use super::read::stored;
 use crate::clock;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
 /// Databricks' names: in spite of `_total`, all are gauges over the last minute, stamped in milliseconds.
 pub(super) async fn metrics(call: Call) -> Result<Reply, Failure> {
-    let record = record(&call).await?;
+    let record = stored(&call).await?;
     let minute = call.control.runtime().minute(&record.id);
     Ok(Reply::text(exposition(&record.name, &minute, clock::now_ms())))
 }
@@ -46,7 +46,7 @@ fn exposition(endpoint: &str, minute: &Minute, now: i64) -> String {
 }
 
 pub(super) async fn openapi(call: Call) -> Result<Reply, Failure> {
-    let record = record(&call).await?;
+    let record = stored(&call).await?;
     let models = record.document.config.served_entities.iter().filter_map(|e| e.external_model.as_ref());
     let task = models.filter_map(|m| Task::parse(&m.task)).next().unwrap_or(Task::Chat);
     Reply::json(&document(&record, task, &call.base_url))
@@ -75,7 +75,7 @@ fn document(record: &EndpointRecord, task: Task, server: &str) -> Value {
 
 /// External models run elsewhere: there is nothing to show, and clients want the field all the same.
 pub(super) async fn logs(call: Call) -> Result<Reply, Failure> {
-    let record = record(&call).await?;
+    let record = stored(&call).await?;
     let entity = call.path("entity");
     let known = |e: &wire::endpoint::ServedEntity| e.name.as_deref() == Some(entity);
     if !record.document.config.served_entities.iter().any(known) {

@@ -10,6 +10,7 @@ use store::Store;
 use store::model::{EndpointRecord, GrantRecord, GranteeKind};
 use wire::error::ApiError;
 
+use crate::publish::caught_up;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 use crate::{clock, refresh};
@@ -59,7 +60,9 @@ pub(super) async fn levels(_call: Call) -> Result<Reply, Failure> {
 }
 
 pub(super) async fn get(call: Call) -> Result<Reply, Failure> {
-    Reply::json(&view(&by_id(call.control.store(), call.path("id")).await?))
+    let record = by_id(call.control.store(), call.path("id")).await?;
+    caught_up(&call.control).await?;
+    Reply::json(&view(&record))
 }
 
 /// Replaces all direct grants. Whoever calls, and the creator, keep what they have: nobody locks

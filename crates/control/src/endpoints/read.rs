@@ -10,12 +10,18 @@ use crate::publish::{caught_up, meta};
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 
-/// The endpoint in the path, as it is stored and served.
-pub(super) async fn record(call: &Call) -> Result<EndpointRecord, Failure> {
+/// The endpoint in the path, as it is stored: for those who do not tell of its config.
+pub(super) async fn stored(call: &Call) -> Result<EndpointRecord, Failure> {
     let name = call.path("name");
-    let found = call.control.store().endpoint(name).await?;
+    Ok(call.control.store().endpoint(name).await?.ok_or_else(|| no_such_endpoint(name))?)
+}
+
+/// The endpoint in the path, as it is stored and served.
+async fn served(call: &Call) -> Result<EndpointRecord, Failure> {
+    let found = stored(call).await;
+    // One that was deleted serves until then too.
     caught_up(&call.control).await?;
-    found.ok_or_else(|| no_such_endpoint(name).into())
+    found
 }
 
 /// All endpoints, as they are stored and served.
@@ -26,7 +32,7 @@ pub(super) async fn records(call: &Call) -> Result<Vec<EndpointRecord>, Failure>
 }
 
 pub(super) async fn get(call: Call) -> Result<Reply, Failure> {
-    let record = record(&call).await?;
+    let record = served(&call).await?;
     Reply::json(&view::detailed(&record, call.caller()?))
 }
 

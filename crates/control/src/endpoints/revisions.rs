@@ -7,8 +7,9 @@ use store::UpdateStatus;
 use store::model::{EndpointRecord, RevisionRecord};
 use wire::error::{ApiError, ErrorCode};
 
-use super::read::record;
+use super::read::stored;
 use super::{ai_gateway, view};
+use crate::publish::caught_up;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
 use crate::update::{self, Origin};
@@ -18,8 +19,9 @@ use crate::{clock, refresh};
 const MAX_CHANGES: usize = 100;
 
 pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
-    let record = record(&call).await?;
+    let record = stored(&call).await?;
     let revisions = call.control.store().revisions(&record.id).await?;
+    caught_up(&call.control).await?;
     let mut out = Vec::with_capacity(revisions.len());
     let mut before: Option<Value> = None;
     for revision in &revisions {
@@ -38,8 +40,9 @@ pub(super) async fn list(call: Call) -> Result<Reply, Failure> {
 }
 
 pub(super) async fn get(call: Call) -> Result<Reply, Failure> {
-    let record = record(&call).await?;
+    let record = stored(&call).await?;
     let revision = find(&call, &record, call.path("number").parse().unwrap_or(0)).await?;
+    caught_up(&call.control).await?;
     let mut item = head(&revision);
     if let (Some(item), Value::Object(state)) = (item.as_object_mut(), shown(&revision)) {
         item.extend(state);
@@ -58,7 +61,7 @@ pub(super) async fn rollback(call: Call) -> Result<Reply, Failure> {
     let Rollback { revision } = call.json()?;
     let (control, caller) = (&call.control, call.caller()?);
     let _writing = control.inner.writing.lock().await;
-    let mut record = record(&call).await?;
+    let mut record = stored(&call).await?;
     update::refuse_second(&record)?;
     let target = find(&call, &record, revision).await?.document;
     if let Some(block) = &target.ai_gateway {
@@ -85,7 +88,7 @@ pub(super) async fn rollback(call: Call) -> Result<Reply, Failure> {
 pub(super) async fn cancel(call: Call) -> Result<Reply, Failure> {
     let (control, caller) = (&call.control, call.caller()?);
     let _writing = control.inner.writing.lock().await;
-    let mut record = record(&call).await?;
+    let mut record = stored(&call).await?;
     if update::refuse_second(&record).is_ok() {
         let message = format!("Endpoint {:?} is not being updated.", record.name);
         return Err(ApiError::new(ErrorCode::InvalidState, message).into());

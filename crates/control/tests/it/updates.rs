@@ -205,29 +205,66 @@ fn any_interleaving_of_updates_leaves_one_active_version() {
     run.unwrap();
 }
 
+impl Field {
+    /// What another process does; gives the version that then is stored.
+    async fn raise(&self) -> i64 {
+        let mut record = self.world.store.endpoint("e").await.unwrap().unwrap();
+        record.config_version += 1;
+        self.world.store.revise_endpoint(&record, "another process").await.unwrap();
+        record.config_version
+    }
+
+    /// The version that serves.
+    fn serves(&self) -> Option<i64> {
+        self.world.live.load().endpoints.get("e").map(|e| e.config_version)
+    }
+}
+
 /// The store is written first. Whoever reads the config in between, or one that another process wrote, would
 /// be told of what does not serve yet.
 #[tokio::test]
 async fn what_is_read_of_an_endpoint_is_what_serves() {
     let field = Field::new().await;
-    let version = || field.world.live.load().endpoints.get("e").map(|e| e.config_version);
+    let id = field.world.store.endpoint("e").await.unwrap().unwrap().id;
     let reads = [
-        ENDPOINT,
-        "/api/2.0/serving-endpoints",
-        "/api/2.0/serving-endpoints:foundation-models",
-        &format!("{OURS}/revisions"),
+        ("GET", ENDPOINT.to_owned(), Value::Null),
+        ("GET", "/api/2.0/serving-endpoints".to_owned(), Value::Null),
+        ("GET", "/api/2.0/serving-endpoints:foundation-models".to_owned(), Value::Null),
+        ("GET", format!("{OURS}/revisions"), Value::Null),
+        ("GET", format!("{OURS}/revisions/1"), Value::Null),
+        ("GET", format!("/api/2.0/permissions/serving-endpoints/{id}"), Value::Null),
+        ("POST", "/api/tollgate/v1/explain".to_owned(), json!({"endpoint": "e"})),
     ];
-    for (at, path) in reads.into_iter().enumerate() {
-        let mut record = field.world.store.endpoint("e").await.unwrap().unwrap();
-        record.config_version += 1;
-        field.world.store.revise_endpoint(&record, "another process").await.unwrap();
-        assert_eq!(version(), Some(at as i64 + 1), "not published by anyone");
-        field.world.act("GET", path, Value::Null).await.is(200);
-        assert_eq!(version(), Some(record.config_version), "{path}");
+    for (method, path, body) in reads {
+        let before = field.serves();
+        let stored = field.raise().await;
+        assert_eq!(field.serves(), before, "published by somebody else");
+        field.world.act(method, &path, body).await.is(200);
+        assert_eq!(field.serves(), Some(stored), "{path}");
     }
     field.world.store.delete_endpoint("e").await.unwrap();
     field.world.act("GET", ENDPOINT, Value::Null).await.is(404);
-    assert_eq!(version(), None);
+    assert_eq!(field.serves(), None);
+}
+
+#[tokio::test]
+async fn while_nothing_can_be_published_endpoints_are_read_and_updates_cancelled() {
+    let field = Field::new().await;
+    field.world.act("PUT", &format!("{ENDPOINT}/config"), validated(0, false)).await.is(200);
+    let damage = "CREATE TABLE kept AS SELECT key, sealed FROM secrets; UPDATE secrets SET sealed = x'00'";
+    drop(field.world.execute(damage).await);
+    let stored = field.raise().await;
+    for _ in 0..2 {
+        let told = field.world.act("GET", ENDPOINT, Value::Null).await.is(200);
+        assert_eq!((&told["config"]["config_version"], field.serves()), (&json!(stored), Some(1)));
+    }
+    field.world.act("POST", &format!("{OURS}/cancel-update"), Value::Null).await.is(200);
+    let mend = "UPDATE secrets SET sealed = (SELECT sealed FROM kept WHERE kept.key = secrets.key)";
+    drop(field.world.execute(mend).await);
+    tollgate_control::refresh(&field.world.control).await.unwrap();
+    let stored = field.raise().await;
+    field.world.act("GET", ENDPOINT, Value::Null).await.is(200);
+    assert_eq!(field.serves(), Some(stored), "waited for again");
 }
 
 /// The probe of the first, let go late, must not speak for the second.
