@@ -105,7 +105,7 @@ async fn handle(control: Control, route: &'static Route, request: Request<Body>)
     let call = match admit(&control, route, &mut parts, body, &mut trail).await {
         Ok(call) => call,
         Err(error) => {
-            trail.denied(&control, error.status, error.message.clone());
+            trail.denied(&control, error.status, &error.message);
             return refuse(route, &error);
         }
     };

@@ -20,6 +20,7 @@ mod segment;
 mod shared;
 mod sync;
 pub mod trace;
+mod trail;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -10,15 +10,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::audit::{AuditRecord, AuditSink};
-use crate::entry::{self, Audited};
+use crate::entry;
 use crate::frame::{Frame, TooLong};
 use crate::open::{self, OpenError, Opened};
 use crate::payload::{Captured, Payload};
 use crate::queue::{Queue, Record};
 use crate::segment::{OpenSegment, SealedSegment};
 use crate::sync::Synced;
-use crate::{Admission, Durable, Full, RecordSink, Settlement, clock};
+use crate::trail::LeftOut;
+use crate::{Admission, Durable, Full, RecordSink, Settlement};
 
 /// How a journal is kept.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ pub struct Status {
     pub refused: u64,
     /// Bodies that were left out for want of room.
     pub dropped_payloads: u64,
+    /// Audit records that were left out: they are in the log alone.
+    pub left_out_audits: u64,
     pub failed_syncs: u64,
 }
 
@@ -106,6 +108,7 @@ pub(crate) struct State {
     /// The admission of every call under way, as it was written.
     pub(crate) admitted: HashMap<Arc<str>, Frame>,
     pub(crate) queue: Queue,
+    pub(crate) left_out: LeftOut,
     pub(crate) status: Status,
 }
 
@@ -136,6 +139,7 @@ impl Journal {
             waiting: opened.waiting,
             admitted: HashMap::new(),
             queue: Queue::default(),
+            left_out: LeftOut::default(),
             status: Status::default(),
         };
         let inner = Inner {
@@ -171,7 +175,7 @@ impl Journal {
     pub fn status(&self) -> Status {
         let state = self.inner.state.lock();
         let queued_bytes = state.queue.bytes() as u64;
-        Status { bytes: state.waiting + state.segment.length, queued_bytes, ..state.status }
+        Status { bytes: state.bytes(), queued_bytes, ..state.status }
     }
 
     /// Whether a quarter of the bytes that it may hold wait for the tables.
@@ -227,11 +231,11 @@ impl Inner {
     }
 
     fn is_over(&self, state: &State) -> bool {
-        state.waiting + state.segment.length >= self.config.max_bytes
+        state.bytes() >= self.config.max_bytes
     }
 
     /// Writes news, or keeps them in memory when the disk does not take them.
-    fn put(&self, state: &mut State, frame: Frame) {
+    pub(crate) fn put(&self, state: &mut State, frame: Frame) {
         let record = state.record(frame, true);
         state.put(record, self.config.max_bytes);
         if state.segment.length >= self.config.segment_bytes {
@@ -244,12 +248,17 @@ impl Inner {
         self.dirty.notify_one();
     }
 
-    fn has_queue_room(&self, state: &State, more: usize) -> bool {
+    pub(crate) fn has_queue_room(&self, state: &State, more: usize) -> bool {
         state.queue.bytes() + more <= self.config.queue_bytes
     }
 }
 
 impl State {
+    /// Of all segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.waiting + self.segment.length
+    }
+
     /// In its place behind all others.
     fn record(&mut self, frame: Frame, is_news: bool) -> Record {
         self.taken += 1;
@@ -268,8 +277,8 @@ impl State {
     }
 
     /// Writes what waits in memory, while there is room.
-    fn drain(&mut self, max_bytes: u64) {
-        while self.waiting + self.segment.length < max_bytes
+    pub(crate) fn drain(&mut self, max_bytes: u64) {
+        while self.bytes() < max_bytes
             && let Some(record) = self.queue.pop_front()
         {
             if self.write(&record).is_err() {
@@ -360,28 +369,6 @@ fn without_bodies(
         **payload = Payload { request: Captured::Dropped, response: Captured::Dropped };
     }
     entry::settled(admission, &settlement)
-}
-
-impl AuditSink for Journal {
-    fn record(&self, record: &AuditRecord) {
-        let event_id = uuid::Uuid::now_v7().simple().to_string();
-        let (request_id, path) = (&record.request_id.0, &record.path);
-        let frame = entry::audited(&Audited { at: clock::record_ms(), event_id, record: record.clone() });
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::error!(%request_id, path, %error, "an audit record is in the log alone");
-                return;
-            }
-        };
-        let mut state = self.inner.state.lock();
-        state.drain(self.inner.config.max_bytes);
-        if !state.queue.is_empty() && !self.inner.has_queue_room(&state, frame.len()) {
-            tracing::error!(%request_id, path, "no room for an audit record: it is in the log alone");
-            return;
-        }
-        self.inner.put(&mut state, frame);
-    }
 }
 
 #[cfg(test)]

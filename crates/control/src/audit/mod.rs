@@ -15,13 +15,19 @@ use policy::Principal;
 use providers::SecretRef;
 use serde_json::{Map, Value};
 
-use crate::access::Route;
+use crate::access::{Needs, Route};
 use crate::{Control, endpoints, workspace};
 
 pub(crate) use subject::Subject;
 
 /// Longest text that is kept of a body.
 const MAX_TEXT: usize = 64 << 10;
+
+/// Longest path and longest reason for a refusal, in characters, and longest text that is kept of what was refused, in
+/// bytes: whoever asks can make the server keep these.
+const MAX_PATH: usize = 1024;
+const MAX_MESSAGE: usize = 1024;
+const MAX_REFUSED: usize = 4 << 10;
 
 /// Parameters of a query that name what a read is on, and how many characters are kept of each.
 const NAMES: [&str; 4] = ["scope", "key", "principal", "path"];
@@ -52,6 +58,7 @@ pub(crate) struct Trail {
     user_agent: String,
     method: Method,
     route: &'static str,
+    needs: Needs,
     path: String,
     request: String,
 }
@@ -66,7 +73,8 @@ impl Trail {
             user_agent: agent.chars().take(200).collect(),
             method: route.method.clone(),
             route: route.path,
-            path: parts.uri.path().to_owned(),
+            needs: route.needs,
+            path: parts.uri.path().chars().take(MAX_PATH).collect(),
             request: asked_of(parts),
         }
     }
@@ -77,9 +85,9 @@ impl Trail {
 
     pub(crate) fn body(&mut self, body: &[u8]) {
         // A file is not copied into the audit trail: the path says which it is.
-        // Nor is a prompt that nobody is asked.
-        let asks = self.route == endpoints::explain::PATH;
-        if self.method != Method::GET && !asks && !workspace::takes_a_file(self.route) {
+        // Nor is a prompt that nobody is asked, or what anybody may send.
+        let (asks, anybody) = (self.route == endpoints::explain::PATH, self.needs == Needs::Nobody);
+        if self.method != Method::GET && !asks && !anybody && !workspace::takes_a_file(self.route) {
             self.request = self.text(body);
         }
     }
@@ -98,19 +106,23 @@ impl Trail {
         }
     }
 
-    pub(crate) fn denied(&self, control: &Control, status: u16, message: String) {
+    pub(crate) fn denied(&mut self, control: &Control, status: u16, message: &str) {
+        if self.request.len() > MAX_REFUSED {
+            self.request = "[longer than 4 KiB]".to_owned();
+        }
+        let message = message.chars().take(MAX_MESSAGE).collect();
         self.write(control, AuditPhase::Denied { status, message });
     }
 
     /// `after` is the object as it is now; where there is none, the answer says what became of the call.
-    pub(crate) fn done(&self, control: &Control, status: u16, after: Option<Value>, answer: &[u8]) {
+    pub(crate) fn done(&mut self, control: &Control, status: u16, after: Option<Value>, answer: &[u8]) {
         if self.changes() {
             let answer = if workspace::gives_a_file(self.route) { &[] } else { answer };
             let after = after.map_or_else(|| self.text(answer), |value| bounded(value, self.shown()));
             self.write(control, AuditPhase::Done { status, after });
         } else if status == 403 {
             // A read that its handler refused.
-            self.denied(control, status, message(answer));
+            self.denied(control, status, &message(answer));
         }
     }
 

@@ -1,7 +1,9 @@
 //! Which calls leave a record, and when.
 
+use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::Request;
 use journal::audit::{AuditPhase, AuditRecord};
 use serde_json::{Value, json};
 
@@ -197,4 +199,62 @@ async fn files_and_folders_are_shown_before_and_after_without_what_is_in_them() 
     let gone = json!({"path": "/Users/admin/b", "recursive": true});
     let (before, after) = seen(&world, "POST", &at("delete"), gone).await;
     assert_eq!((&before["grants"], &after), (&grant, &json!({})));
+}
+
+const LONG: usize = 60_000;
+
+/// Bytes of all texts that a caller can choose.
+fn length(record: &AuditRecord) -> usize {
+    let phase = match &record.phase {
+        AuditPhase::Allowed { before: text }
+        | AuditPhase::Done { after: text, .. }
+        | AuditPhase::Denied { message: text, .. } => text.len(),
+    };
+    phase + record.user_agent.len() + record.path.len() + record.request.len()
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_refused_call_is_short_whoever_calls() {
+    let world = World::new().await;
+    world.act("POST", "/api/2.0/secrets/scopes/create", json!({"scope": "s"})).await.is(200);
+    let (_, _, robot) = world.robot("robot").await;
+    let long = "x".repeat(LONG);
+    world.audit.take();
+    let path = format!("/api/2.0/serving-endpoints/{long}");
+    let agent = Request::builder().uri(path.as_str()).header("user-agent", &long);
+    world.send(agent.body(Body::empty()).unwrap()).await.is(401);
+    world.call("dapi-unknown", "DELETE", &path, Value::Null).await.is(403);
+    world.call(&robot, "GET", &path, Value::Null).await.is(404);
+    let part = &long[..LONG / 3];
+    let query = format!("/api/2.0/secrets/list?scope=s&key={part}&principal={part}&path={part}");
+    world.call(&robot, "GET", &query, Value::Null).await.is(403);
+    let put = json!({"scope": "s", "key": "k", "string_value": "v", "comment": long});
+    world.call(&robot, "POST", "/api/2.0/secrets/put", put).await.is(403);
+    let records = world.audit.take();
+    assert_eq!(records.len(), 5, "{records:?}");
+    for record in &records {
+        assert!(matches!(record.phase, AuditPhase::Denied { .. }) && length(record) < 8000, "{record:?}");
+    }
+    assert_eq!(records[0].path, path[..1024]);
+    assert_eq!(records[4].request, "[longer than 4 KiB]");
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_the_body_of_a_login() {
+    let world = World::new().await;
+    let long = "x".repeat(LONG);
+    for body in [json!({"grant_type": long}).to_string(), format!("grant_type={long}&scope={long}")] {
+        let login = Request::builder().method("POST").uri("/oidc/v1/token").header("host", "h");
+        world.send(login.body(Body::from(body)).unwrap()).await.is(400);
+        let records = world.audit.take();
+        let phases = records.iter().map(|r| &r.phase).collect::<Vec<_>>();
+        assert!(
+            matches!(phases[..], [AuditPhase::Allowed { .. }, AuditPhase::Done { status: 400, .. }]),
+            "{phases:?}"
+        );
+        assert!(
+            records.iter().all(|record| record.request.is_empty() && length(record) < 1000),
+            "{records:?}"
+        );
+    }
 }

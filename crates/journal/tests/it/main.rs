@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the harness is test code that is not inside a #[test]")]
 
+mod audit;
 mod full;
 mod restart;
 mod simulation;

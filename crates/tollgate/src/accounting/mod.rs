@@ -93,6 +93,7 @@ fn describe() {
         "tollgate_journal_dropped_payloads_total",
         "bodies left out since the journal was full"
     );
+    describe_counter!("tollgate_journal_left_out_audits_total", "audit records that are in the log alone");
     describe_counter!(
         "tollgate_journal_failed_syncs_total",
         "times that records could not be brought onto the disk"
@@ -123,6 +124,7 @@ async fn tell(journal: Journal, flusher: Arc<Mutex<FlusherStatus>>, stop: Cancel
         gauge!("tollgate_journal_full").set(f64::from(u8::from(of.is_full)));
         counter!("tollgate_journal_refused_total").absolute(of.refused);
         counter!("tollgate_journal_dropped_payloads_total").absolute(of.dropped_payloads);
+        counter!("tollgate_journal_left_out_audits_total").absolute(of.left_out_audits);
         counter!("tollgate_journal_failed_syncs_total").absolute(of.failed_syncs);
         counter!("tollgate_tables_segments_total").absolute(tables.segments);
         counter!("tollgate_tables_damaged_segments_total").absolute(tables.damaged);
