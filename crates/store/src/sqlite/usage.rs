@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, SqliteExecutor, Transaction};
 use wire::counts::TokenKind;
 
-use super::SqliteStore;
+use super::{SqliteStore, now_ms};
 use crate::error::Result;
 use crate::usage::{Grouping, Interval, UsageGroup, UsageQuery, UsageStore};
 
@@ -193,39 +193,27 @@ async fn write_tags(
     let sql = "INSERT OR IGNORE INTO usage_tags \
                SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)";
     sqlx::query(sql).bind(json!(kept).to_string()).execute(&mut **tx).await?;
-    sqlx::query("DELETE FROM usage_tags WHERE hour < $1").bind(newest - TAGS_KEPT).execute(&mut **tx).await?;
+    // A record from the future, by a clock that was wrong, does not make the tags of today old.
+    let before = newest.min(now_ms() / 1000) - TAGS_KEPT;
+    sqlx::query("DELETE FROM usage_tags WHERE hour < $1").bind(before).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Days that are whole are read as days, what is before and after them as hours. `TOTAL` is exact up to 2^53; beyond
-/// that it is rounded, where `SUM` fails once a sum is more than an integer holds.
-const READ: &str = "SELECT \
-        CASE $1 WHEN 'hour' THEN start WHEN 'day' THEN start - start % 86400 ELSE $2 END AS begin, \
-        CASE WHEN $3 THEN label ELSE '' END AS who, CASE WHEN $4 THEN endpoint ELSE '' END AS at, \
-        CASE WHEN $5 THEN entity ELSE '' END AS model, CASE WHEN $6 THEN status ELSE 0 END AS code, \
-        CAST(TOTAL(requests) AS INTEGER), CAST(TOTAL(estimated) AS INTEGER), CAST(TOTAL(unpriced) AS INTEGER), \
-        CAST(TOTAL(nano_usd) AS INTEGER), CAST(TOTAL(duration_ms) AS INTEGER), CAST(TOTAL(input) AS INTEGER), \
-        CAST(TOTAL(cache_read) AS INTEGER), CAST(TOTAL(cache_write_5m) AS INTEGER), CAST(TOTAL(cache_write_1h) AS INTEGER), \
-        CAST(TOTAL(input_audio) AS INTEGER), CAST(TOTAL(cache_read_audio) AS INTEGER), CAST(TOTAL(input_image) AS INTEGER), \
-        CAST(TOTAL(output) AS INTEGER), CAST(TOTAL(reasoning) AS INTEGER), CAST(TOTAL(output_audio) AS INTEGER), \
-        CAST(TOTAL(output_image) AS INTEGER) \
-    FROM (SELECT value ->> 0 AS of, value ->> 1 AS low, value ->> 2 AS high FROM json_each($7)) \
-    CROSS JOIN usage_rollups ON breakdown = $8 AND span = of AND start >= low AND start < high \
-    WHERE ($9 IS NULL OR tag = $9) AND ($10 IS NULL OR label = $10) AND ($11 IS NULL OR endpoint = $11) \
-        AND ($12 IS NULL OR entity = $12) AND ($13 IS NULL OR status = $13) \
-        AND ($14 IS NULL OR (breakdown = 'requester' AND label = $14) OR endpoint_id IN (SELECT value FROM json_each($15))) \
-    GROUP BY begin, who, at, model, code ORDER BY begin, who, at, model, code LIMIT $16";
+/// Days that are whole are read as days, what is before and after them as hours. Each hour and day that there is, is
+/// looked up for itself: the key of a tag stands behind the time in the table's key, and no row of another is read.
+/// `TOTAL` is exact up to 2^53; beyond that it is rounded, where `SUM` fails once a sum is more than an integer holds.
+const READ: &str = include_str!("usage.sql");
 
 #[async_trait]
 impl UsageStore for SqliteStore {
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageGroup>> {
         let (breakdown, tag) = match &query.grouping {
             // Who sees their own calls needs the rows that tell whose a call is. Each call is in one of them.
-            Grouping::Nothing if query.sees.is_some() => ("requester", None),
-            Grouping::Nothing => ("", None),
-            Grouping::Requester => ("requester", None),
-            Grouping::Group => ("group", None),
-            Grouping::Tag(key) => ("tag", Some(key)),
+            Grouping::Nothing if query.sees.is_some() => ("requester", ""),
+            Grouping::Nothing => ("", ""),
+            Grouping::Requester => ("requester", ""),
+            Grouping::Group => ("group", ""),
+            Grouping::Tag(key) => ("tag", key.as_str()),
         };
         let sees = query.sees.as_ref();
         let rows = sqlx::query(READ)
@@ -289,6 +277,22 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3600;
+
+    #[tokio::test]
+    async fn rows_are_looked_up_by_hour_and_tag_and_none_is_read_in_vain() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = crate::MasterKey::from_hex(&crate::MasterKey::generate().unwrap()).unwrap();
+        let store = SqliteStore::open(&folder.path().join("tollgate.db"), key).await.unwrap();
+        let plan = sqlx::query(concat!("EXPLAIN QUERY PLAN ", include_str!("usage.sql")));
+        let plan = plan.fetch_all(&store.pool).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let reads: Vec<&str> =
+            plan.iter().filter(|step| step.contains("usage_rollups")).map(String::as_str).collect();
+        let next = "SEARCH usage_rollups USING PRIMARY KEY (breakdown=? AND span=? AND start>? AND start<?)";
+        let rows = "SEARCH usage_rollups USING PRIMARY KEY (breakdown=? AND span=? AND start=? AND tag=?)";
+        assert_eq!(reads, [next, next, rows], "{plan:?}");
+        store.close().await;
+    }
 
     #[test]
     fn whole_days_are_read_as_days() {
