@@ -24,9 +24,19 @@ pub fn record_ms() -> i64 {
 /// Milliseconds since the epoch by which a credential ends: the later of the wall clock and of what it was at the
 /// start of the process with the time since. Set back, it gives nothing more time.
 pub fn expiry_ms() -> i64 {
+    wall_ms().max(steady_ms())
+}
+
+/// Milliseconds since the epoch by which what is old is deleted: the earlier of the two. Set on, it makes nothing old.
+pub fn least_ms() -> i64 {
+    wall_ms().min(steady_ms())
+}
+
+/// What the wall clock was at the start of the process, with the time since.
+fn steady_ms() -> i64 {
     let (began, since) = *BEGAN;
     let elapsed = i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
-    wall_ms().max(began.saturating_add(elapsed))
+    began.saturating_add(elapsed)
 }
 
 /// Milliseconds since the epoch.

@@ -67,7 +67,10 @@ impl Segment {
     async fn apply(self: Box<Self>, journal: &str, number: i64) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Self { of: Sums { rollups, kept_days }, sums, hours } = *self;
         rollups.apply(journal, number, &sums.rows()).await?;
-        let Some(newest) = hours.last() else { return Ok(()) };
+        // By a clock that was wrong a record may be from the future: it makes nothing old.
+        let Some(newest) = hours.last().map(|hour| (*hour).min(journal::clock::least_ms() / 1000)) else {
+            return Ok(());
+        };
         let days = kept_days.map_or(i64::MIN, |days| newest - i64::from(days) * DAY);
         rollups.expire(newest - HOURS_KEPT, days).await
     }
@@ -77,5 +80,93 @@ fn finished(entry: &Entry) -> Option<&Call> {
     match entry {
         Entry::Settled(call) => Some(call),
         Entry::Admitted(_) | Entry::Audited(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use journal::rollup::{HourTags, HourlyRow};
+    use journal::{Admission, Outcome, Settlement};
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Keeps what was to expire.
+    #[derive(Default)]
+    struct Expired(Mutex<Vec<(i64, i64)>>);
+
+    #[async_trait]
+    impl Rollups for Expired {
+        async fn apply(
+            &self,
+            _: &str,
+            _: i64,
+            _: &[HourlyRow],
+        ) -> Result<bool, Box<dyn Error + Send + Sync>> {
+            Ok(true)
+        }
+
+        async fn tags(
+            &self,
+            _: &BTreeSet<i64>,
+        ) -> Result<BTreeMap<i64, HourTags>, Box<dyn Error + Send + Sync>> {
+            Ok(BTreeMap::new())
+        }
+
+        async fn expire(&self, hours: i64, days: i64) -> Result<(), Box<dyn Error + Send + Sync>> {
+            self.0.lock().push((hours, days));
+            Ok(())
+        }
+    }
+
+    fn call(received_at: i64) -> Entry {
+        let settlement = Settlement {
+            outcome: Outcome::Completed,
+            status: 200,
+            entity: None,
+            model: None,
+            provider: None,
+            attempts: Vec::new(),
+            usage: None,
+            cost: None,
+            duration_ms: 1.0,
+            first_byte_ms: None,
+            bytes_out: 0,
+            content_type: None,
+            output_characters: None,
+            guards: Vec::new(),
+            payload: None,
+            response: None,
+        };
+        Entry::Settled(Arc::new(Call {
+            admission: Admission { received_at, ..Admission::default() },
+            settlement,
+        }))
+    }
+
+    async fn expired(received_at: &[i64]) -> (i64, i64) {
+        let expired = Arc::new(Expired::default());
+        let sums = Sums { rollups: expired.clone(), kept_days: Some(500) };
+        let mut segment = sums.segment();
+        segment.entries(&received_at.iter().map(|at| call(*at)).collect::<Vec<_>>()).await.unwrap();
+        segment.end("j", 1).await.unwrap();
+        let found = expired.0.lock().clone();
+        assert_eq!(found.len(), 1);
+        found[0]
+    }
+
+    #[tokio::test]
+    async fn a_record_from_the_future_makes_nothing_of_today_old() {
+        let now = journal::clock::least_ms();
+        let ahead = now + 401 * DAY * 1000;
+        let (hours, days) = expired(&[now, ahead]).await;
+        let (now, slack) = (now / 1000, 60);
+        assert!((now - HOURS_KEPT..=now - HOURS_KEPT + slack).contains(&hours), "{hours} {now}");
+        assert!((now - 500 * DAY..=now - 500 * DAY + slack).contains(&days), "{days} {now}");
+        // What is applied late makes nothing old that was not when it happened.
+        let old = (now - 30 * DAY) * 1000;
+        assert_eq!(expired(&[old]).await.0, old.div_euclid(3_600_000) * 3600 - HOURS_KEPT);
     }
 }
