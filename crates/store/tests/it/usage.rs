@@ -282,6 +282,24 @@ async fn a_million_calls_are_summed_up_to_the_token() {
     .await;
 }
 
+#[tokio::test]
+async fn a_record_from_the_future_makes_no_room_for_more_tags_of_today() {
+    with_store(async |store| {
+        let now = (journal::clock::least_ms() / 1000 - MONDAY) / HOUR;
+        let tag =
+            |hour, value: String| row(hour, Breakdown::Tag { key: "k".into(), value: value.into() }, "e", 1);
+        let all: Vec<HourlyRow> = (0..MAX_TAG_VALUES).map(|at| tag(now, format!("t{at}"))).collect();
+        store.apply("j", 1, &all).await.unwrap();
+        store.apply("j", 2, &[tag(now + 401 * 24, "later".to_owned())]).await.unwrap();
+        store.apply("j", 3, &[tag(now, "one more".to_owned())]).await.unwrap();
+        let query =
+            UsageQuery { grouping: Grouping::Tag("k".into()), by_label: true, ..all_of(now..now + 1) };
+        let got = inputs(store, &query).await;
+        assert!(got.len() == MAX_TAG_VALUES + 1 && got.contains(&(OTHER.to_owned(), 1)), "{}", got.len());
+    })
+    .await;
+}
+
 async fn database(folder: &tempfile::TempDir) -> SqlitePool {
     let file =
         SqliteConnectOptions::new().filename(folder.path().join("tollgate.db")).create_if_missing(true);
@@ -398,10 +416,14 @@ async fn a_month_of_100_million_calls_is_answered_in_milliseconds() {
             ("by run, of 900 values", tag("run"), 720 * 900),
         ];
         for (what, query, requests) in questions {
-            let begun = Instant::now();
-            let groups = store.usage(&query).await.unwrap();
-            println!("{what}: {} groups, {:?}", groups.len(), begun.elapsed());
-            assert_eq!(groups.iter().map(|g| g.sums.requests).sum::<u64>(), requests * calls);
+            let mut least = Duration::MAX;
+            for _ in 0..3 {
+                let begun = Instant::now();
+                let groups = store.usage(&query).await.unwrap();
+                least = least.min(begun.elapsed());
+                assert_eq!(groups.iter().map(|g| g.sums.requests).sum::<u64>(), requests * calls);
+            }
+            println!("{what}: {least:?}");
         }
     })
     .await;
