@@ -4,6 +4,7 @@
 
 mod altered;
 mod crashes;
+mod journals;
 mod kept;
 mod known;
 mod pieces;
