@@ -4,6 +4,7 @@ Starts a server of its own: its tables are to be whole when it has stopped.
 """
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -72,9 +73,11 @@ class Caller:
         return total
 
 
-def command(server, *arguments):
+def command(server, *arguments, code=0):
     env = {**os.environ, "TOLLGATE_SERVER__DATA": str(server.data)}
-    return subprocess.run([os.environ["TOLLGATE_BIN"], *arguments], env=env, check=True, capture_output=True, text=True, timeout=60).stdout
+    done = subprocess.run([os.environ["TOLLGATE_BIN"], *arguments], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done
+    return done.stdout
 
 
 with scratch_folder("tables") as folder:
@@ -272,6 +275,23 @@ with scratch_folder("tables") as folder:
         listed = {table["name"]: table for table in json.loads(command(server, "--output", "json", "tables"))}
         assert listed["system.serving.endpoint_usage"]["rows"] == 49, listed
         assert "main.logs.chat_payload" in command(server, "tables")
+
+    @check("a table that cannot be read is told with the reason, by Unity Catalog's paths too, and the others are listed")
+    def unreadable():
+        broken = tables / "main" / "logs" / "broken"
+        (broken / "_delta_log").mkdir(parents=True)
+        (broken / "_delta_log" / f"{0:020}.json").write_text("no log\n")
+        listed = {table["name"]: table for table in json.loads(command(server, "--output", "json", "tables", code=3))}
+        assert listed["main.logs.broken"]["error"] and listed["main.logs.chat_payload"]["rows"], listed
+        assert "cannot be read: table main.logs.broken: " in command(server, "tables", code=3)
+        with Server(folder, UPSTREAM, QUICK) as again:
+            caller.server = again
+            base = "/api/2.1/unity-catalog"
+            assert [catalog["name"] for catalog in caller.call("GET", f"{base}/catalogs").ok()["catalogs"]] == ["main", "system"]
+            found = caller.call("GET", f"{base}/tables?catalog_name=main&schema_name=logs").ok()["tables"]
+            assert [table["full_name"] for table in found] == ["main.logs.chat_payload"], found
+            caller.call("GET", f"{base}/tables/main.logs.broken").refused(500, "INTERNAL_ERROR", saying="main.logs.broken")
+        shutil.rmtree(broken)
 
     @check("compacted and vacuumed by delta-rs, the tables read the same, and the server goes on with them")
     def kept():

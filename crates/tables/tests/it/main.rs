@@ -7,6 +7,7 @@ mod crashes;
 mod journals;
 mod kept;
 mod known;
+mod listed;
 mod pieces;
 mod upgraded;
 mod world;
