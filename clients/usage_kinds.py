@@ -60,8 +60,8 @@ def surfaces(provider, stream):
         (SERVING, f"/serving-endpoints/{name}/invocations", counted),
         (GATEWAY, "/ai-gateway/mlflow/v1/chat/completions", counted | {"model": name}),
     ]
-    # What need not know `stream_options` gets none that its caller did not send, and tells nothing of its streams without.
-    return of_chat if stream and provider in ("custom", "databricks-model-serving") else of_chat + [
+    # Not asked for usage, since the real one always tells it; the simulator of it has to be asked.
+    return of_chat if stream and provider == "databricks-model-serving" else of_chat + [
         (GATEWAY, "/ai-gateway/anthropic/v1/messages", chat | {"model": name}),
         (GATEWAY, "/ai-gateway/openai/v1/responses", {"model": name, "input": "hello there", "stream": stream}),
         (GATEWAY, f"/ai-gateway/gemini/v1beta/models/{name}:{method}", {"contents": said}),

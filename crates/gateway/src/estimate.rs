@@ -119,6 +119,9 @@ const TEXT_KEYS: [&str; 24] = [
     "reasoningText",
 ];
 
+/// What engines of one format call it; those that changed from one name to the other send both.
+const REASONING: [&str; 2] = ["reasoning", "reasoning_content"];
+
 /// What a tool is given and what it answers: its keys are the tool's own, and the model reads them too.
 const FREE_KEYS: [&str; 5] = ["arguments", "args", "input", "response", "json"];
 
@@ -147,6 +150,10 @@ impl Tally for Count {
             Self::Texts | Self::Tokens if FREE_KEYS.contains(&key) => (0, Some(Self::All)),
             Self::Texts | Self::Tokens => (0, TEXT_KEYS.contains(&key).then_some(Self::Texts)),
         }
+    }
+
+    fn is_other_name(self, key: &str) -> bool {
+        self != Self::All && REASONING.contains(&key)
     }
 }
 
@@ -186,6 +193,12 @@ mod tests {
         assert_eq!(cut(None), (100, 20, Provenance::Estimated));
         assert_eq!(cut(Some(Usage::new(90, 1))), (90, 20, Provenance::Counted));
         assert_eq!(cut(Some(Usage::new(90, 25))), (90, 25, Provenance::Counted));
+    }
+
+    #[test]
+    fn a_text_of_two_names_counts_once() {
+        let body = r#"{"messages":[{"content":"a","reasoning":"abc","reasoning_content":"abc"},{"reasoning":"de"}]}"#;
+        assert_eq!(prompt(body), 1 + 3 + 2);
     }
 
     #[test]

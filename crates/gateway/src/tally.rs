@@ -17,6 +17,11 @@ pub(crate) trait Tally: Copy {
 
     /// What a key counts, and how its value is counted; `None` where that counts nothing.
     fn key(self, key: &str) -> (u64, Option<Self>);
+
+    /// Whether `key` is one of several names of one text, of which the longest counts.
+    fn is_other_name(self, _key: &str) -> bool {
+        false
+    }
 }
 
 /// Errors where `raw` cannot be read, as when it is nested too deep.
@@ -75,22 +80,23 @@ impl<'de, T: Tally> Visitor<'de> for Sum<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
-        let mut sum = 0;
-        while let Some((key, value)) = map.next_key_seed(Key(self.0))? {
+        let (mut sum, mut longest) = (0, 0);
+        while let Some((key, value, is_other_name)) = map.next_key_seed(Key(self.0))? {
             sum += key;
             match value {
+                Some(value) if is_other_name => longest = longest.max(map.next_value_seed(Sum(value))?),
                 Some(value) => sum += map.next_value_seed(Sum(value))?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(sum)
+        Ok(sum + longest)
     }
 }
 
 struct Key<T>(T);
 
 impl<'de, T: Tally> DeserializeSeed<'de> for Key<T> {
-    type Value = (u64, Option<T>);
+    type Value = (u64, Option<T>, bool);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
@@ -98,13 +104,14 @@ impl<'de, T: Tally> DeserializeSeed<'de> for Key<T> {
 }
 
 impl<T: Tally> Visitor<'_> for Key<T> {
-    type Value = (u64, Option<T>);
+    type Value = (u64, Option<T>, bool);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.key(key))
+        let (count, value) = self.0.key(key);
+        Ok((count, value, self.0.is_other_name(key)))
     }
 }

@@ -64,8 +64,15 @@ impl Usage {
         self.prompt_tokens_details.as_ref()?.cache_creation_tokens
     }
 
+    /// Databricks' model APIs tell it beside the completion's count, not in its details.
     pub fn reasoning_tokens(&self) -> Option<u64> {
-        self.completion_tokens_details.as_ref()?.reasoning_tokens
+        let detail = self.completion_tokens_details.as_ref().and_then(|details| details.reasoning_tokens);
+        detail.or_else(|| self.extra.get("reasoning_tokens")?.as_u64())
+    }
+
+    /// Whether it says anything: engines that do not count send an empty usage, nulls or zeros.
+    pub fn is_told(&self) -> bool {
+        self.counts().total() > 0
     }
 
     /// With the counts that stand behind it.
@@ -166,6 +173,25 @@ mod tests {
             r#"{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12,"prompt_cache_hit_tokens":8}"#;
         assert_eq!(counts(hits), [(Input, 2), (CacheRead, 8), (Output, 2)]);
         assert_eq!(counts(r#"{"total_tokens":7}"#), [(Input, 7)]);
+        let at_the_top =
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"reasoning_tokens":3}"#;
+        assert_eq!(counts(at_the_top), [(Input, 10), (Output, 2), (Reasoning, 3)]);
+    }
+
+    #[test]
+    fn zeros_and_nulls_tell_nothing() {
+        let told = |json: &str| serde_json::from_str::<Usage>(json).unwrap().is_told();
+        for nothing in [
+            "{}",
+            r#"{"prompt_tokens":null,"completion_tokens":null,"total_tokens":null}"#,
+            r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#,
+        ] {
+            assert!(!told(nothing), "{nothing}");
+        }
+        for something in [r#"{"prompt_tokens":1}"#, r#"{"completion_tokens":1}"#, r#"{"total_tokens":1}"#] {
+            assert!(told(something), "{something}");
+        }
+        assert!(Usage::default().with_counts(TokenCounts::new(0, 1)).is_told());
     }
 
     #[test]

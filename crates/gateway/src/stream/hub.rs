@@ -71,8 +71,10 @@ struct ChoicePeek<'a> {
 struct DeltaPeek<'a> {
     #[serde(borrow)]
     content: Option<&'a RawValue>,
-    #[serde(borrow, alias = "reasoning")]
+    #[serde(borrow)]
     reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
     #[serde(borrow)]
     tool_calls: Option<&'a RawValue>,
 }
@@ -142,8 +144,10 @@ impl<'a> Peek<'a> {
 
 impl DeltaPeek<'_> {
     fn length(&self) -> u64 {
-        let written = [self.content, self.reasoning_content, self.tool_calls];
-        written.into_iter().flatten().map(characters).sum()
+        let length = |text: Option<&RawValue>| text.map_or(0, characters);
+        // Two names of one text: engines that changed from one to the other send both.
+        let reasoning = length(self.reasoning_content).max(length(self.reasoning));
+        length(self.content) + reasoning + length(self.tool_calls)
     }
 }
 
@@ -190,7 +194,7 @@ impl Hub {
 
     fn watch(&mut self, peek: Peek<'_>) {
         // Last wins: counts are cumulative where an engine sends several.
-        self.usage = peek.usage.or(self.usage.take());
+        self.usage = peek.usage.filter(Usage::is_told).or(self.usage.take());
         let choices = peek.choices.unwrap_or_default();
         for choice in &choices {
             let index = choice.index.unwrap_or_default();

@@ -7,6 +7,7 @@ use providers::{Malformed, StreamFault};
 use serde_json::Value;
 use wire::eventstream;
 use wire::sse::{self, Event};
+use wire::usage::Usage;
 
 use super::{Progress, ReadError};
 use crate::dialect::{ClientFraming, Seen, Watch};
@@ -111,7 +112,7 @@ impl Passed {
     }
 
     pub(super) fn usage(&self) -> CountedUsage {
-        match (self.watch.usage(), self.goes_on) {
+        match (self.watch.usage().filter(Usage::is_told), self.goes_on) {
             (Some(usage), _) if self.watch.is_complete() => {
                 CountedUsage { usage, provenance: Provenance::Provider }
             }

@@ -106,7 +106,7 @@ impl Translated {
             });
             let ended = chunk.choices.iter().filter_map(|choice| choice.finish_reason.as_deref());
             ended.for_each(|reason| self.finish_reasons.note(reason));
-            if let Some(usage) = &chunk.usage {
+            if let Some(usage) = chunk.usage.as_ref().filter(|usage| usage.is_told()) {
                 self.usage = Some(Box::new(usage.clone()));
             }
             self.client.chunk(chunk, out)?;

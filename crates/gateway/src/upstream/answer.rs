@@ -44,7 +44,7 @@ fn passed(asking: &Asking<'_>, is_json: bool, bytes: Bytes) -> Result<SuccessBod
         let error = Box::new(asking.prepared.error(0, &bytes));
         return Err(ServeError::Upstream { at: asking.at.clone(), error, retry_after: None });
     }
-    let usage = object.get::<Usage>("usage").ok().flatten();
+    let usage = object.get::<Usage>("usage").ok().flatten().filter(Usage::is_told);
     // A usage that cannot be read is a missing one.
     let written = object.raw("choices").map(characters);
     let usage = usage.map_or_else(|| estimated(asking.call, written.unwrap_or(0)), reported);
@@ -68,7 +68,7 @@ fn native(asking: &Asking<'_>, passage: &Passage, bytes: Bytes) -> Result<Succes
             let expected = limits::unseen_answer(asking.gateway, asking.call);
             return Box::new(Lengths::of_request(&asking.call.body).going_on(expected));
         }
-        let told = (passage.usage)(&body);
+        let told = (passage.usage)(&body).filter(Usage::is_told);
         told.map_or_else(|| estimated(asking.call, written), reported)
     };
     let is_free = asking.call.dialect.is_free();
@@ -105,7 +105,7 @@ fn translated(
     if response.model.is_empty() {
         response.model = origin.model;
     }
-    let usage = response.usage.clone();
+    let usage = response.usage.clone().filter(Usage::is_told);
     let written = response.choices.iter().map(|choice| written(&choice.message)).sum();
     let usage = usage.map_or_else(|| estimated(asking.call, written), reported);
     let body = asking
@@ -140,7 +140,8 @@ pub(super) fn merged(
 ) -> Result<SuccessBody, ServeError> {
     let (mut response, tokens) = embeddings::merge(&asking.entity.model, request, parts)
         .map_err(|reason| malformed(asking, reason))?;
-    let usage = tokens.map_or_else(|| estimated(asking.call, 0), |tokens| reported(Usage::new(tokens, 0)));
+    let told = tokens.map(|tokens| Usage::new(tokens, 0)).filter(Usage::is_told);
+    let usage = told.map_or_else(|| estimated(asking.call, 0), reported);
     // The format has its usage always; where it is an estimate, the record says so.
     response.usage.get_or_insert_with(|| embeddings::usage(usage.usage.prompt_tokens));
     let body = serde_json::to_vec(&response).map_err(|e| ApiError::internal(e.to_string()))?;

@@ -23,6 +23,7 @@ use journal::CountedUsage;
 use journal::trace::SpanId;
 use policy::{Endpoint, Entity};
 use providers::{Codec, EmbeddingsCodec, Framing, NativeCall, Task, UpstreamError};
+use tokio::time::Instant;
 use wire::embeddings::EmbeddingsRequest;
 use wire::error::ApiError;
 
@@ -119,22 +120,23 @@ async fn ask(
 ) -> Result<SuccessBody, ServeError> {
     let entity = &call.endpoint.entities[at];
     let refusing = &gateway.inner.refusing;
-    let mut refused = false;
+    let (started, mut refused) = (Instant::now(), None);
     loop {
-        let optional = if refused { Optional::LeftOut } else { Optional::UnlessRefused(refusing) };
+        let optional = if refused.is_some() { Optional::LeftOut } else { Optional::UnlessRefused(refusing) };
         let prepared = request::prepare(call, at, optional)?;
         let fields = prepared.optional;
-        let asking = Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity), span };
+        let asking =
+            Asking { gateway, call, entity, entity_at: at, prepared, at: At::of(entity), span, started };
         let asked = match (call.stream, asking.prepared.bodies.as_slice()) {
             (true, [body, ..]) => asking.stream(body).await,
             _ => asking.whole().await,
         };
         match asked {
-            Err(error) if optional::refuses(&error, fields) && !call.is_left() => refused = true,
+            Err(error) if optional::refuses(&error, fields) && !call.is_left() => refused = Some(fields),
             asked => {
-                // Not before it is seen that the field was at fault.
-                if refused && asked.is_ok() {
-                    refusing.add(&entity.mark);
+                // Not before it is seen that a field was at fault.
+                if let (Some(fields), Ok(_)) = (refused, &asked) {
+                    refusing.add(entity, fields);
                 }
                 return asked;
             }
@@ -162,6 +164,8 @@ struct Asking<'a> {
     prepared: Prepared<'a>,
     at: At,
     span: Option<SpanId>,
+    /// When the attempt began: it may be the second request of it.
+    started: Instant,
 }
 
 impl Asking<'_> {
@@ -176,7 +180,7 @@ impl Asking<'_> {
             let upstream = Upstream::new(response.into_body(), framing, relay, idle, self.at.clone());
             Box::new(upstream).first_event().await
         };
-        let (upstream, ready) = self.in_time(first).await?;
+        let (upstream, ready) = self.in_time(self.started, first).await?;
         Ok(SuccessBody::Stream { upstream, ready })
     }
 
@@ -185,7 +189,7 @@ impl Asking<'_> {
             return self.embeddings(*codec, request).await;
         }
         let body = self.prepared.bodies.first().cloned().unwrap_or_default();
-        let response = self.in_time(self.send(&body)).await?;
+        let response = self.in_time(self.started, self.send(&body)).await?;
         answer::whole(self, response).await
     }
 
@@ -197,7 +201,7 @@ impl Asking<'_> {
     ) -> Result<SuccessBody, ServeError> {
         let room = &embeddings::Room::default();
         let part = |body: Bytes| async move {
-            let response = self.in_time(self.send(&body)).await?;
+            let response = self.in_time(Instant::now(), self.send(&body)).await?;
             answer::embedded(self, codec, response, room).await
         };
         let parts = stream::iter(self.prepared.bodies.iter().cloned().map(part));
@@ -208,10 +212,11 @@ impl Asking<'_> {
     /// No `async fn`: that would keep the room of `first` twice.
     fn in_time<T>(
         &self,
+        started: Instant,
         first: impl Future<Output = Result<T, ServeError>>,
     ) -> impl Future<Output = Result<T, ServeError>> {
         let limit = self.entity.timeouts.first_byte;
-        tokio::time::timeout(limit, first).map(move |first| {
+        tokio::time::timeout_at(started + limit, first).map(move |first| {
             first.unwrap_or_else(|_| Err(timed_out(self.at.clone(), "no first byte", limit)))
         })
     }

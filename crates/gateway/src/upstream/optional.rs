@@ -1,30 +1,41 @@
 //! Fields that an upstream may not know. What engines of one format take differs: such a field is sent until the
-//! upstream refuses it by name, and then left out.
+//! upstream refuses it by name, and then left out for a while.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use policy::Entity;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::error::ServeError;
 
 /// Upstreams that are remembered. Of those beyond, each is asked with the fields first.
 const MOST: usize = 10_000;
 
-/// The upstreams that refused such a field, by the entities' marks, until the server stops.
+/// After this an upstream is asked with the fields again: it may be another version of itself.
+const AGE: Duration = Duration::from_secs(3600);
+
+/// The upstreams that refused such a field, by the entities' marks, and when.
 #[derive(Debug, Default)]
-pub(crate) struct Refusing(Mutex<HashSet<Arc<str>>>);
+pub(crate) struct Refusing(Mutex<HashMap<Arc<str>, Instant>>);
 
 impl Refusing {
     pub(super) fn knows(&self, mark: &str) -> bool {
-        self.0.lock().contains(mark)
+        self.0.lock().get(mark).is_some_and(|since| since.elapsed() < AGE)
     }
 
-    pub(super) fn add(&self, mark: &Arc<str>) {
+    pub(super) fn add(&self, entity: &Entity, fields: &[&str]) {
+        tracing::info!(entity = %entity.name, provider = entity.provider_name, model = entity.model, ?fields,
+            "the upstream refuses fields that it may not know: they are left out for an hour");
         let mut known = self.0.lock();
+        if known.len() >= MOST {
+            known.retain(|_, since| since.elapsed() < AGE);
+        }
         if known.len() < MOST {
-            known.insert(Arc::clone(mark));
+            known.insert(Arc::clone(&entity.mark), Instant::now());
         }
     }
 }

@@ -209,11 +209,12 @@ fn encode<'a>(
             let mut request =
                 splice.adopt(&entity.model, unified(call, entity)?).map_err(ServeError::Refused)?;
             let fields = splice.optional();
-            let sent = fields.is_empty() || optional.are_sent(entity);
-            if !sent {
+            let is_added = fields.iter().any(|field| request.extra.contains_key(*field));
+            if is_added && !optional.are_sent(entity) {
                 fields.iter().for_each(|field| drop(request.extra.shift_remove(*field)));
+                return translated(&request, entity, splice, NONE);
             }
-            translated(&request, entity, splice, if sent { fields } else { NONE })
+            translated(&request, entity, splice, if is_added { fields } else { NONE })
         }
         Codec::Chat(codec) => translated(&unified(call, entity)?, entity, codec, NONE),
         Codec::Embeddings(codec) => embeddings(call, entity, codec),

@@ -200,3 +200,69 @@ async fn what_is_told_twice_or_out_of_order_is_counted_once() {
     })
     .await;
 }
+
+/// Engines that do not count: an empty usage, nulls, zeros.
+#[tokio::test]
+async fn a_usage_that_tells_nothing_is_estimated() {
+    let zero = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+    let null = json!({"prompt_tokens": null, "completion_tokens": null, "total_tokens": null});
+    let hello = json!([{"role": "user", "content": "hello there"}]);
+    let unified = json!({"model": "e", "messages": hello});
+    let messages = json!({"model": "e", "max_tokens": 9, "messages": hello});
+    for usage in [json!({}), null, zero] {
+        for (path, body) in [(CHAT, &unified), ("/ai-gateway/anthropic/v1/messages", &messages)] {
+            for stream in [false, true] {
+                world(async |world| {
+                    let said = json!({"role": "assistant", "content": "abcd"});
+                    let play = if stream {
+                        Play::stream(&self::unified(&[
+                            json!({"choices": [{"index": 0, "delta": said}], "usage": null}),
+                            json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}),
+                        ]))
+                    } else {
+                        let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": usage,
+                            "choices": [{"index": 0, "message": said, "finish_reason": "stop"}]});
+                        Play::whole("200 OK", "content-type: application/json\r\n", &answer.to_string())
+                    };
+                    let raw = Raw::start(world, play).await;
+                    world.chat("e", &[Entity::new("custom", "m").at(format!("{}/v1", raw.url))]);
+                    let mut body = body.clone();
+                    body["stream"] = stream.into();
+                    let got = world.post(path, &body).await;
+                    let told = world.records.last().usage.unwrap();
+                    let tokens = (told.tokens().input(), told.tokens().output());
+                    let case = format!("{path} stream={stream} {usage}: {got:?}");
+                    assert_eq!((got.status, told.provenance, tokens), (200, Provenance::Estimated, (3, 1)), "{case}");
+                })
+                .await;
+            }
+        }
+    }
+}
+
+/// As engines that changed the name of it send it.
+#[tokio::test]
+async fn reasoning_of_two_names_is_counted_once_whole_and_streamed() {
+    let said = json!({"content": "abcd", "reasoning": "efgh", "reasoning_content": "efgh"});
+    for stream in [false, true] {
+        world(async |world| {
+            let play = if stream {
+                Play::stream(&unified(&[
+                    json!({"choices": [{"index": 0, "delta": said}]}),
+                    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+                ]))
+            } else {
+                let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+                    "choices": [{"index": 0, "message": said, "finish_reason": "stop"}]});
+                Play::whole("200 OK", "content-type: application/json\r\n", &answer.to_string())
+            };
+            let raw = Raw::start(world, play).await;
+            world.chat("e", &[Entity::new("custom", "m").at(format!("{}/v1", raw.url))]);
+            let got = world.ask("e", stream).await;
+            let told = world.records.last();
+            let output = told.usage.as_ref().unwrap().tokens().output();
+            assert_eq!((told.output_characters, output), (Some(8), 2), "stream={stream} {got:?}");
+        })
+        .await;
+    }
+}

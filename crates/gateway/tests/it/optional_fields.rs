@@ -1,11 +1,13 @@
 //! A stream that was translated for an engine asks it for usage; one that does not know how to be asked is asked
 //! without, and remembered.
 
+use std::time::Duration;
+
 use journal::Provenance;
 use serde_json::json;
 
 use crate::grid::{Role, Surface, surfaces};
-use crate::raw::{Play, Raw};
+use crate::raw::{End, Play, Raw};
 use crate::retries::attempts;
 use crate::world::{CHAT, Entity, World, world};
 
@@ -95,6 +97,44 @@ async fn what_is_refused_without_the_field_too_is_the_callers() {
             let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), true).await;
             assert_eq!((got.status, raw.requests()), (422, asked), "{got:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_has_no_such_field_is_sent_once() {
+    world(async |world| {
+        let raw = Raw::start(world, refused()).await;
+        world.chat("e", &[Entity::new("custom", "m").at(format!("{}/v1", raw.url))]);
+        let whole = |surface: &Surface| surface.task == CHAT && surface.streams().contains(&false);
+        for (at, surface) in surfaces().into_iter().filter(whole).enumerate() {
+            let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), false).await;
+            assert_eq!((got.status, raw.requests()), (422, at + 1), "{}", surface.path);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_requests_are_within_the_time_of_one_attempt() {
+    world(async |world| {
+        let raw = Raw::with(world, |at| match at {
+            0 => {
+                // Nothing, and after a while the answer, on a connection that is not used again.
+                let mut late = Play::whole("422 Unprocessable Entity", "connection: close\r\n", REFUSAL);
+                late.pieces.insert(0, Vec::new());
+                late.pause(Duration::from_millis(700))
+            }
+            _ => Play::default().end(End::Hang),
+        })
+        .await;
+        let entity = Entity::new("custom", "m").at(format!("{}/v1", raw.url)).timeouts(1_000, 1_000);
+        world.chat("e", &[entity]);
+        let surface = translated().next().unwrap();
+        let got = surface.ask(world, (surface.body)(Role::User, "hello").unwrap(), true).await;
+        assert_eq!((got.status, raw.requests()), (504, 2), "{got:?}");
+        let waited = got.waited.as_millis();
+        assert!((1_000..1_600).contains(&waited), "{waited} ms");
     })
     .await;
 }

@@ -31,6 +31,7 @@ impl ChatCodec for OpenAiChat {
     fn decode(&self, body: &[u8]) -> Result<ChatResponse, Malformed> {
         let mut reply: Value = serde_json::from_slice(body)?;
         drop_nulls(&mut reply, "message");
+        name_reasoning(&mut reply, "message");
         Ok(serde_json::from_value(reply)?)
     }
 
@@ -104,6 +105,21 @@ fn drop_nulls(body: &mut Value, payload: &str) {
     }
 }
 
+/// `reasoning` is what newer engines call the text that others call `reasoning_content`; some send both.
+fn name_reasoning(body: &mut Value, payload: &str) {
+    let is_text = |value: Option<&Value>| value.and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    for choice in body.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(said) = choice.get_mut(payload).and_then(Value::as_object_mut) else { continue };
+        if !is_text(said.get("reasoning")) {
+            continue;
+        }
+        let text = said.shift_remove("reasoning").unwrap_or_default();
+        if !is_text(said.get("reasoning_content")) {
+            said.insert("reasoning_content".to_owned(), text);
+        }
+    }
+}
+
 /// Databricks streams `content` as a list of reasoning and text parts, where the format has a text.
 fn flatten_parts(chunk: &mut Value) {
     for choice in chunk.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -150,6 +166,7 @@ impl ChatStream for OpenAiStream {
             return Ok(());
         }
         drop_nulls(&mut value, "delta");
+        name_reasoning(&mut value, "delta");
         flatten_parts(&mut value);
         let chunk: ChatChunk = serde_json::from_value(value)?;
         for choice in &chunk.choices {
@@ -246,6 +263,26 @@ mod tests {
         assert_eq!(end, Ok(()));
         assert_eq!(chunks.len(), 3);
         assert_eq!(chunks[2].usage.as_ref().map(|u| u.prompt_tokens), Some(1));
+    }
+
+    #[test]
+    fn reasoning_is_read_by_both_its_names() {
+        for said in [
+            json!({"role": "assistant", "content": "a", "reasoning": "hm"}),
+            json!({"role": "assistant", "content": "a", "reasoning": "hm", "reasoning_content": null}),
+            json!({"role": "assistant", "content": "a", "reasoning": "hm", "reasoning_content": ""}),
+            json!({"role": "assistant", "content": "a", "reasoning": "hm", "reasoning_content": "hm"}),
+            json!({"role": "assistant", "content": "a", "reasoning": null, "reasoning_content": "hm"}),
+        ] {
+            let event = json!({"choices": [{"index": 0, "delta": said}]}).to_string();
+            let (chunks, end) = run(&[&event, STOP]);
+            let delta = &chunks[0].choices[0].delta;
+            assert_eq!((end, delta.reasoning_content.as_deref()), (Ok(()), Some("hm")), "{event}");
+            let body =
+                json!({"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}).to_string();
+            let reply = OpenAiChat::default().decode(body.as_bytes()).unwrap();
+            assert_eq!(reply.choices[0].message.reasoning_content.as_deref(), Some("hm"), "{body}");
+        }
     }
 
     #[test]
