@@ -4,6 +4,7 @@ Starts a server of its own: its tables are to be whole when it has stopped.
 """
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -29,12 +30,12 @@ def entity(name, model):
     return {"name": name, "external_model": {"name": model, "provider": "openai", "task": "llm/v1/chat", "openai_config": config}}
 
 
-def documented(tables, beginning):
-    """What the statement of the documentation that begins so finds in the tables of this run."""
+def documented(tables, beginning, replaced=("", ""), columns="*"):
+    """What the statement of the documentation that begins so finds in the tables of this run; other words may be put into it."""
     text = DOCS.read_text()
     statement = text[text.index("    " + beginning):].split(";", 1)[0]
-    statement = statement.replace("/var/lib/tollgate/tables", str(tables)).replace("'gpt-5'", f"'{MODEL}'")
-    return lake.duck().sql(statement).fetchall()
+    statement = statement.replace("/var/lib/tollgate/tables", str(tables)).replace("'gpt-5'", f"'{MODEL}'").replace(*replaced)
+    return lake.duck().sql(statement).project(columns).fetchall()
 
 
 def documented_python(tables, name):
@@ -52,13 +53,13 @@ class Caller:
     def __init__(self, server):
         self.server, self.answers = server, {}
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, headers=None):
         import harness
-        return harness.call(method, path, body, token=self.server.token, base=self.server.url)
+        return harness.call(method, path, body, token=self.server.token, base=self.server.url, headers=headers)
 
-    def ask(self, path, text, **fields):
+    def ask(self, path, text, headers=None, **fields):
         body = {"messages": [{"role": "user", "content": text}], **fields}
-        reply = self.call("POST", path, body)
+        reply = self.call("POST", path, body, headers)
         self.answers[reply.headers["x-request-id"]] = (reply, path, bool(fields.get("stream")))
         return reply
 
@@ -72,9 +73,11 @@ class Caller:
         return total
 
 
-def command(server, *arguments):
+def command(server, *arguments, code=0):
     env = {**os.environ, "TOLLGATE_SERVER__DATA": str(server.data)}
-    return subprocess.run([os.environ["TOLLGATE_BIN"], *arguments], env=env, check=True, capture_output=True, text=True, timeout=60).stdout
+    done = subprocess.run([os.environ["TOLLGATE_BIN"], *arguments], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done
+    return done.stdout
 
 
 with scratch_folder("tables") as folder:
@@ -92,7 +95,7 @@ with scratch_folder("tables") as folder:
             for n in range(40):
                 context = {"usage_context": {"team": "blue"}} if n % 2 else {}
                 for reply in (caller.ask(serving, f"marker-{n}", stream=n % 2 == 1, client_request_id=f"mine-{n}", **context),
-                              caller.ask(gateway, f"gateway-{n}", model=NAME, stream=n % 3 == 1)):
+                              caller.ask(gateway, f"gateway-{n}", model=NAME, stream=n % 3 == 1, client_request_id=f"gateway-{n}", **context)):
                     assert reply.status == 200, reply
             too_long = caller.ask(serving, "x" * 30000)
             assert too_long.status == 200, too_long
@@ -129,7 +132,7 @@ with scratch_folder("tables") as folder:
 
         @check("bodies are kept whole, streams as one answer, and what is too long is said")
         def bodies():
-            kept = lake.rows(tables, PAYLOAD, "request, response, client_request_id", "client_request_id is not null and status_code = 200")
+            kept = lake.rows(tables, PAYLOAD, "request, response, client_request_id", "client_request_id LIKE 'mine-%' and status_code = 200")
             assert len(kept) == 40, len(kept)
             for request, response, context in kept:
                 number = context.removeprefix("mine-")
@@ -196,7 +199,9 @@ with scratch_folder("tables") as folder:
             body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, "guardrails": {"input": {"pii": {"behavior": "MASK"}}}}
             caller.call("POST", ENDPOINTS, body).ok()
             for n in range(6):
-                caller.ask(f"/serving-endpoints/{PRICED}/invocations", f"write to bob{n}@example.com", stream=n % 2 == 1)
+                tags = {"Databricks-Ai-Gateway-Request-Tags": json.dumps({"team": "red", "n": str(n)})} if n % 3 else {}
+                caller.ask(f"/serving-endpoints/{PRICED}/invocations", f"write to bob{n}@example.com", tags, stream=n % 2 == 1,
+                           usage_context={"team": "blue"})
             asked = {"contents": [{"role": "user", "parts": [{"text": "write to bob@example.com"}]}]}
             turn = {"messages": [{"role": "user", "content": [{"text": "write to bob@example.com"}]}]}
             caller.call("POST", f"/ai-gateway/gemini/v1beta/models/{PRICED}:streamGenerateContent", asked)
@@ -224,6 +229,19 @@ with scratch_folder("tables") as folder:
             ours = "model = 'echo;chunks=4'"
             expected = lake.rows(tables, USAGE, "count(*), sum(input_token_count + output_token_count), sum(cost_nano_usd)", ours)
             assert (model, [(calls, tokens, cost)]) == (MODEL, expected), (model, calls, tokens, cost, expected)
+
+        @check("the sums of the usage API are those of the tables, by tag, group and requester, as documented")
+        def same_sums():
+            for label, by, column, least in (("tag", "tag:team", "tags['team']", 2), ("group", "group", "unnest(requester_groups)", 1),
+                                             ("requester", "requester", "requester", 1)):
+                path = f"/api/tollgate/v1/usage?interval=hour&group_by=endpoint,{by}"
+                told = sorted((group["start_time"], group["endpoint"], group[label], group["requests"], group["input_tokens"], group["output_tokens"],
+                               round(group["cost_usd"] or 0, 9)) for group in caller.call("GET", path).ok()["groups"])
+                columns = "epoch_ms(hour), endpoint_name, who, requests, input_tokens, output_tokens, round(coalesce(cost_usd, 0), 9)"
+                found = sorted(documented(tables, "WITH calls", ("tags['team']", column), columns))
+                assert found == told, (label, found, told)
+                assert len({row[2] for row in told}) >= least, told
+            assert lake.rows(tables, GATEWAY, "count(client_request_id), count(usage_context['team'])", f"endpoint_name = '{NAME}'") == [(40, 20)]
 
         @check("the lines for Polars and delta-rs, as documented, read what DuckDB reads")
         def read_by_others():
@@ -272,6 +290,23 @@ with scratch_folder("tables") as folder:
         listed = {table["name"]: table for table in json.loads(command(server, "--output", "json", "tables"))}
         assert listed["system.serving.endpoint_usage"]["rows"] == 49, listed
         assert "main.logs.chat_payload" in command(server, "tables")
+
+    @check("a table that cannot be read is told with the reason, by Unity Catalog's paths too, and the others are listed")
+    def unreadable():
+        broken = tables / "main" / "logs" / "broken"
+        (broken / "_delta_log").mkdir(parents=True)
+        (broken / "_delta_log" / f"{0:020}.json").write_text("no log\n")
+        listed = {table["name"]: table for table in json.loads(command(server, "--output", "json", "tables", code=3))}
+        assert listed["main.logs.broken"]["error"] and listed["main.logs.chat_payload"]["rows"], listed
+        assert "cannot be read: table main.logs.broken: " in command(server, "tables", code=3)
+        with Server(folder, UPSTREAM, QUICK) as again:
+            caller.server = again
+            base = "/api/2.1/unity-catalog"
+            assert [catalog["name"] for catalog in caller.call("GET", f"{base}/catalogs").ok()["catalogs"]] == ["main", "system"]
+            found = caller.call("GET", f"{base}/tables?catalog_name=main&schema_name=logs").ok()["tables"]
+            assert [table["full_name"] for table in found] == ["main.logs.chat_payload"], found
+            caller.call("GET", f"{base}/tables/main.logs.broken").refused(500, "INTERNAL_ERROR", saying="main.logs.broken")
+        shutil.rmtree(broken)
 
     @check("compacted and vacuumed by delta-rs, the tables read the same, and the server goes on with them")
     def kept():

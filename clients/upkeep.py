@@ -22,8 +22,8 @@ BUSY = {PAYLOAD: ["status_code"], USAGE: ["input_token_count", "output_token_cou
 BUSY_SECONDS = {"TOLLGATE_TABLES__FLUSH_SECONDS": "1", "TOLLGATE_TABLES__FLUSH_BYTES": "65536", "TOLLGATE_TABLES__KEEP_SECONDS": "1",
                 "TOLLGATE_TABLES__UNUSED_FILES_HOURS": "0"}
 ROUNDS = 24
-# What tables of form 1 did not have.
-LATER = ["token_counts", "model", "provider"]
+# What tables of earlier forms did not have.
+LATER = {"1": ["token_counts", "model", "provider", "request_tags", "requester_groups"], "2": ["request_tags", "requester_groups"]}
 
 
 class Caller:
@@ -64,13 +64,14 @@ def files(tables, name):
     return {str(path.relative_to(tables / name)) for path in (tables / name).rglob("*.parquet") if "_delta_log" not in path.parts}
 
 
-def older(tables, name):
-    """Puts the table as an earlier version made it in its place."""
+def older(tables, name, form):
+    """Puts the table as an earlier version made it, of that form, in its place."""
     path = tables / name
     now = deltalake.DeltaTable(str(path))
-    rows, configuration = now.to_pyarrow_table().drop_columns(LATER), {**now.metadata().configuration, "tollgate.form": "1"}
-    at, verdict = rows.schema.get_field_index("guardrails"), pa.struct([(part, pa.string()) for part in ("guard", "phase", "outcome")])
-    rows = rows.set_column(at, "guardrails", pa.nulls(len(rows), pa.list_(verdict)))
+    rows, configuration = now.to_pyarrow_table().drop_columns(LATER[form]), {**now.metadata().configuration, "tollgate.form": form}
+    if form == "1":
+        at, verdict = rows.schema.get_field_index("guardrails"), pa.struct([(part, pa.string()) for part in ("guard", "phase", "outcome")])
+        rows = rows.set_column(at, "guardrails", pa.nulls(len(rows), pa.list_(verdict)))
     shutil.rmtree(path)
     made = deltalake.DeltaTable.create(str(path), rows.schema, partition_by=["request_date"], configuration=configuration, raise_if_key_not_exists=False)
     deltalake.write_deltalake(made, rows, mode="append")
@@ -98,16 +99,17 @@ with scratch_folder("upkeep") as folder:
         body["ai_gateway"] = {"usage_tracking_config": {"enabled": True}, "inference_table_config": TABLE}
         caller.call("POST", ENDPOINTS, body).ok()
         caller.round()
-    older(tables, USAGE)
 
-    @check("a table of an earlier version is brought up to date by the next server, and read alike before and after")
+    @check("a table of each earlier version is brought up to date by the next server, and read alike before and after")
     def upgraded():
-        caller.agreed(tables)
-        with Server(folder, UPSTREAM, BUSY_SECONDS) as caller.server:
-            caller.round()
-        caller.agreed(tables)
-        found = lake.rows(tables, USAGE, "count(*), count(model), count(token_counts)")
-        assert found == [(2, 1, 1)], found
+        for form, models, tagged in (("1", 1, 1), ("2", 2, 1)):
+            older(tables, USAGE, form)
+            caller.agreed(tables)
+            with Server(folder, UPSTREAM, BUSY_SECONDS) as caller.server:
+                caller.round()
+            caller.agreed(tables)
+            found = lake.rows(tables, USAGE, "count(model), count(token_counts), count(request_tags)")
+            assert found == [(models, models, tagged)], (form, found)
 
     with Server(folder, UPSTREAM, BUSY_SECONDS) as caller.server:
         @check(f"while files are put together and deleted, {ROUNDS} times what was asked is read once by DuckDB and delta-rs")

@@ -35,8 +35,10 @@ pub struct ListedColumn {
 /// Tells what tables there are; the binary wires who answers. Errors say why it cannot be known.
 #[async_trait]
 pub trait TableListing: Send + Sync {
-    async fn tables(&self) -> Result<Vec<ListedTable>, String>;
+    /// Every folder that may be a table, by its place alone: whether it can be read is not looked at.
+    async fn names(&self) -> Result<Vec<TableName>, String>;
 
+    /// `None` where it is not there, or is not ours.
     async fn table(&self, name: &TableName) -> Result<Option<ListedTable>, String>;
 }
 
@@ -79,21 +81,21 @@ pub(crate) const ROUTES: &[Route] = &[
     },
 ];
 
-async fn all(call: &Call) -> Result<Vec<ListedTable>, Failure> {
-    let tables = call.control.inner.tables.tables().await;
-    Ok(tables.map_err(|e| ApiError::internal(format!("the tables cannot be listed: {e}")))?)
+async fn names(call: &Call) -> Result<Vec<TableName>, Failure> {
+    let names = call.control.inner.tables.names().await;
+    Ok(names.map_err(|e| ApiError::internal(format!("the tables cannot be listed: {e}")))?)
 }
 
 async fn catalogs(call: Call) -> Result<Reply, Failure> {
-    let tables = all(&call).await?;
-    let names: BTreeSet<&str> = tables.iter().map(|table| table.name.catalog()).collect();
-    let catalogs: Vec<Value> = names.into_iter().map(catalog_of).collect();
+    let tables = names(&call).await?;
+    let catalogs: BTreeSet<&str> = tables.iter().map(TableName::catalog).collect();
+    let catalogs: Vec<Value> = catalogs.into_iter().map(catalog_of).collect();
     Reply::json(&json!({ "catalogs": catalogs }))
 }
 
 async fn catalog(call: Call) -> Result<Reply, Failure> {
     let name = call.path("catalog");
-    if all(&call).await?.iter().any(|table| table.name.catalog() == name) {
+    if names(&call).await?.iter().any(|table| table.catalog() == name) {
         return Reply::json(&catalog_of(name));
     }
     Err(ApiError::not_found(format!("Catalog '{name}' does not exist.")).into())
@@ -106,18 +108,18 @@ fn catalog_of(name: &str) -> Value {
 
 async fn schemas(call: Call) -> Result<Reply, Failure> {
     let catalog = call.query("catalog_name")?;
-    let tables = all(&call).await?;
-    let within = tables.iter().filter(|table| table.name.catalog() == catalog);
-    let names: BTreeSet<&str> = within.map(|table| table.name.schema()).collect();
-    let schemas: Vec<Value> = names.into_iter().map(|name| schema_of(catalog, name)).collect();
+    let tables = names(&call).await?;
+    let within = tables.iter().filter(|table| table.catalog() == catalog);
+    let schemas: BTreeSet<&str> = within.map(TableName::schema).collect();
+    let schemas: Vec<Value> = schemas.into_iter().map(|name| schema_of(catalog, name)).collect();
     Reply::json(&json!({ "schemas": schemas }))
 }
 
 async fn schema(call: Call) -> Result<Reply, Failure> {
     let full = call.path("schema");
     if let Some((catalog, name)) = full.split_once('.') {
-        let is_it = |table: &ListedTable| table.name.catalog() == catalog && table.name.schema() == name;
-        if all(&call).await?.iter().any(is_it) {
+        let is_it = |table: &TableName| table.catalog() == catalog && table.schema() == name;
+        if names(&call).await?.iter().any(is_it) {
             return Reply::json(&schema_of(catalog, name));
         }
     }
@@ -130,9 +132,15 @@ fn schema_of(catalog: &str, name: &str) -> Value {
 
 async fn tables(call: Call) -> Result<Reply, Failure> {
     let (catalog, schema) = (call.query("catalog_name")?, call.query("schema_name")?);
-    let mut tables = all(&call).await?;
-    tables.retain(|table| table.name.catalog() == catalog && table.name.schema() == schema);
-    let tables: Vec<Value> = tables.iter().map(table_of).collect();
+    let mut tables: Vec<Value> = Vec::new();
+    for name in names(&call).await?.iter().filter(|name| name.catalog() == catalog && name.schema() == schema)
+    {
+        match call.control.inner.tables.table(name).await {
+            Ok(found) => tables.extend(found.as_ref().map(table_of)),
+            // It keeps nobody from the others; who asks for it is told.
+            Err(error) => tracing::warn!(table = %name, error, "the table cannot be read and is not listed"),
+        }
+    }
     Reply::json(&json!({ "tables": tables }))
 }
 

@@ -73,10 +73,10 @@ impl LeftOut {
                 );
             }
             Rank::Refused => {
-                tracing::error!("no room for audit records of refused calls: they are in the log alone")
+                tracing::error!("no room for audit records of refused calls: they are in the log alone");
             }
             Rank::Change => {
-                tracing::error!("no room for audit records of changes: they are in the log alone")
+                tracing::error!("no room for audit records of changes: they are in the log alone");
             }
         }
     }

@@ -11,10 +11,11 @@ use crate::lake::TableError;
 pub(crate) const MARK: &str = "tollgate.form";
 
 /// The form of the tables that this version makes.
-pub(crate) const FORM: &str = "2";
+pub(crate) const FORM: &str = "3";
 
-/// The one before, which has fewer columns.
-const EARLIER: &str = "1";
+/// Those before, each with fewer columns than the next.
+const SECOND: &str = "2";
+const FIRST: &str = "1";
 
 /// Of which form a table is that nobody altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,8 @@ pub(crate) fn unaltered(table: &DeltaTable, name: &TableName) -> Result<Form, Ta
     let kind = Kind::of(name);
     let (form, expected) = match state.metadata().configuration().get(MARK).map(String::as_str) {
         Some(FORM) => (Form::Current, kind.columns()),
-        Some(EARLIER) => (Form::Earlier, kind.columns_of_form_1()),
+        Some(SECOND) => (Form::Earlier, kind.columns_of_form_2()),
+        Some(FIRST) => (Form::Earlier, kind.columns_of_form_1()),
         _ => return Err(altered(format!("its property {MARK} is not {FORM:?}"))),
     };
     let schema = state.schema();

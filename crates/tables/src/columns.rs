@@ -71,6 +71,16 @@ impl Kind {
         }
     }
 
+    /// As tables of form 2 have them.
+    pub(crate) fn columns_of_form_2(self) -> Vec<StructField> {
+        let later: &[&str] = match self {
+            Self::EndpointUsage => &["request_tags", "requester_groups"],
+            Self::GatewayUsage => &["usage_context", "client_request_id", "requester_groups"],
+            Self::Payload | Self::ServedEntities | Self::Audit => &[],
+        };
+        without(self.columns(), later)
+    }
+
     /// As tables of form 1 have them.
     pub(crate) fn columns_of_form_1(self) -> Vec<StructField> {
         let later: &[&str] = match self {
@@ -89,10 +99,15 @@ impl Kind {
             ],
             Self::ServedEntities | Self::Audit => &[],
         };
-        let columns = self.columns().into_iter().filter(|column| !later.contains(&column.name().as_str()));
         let short = || list_of("guardrails", strings(&["guard", "phase", "outcome"]));
+        let columns = without(self.columns_of_form_2(), later).into_iter();
         columns.map(|column| if column.name() == "guardrails" { short() } else { column }).collect()
     }
+}
+
+fn without(mut columns: Vec<StructField>, names: &[&str]) -> Vec<StructField> {
+    columns.retain(|column| !names.contains(&column.name().as_str()));
+    columns
 }
 
 fn of(kind: &DataType, names: &[&str]) -> Vec<StructField> {
@@ -194,6 +209,8 @@ fn endpoint_usage() -> Vec<StructField> {
     columns.extend(strings(&["served_entity_id"]));
     columns.push(date("request_date"));
     columns.extend(our_own());
+    columns.push(map("request_tags"));
+    columns.push(list("requester_groups", DataType::STRING));
     columns
 }
 
@@ -258,6 +275,9 @@ fn gateway_usage() -> Vec<StructField> {
     columns.extend(strings(&["outcome", "usage_provenance"]));
     columns.extend(of(&DataType::DOUBLE, &["gateway_overhead_ms"]));
     columns.extend(cost_and_guardrails());
+    columns.push(map("usage_context"));
+    columns.extend(strings(&["client_request_id"]));
+    columns.push(list("requester_groups", DataType::STRING));
     columns
 }
 
@@ -406,10 +426,16 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_form_1_lacks_what_came_later_and_nothing_else() {
-        let lacks = |kind: Kind| kind.columns().len() - kind.columns_of_form_1().len();
+    fn a_table_of_an_earlier_form_lacks_what_came_later_and_nothing_else() {
         let all = [Kind::Payload, Kind::EndpointUsage, Kind::ServedEntities, Kind::GatewayUsage, Kind::Audit];
-        assert_eq!(all.map(lacks), [4, 3, 0, 9, 0]);
+        let lacks = |kind: Kind| kind.columns().len() - kind.columns_of_form_1().len();
+        assert_eq!(all.map(lacks), [4, 5, 0, 12, 0]);
+        let lacks =
+            |kind: Kind| described(kind.columns()).split_off(kind.columns_of_form_2().len()).join("; ");
+        let usage = "request_tags map<string,string>; requester_groups array<string>";
+        let gateway =
+            "usage_context map<string,string>; client_request_id string; requester_groups array<string>";
+        assert_eq!(all.map(lacks), ["", usage, "", gateway, ""]);
         let old = described(Kind::EndpointUsage.columns_of_form_1());
         let guardrails = "guardrails array<struct<guard:string,phase:string,outcome:string>>";
         assert_eq!(old.last().unwrap(), guardrails);

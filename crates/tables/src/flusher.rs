@@ -110,6 +110,8 @@ struct State {
     missing: HashMap<(String, u64), BTreeSet<TableName>>,
     /// The last number that was about to be committed, by who writes.
     tried: Mutex<HashMap<String, i64>>,
+    /// Why each journal that cannot seal its segment cannot: said once, and again when it is something else.
+    unsealed: HashMap<String, String>,
     /// What failed in this flush besides tables.
     troubles: u64,
     status: Arc<Mutex<FlusherStatus>>,
@@ -229,13 +231,14 @@ impl Flusher {
 
     async fn flush_all(&mut self) -> Result<(), TableError> {
         self.flush_served().await?;
-        let mut flushed = self.flush_journal(&self.journal.clone()).await;
-        for journal in std::mem::take(&mut self.left) {
-            let result = self.flush_journal(&journal).await;
-            if result.is_err() || !journal.sealed()?.is_empty() {
-                self.left.push(journal);
+        let mut flushed = self.flush_journal(&self.journal.clone()).await.map(drop);
+        // They stay in the list until nothing is left of them: an error, or a flush that is given up, loses none.
+        for journal in self.left.clone() {
+            let is_done = self.flush_journal(&journal).await;
+            if matches!(is_done, Ok(true)) {
+                self.left.retain(|left| left.id() != journal.id());
             }
-            flushed = flushed.and(result);
+            flushed = flushed.and(is_done.map(drop));
         }
         flushed
     }
@@ -245,21 +248,43 @@ impl Flusher {
         self.state.status.lock().failures += 1;
     }
 
-    async fn flush_journal(&mut self, journal: &Journal) -> Result<(), TableError> {
-        let of = journal.clone();
-        tokio::task::spawn_blocking(move || of.seal()).await.map_err(io::Error::other)??;
+    /// Whether the tables have all that was in it.
+    async fn flush_journal(&mut self, journal: &Journal) -> Result<bool, TableError> {
+        // What is sealed already goes on where no more can be: that is what makes room on a full disk.
+        let is_sealed = self.seal(journal).await;
         self.crash(Step::Sealed)?;
         let (mut blocked, mut left) = (Blocked::default(), journal.sealed()?);
         loop {
             left.retain(|segment| !self.is_held(journal.id(), segment, &mut blocked));
             if left.is_empty() {
-                return Ok(());
+                return Ok(is_sealed && journal.sealed()?.is_empty());
             }
             self.state.is_behind = self.state.is_last || left.first().is_some_and(is_old);
             let more = left.split_off(together(&left));
             self.flush_group(journal, &left, &mut blocked).await?;
             left = more;
         }
+    }
+
+    async fn seal(&mut self, journal: &Journal) -> bool {
+        let of = journal.clone();
+        let sealed = tokio::task::spawn_blocking(move || of.seal()).await.map_err(io::Error::other).flatten();
+        let unsealed = &mut self.state.unsealed;
+        let Err(error) = sealed else {
+            unsealed.remove(journal.id());
+            return true;
+        };
+        let said = error.to_string();
+        if unsealed.get(journal.id()) != Some(&said) {
+            tracing::error!(
+                journal = journal.id(),
+                error = said,
+                "records stay in a segment that cannot be sealed"
+            );
+            unsealed.insert(journal.id().to_owned(), said);
+        }
+        self.trouble();
+        false
     }
 
     /// Whether a segment only waits for tables that cannot be written now: it is not even read then.

@@ -16,7 +16,7 @@ use crate::lake::{Lake, TableError};
 use crate::replace::replace;
 use crate::rows::day;
 use crate::vacuum::{UNCOMMITTED, vacuum};
-use crate::{clock, list, staged};
+use crate::{clock, staged};
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) async fn keep_all(
     retention: Retention,
     crash: Option<&Crash>,
 ) -> Result<(), TableError> {
-    for name in list::names(lake).await? {
+    for name in lake.names().await? {
         let (of, one, crash) = (lake.clone(), name.clone(), crash.cloned());
         let written = move || match crashed(crash.as_ref(), Step::Kept) {
             Ok(()) => Ok(()),

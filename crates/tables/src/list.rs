@@ -1,5 +1,7 @@
 //! What tables there are.
 
+use std::collections::BTreeMap;
+
 use deltalake_core::kernel::{DataType, PrimitiveType};
 use wire::table::TableName;
 
@@ -34,16 +36,30 @@ pub struct ColumnInfo {
 }
 
 impl Lake {
-    /// All tables of ours, in the order of the alphabet.
-    pub async fn list(&self) -> Result<Vec<TableInfo>, TableError> {
-        let mut found = Vec::new();
-        for name in names(self).await? {
-            found.extend(self.info(&name).await?);
+    /// All tables of ours, and why each table that cannot be read cannot: nobody knows whose that is.
+    pub async fn list(&self) -> Result<BTreeMap<TableName, Result<TableInfo, TableError>>, TableError> {
+        let mut found = BTreeMap::new();
+        for name in self.names().await? {
+            if let Some(info) = self.info(&name).await.transpose() {
+                found.insert(name, info);
+            }
         }
         Ok(found)
     }
 
-    /// One table; `None` where it is not there, or is not ours.
+    /// Every folder that may be a table, in the order of the alphabet. None of them is read.
+    pub async fn names(&self) -> Result<Vec<TableName>, TableError> {
+        let mut found = Vec::new();
+        for catalog in self.folders(&[]).await? {
+            for schema in self.folders(&[&catalog]).await? {
+                let tables = self.folders(&[&catalog, &schema]).await?;
+                found.extend(tables.iter().filter_map(|table| TableName::new(&catalog, &schema, table).ok()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// One table; `None` where it is not there, or is not ours. Errors where its log cannot be read.
     pub async fn info(&self, name: &TableName) -> Result<Option<TableInfo>, TableError> {
         let mut table = self.table(name)?;
         if !exists(&table, name).await? {
@@ -80,18 +96,6 @@ impl Lake {
             columns: columns.collect(),
         }))
     }
-}
-
-/// Every folder that may be a table.
-pub(crate) async fn names(lake: &Lake) -> Result<Vec<TableName>, TableError> {
-    let mut found = Vec::new();
-    for catalog in lake.folders(&[]).await? {
-        for schema in lake.folders(&[&catalog]).await? {
-            let tables = lake.folders(&[&catalog, &schema]).await?;
-            found.extend(tables.iter().filter_map(|table| TableName::new(&catalog, &schema, table).ok()));
-        }
-    }
-    Ok(found)
 }
 
 /// A type as Databricks' catalogue says it.

@@ -87,6 +87,9 @@ fn add_choice(choices: &mut BTreeMap<u64, Map<String, Value>>, piece: &Value) {
     if let Some(reason) = piece.get("finish_reason").filter(|reason| !reason.is_null()) {
         choice.insert("finish_reason".to_owned(), reason.clone());
     }
+    if let Some(probabilities) = piece.get("logprobs") {
+        add(choice, "logprobs", probabilities);
+    }
     let delta = piece.get("delta").and_then(Value::as_object);
     let message = choice.get_mut("message").and_then(Value::as_object_mut);
     if let (Some(delta), Some(message)) = (delta, message) {
@@ -96,29 +99,32 @@ fn add_choice(choices: &mut BTreeMap<u64, Map<String, Value>>, piece: &Value) {
 
 fn add_delta(message: &mut Map<String, Value>, delta: &Map<String, Value>) {
     for (key, value) in delta {
-        match value {
-            Value::Null => {}
-            Value::String(more) if key != "role" => append(message, key, more),
-            Value::Array(calls) if key == "tool_calls" => {
+        match (key.as_str(), value) {
+            ("tool_calls", Value::Array(calls)) => {
                 let whole = message.entry(key.clone()).or_insert_with(|| json!([]));
                 if let Value::Array(whole) = whole {
                     calls.iter().for_each(|call| add_call(whole, call));
                 }
             }
-            // Blocks of content, of models that think: each chunk has its own.
-            Value::Array(items) => match message.entry(key.clone()).or_insert_with(|| json!([])) {
-                Value::Array(whole) => whole.extend(items.iter().cloned()),
-                other => *other = value.clone(),
-            },
-            _ => drop(message.insert(key.clone(), value.clone())),
+            _ => add(message, key, value),
         }
     }
 }
 
-fn append(message: &mut Map<String, Value>, key: &str, more: &str) {
-    match message.get_mut(key) {
-        Some(Value::String(text)) => text.push_str(more),
-        _ => drop(message.insert(key.to_owned(), more.into())),
+/// Adds a piece to what came before it: texts go on, and lists (blocks of content of models that think, probabilities of
+/// tokens), and so does what is in objects (audio, a call of a function). All else, and what a thing is, is as it was said
+/// last.
+fn add(whole: &mut Map<String, Value>, key: &str, piece: &Value) {
+    match (whole.get_mut(key), piece) {
+        (_, Value::Null) => {}
+        (Some(Value::String(text)), Value::String(more)) if !matches!(key, "role" | "id" | "type") => {
+            text.push_str(more);
+        }
+        (Some(Value::Array(list)), Value::Array(more)) => list.extend(more.iter().cloned()),
+        (Some(Value::Object(object)), Value::Object(more)) => {
+            more.iter().for_each(|(key, piece)| add(object, key, piece));
+        }
+        _ => drop(whole.insert(key.to_owned(), piece.clone())),
     }
 }
 
@@ -134,12 +140,7 @@ fn add_call(calls: &mut Vec<Value>, piece: &Value) {
             ("index", _) | (_, Value::Null) => {}
             ("function", Value::Object(function)) => {
                 if let Some(Value::Object(whole)) = call.get_mut("function") {
-                    for (key, value) in function {
-                        match value {
-                            Value::String(more) => append(whole, key, more),
-                            _ => drop(whole.insert(key.clone(), value.clone())),
-                        }
-                    }
+                    function.iter().for_each(|(key, piece)| add(whole, key, piece));
                 }
             }
             _ => drop(call.insert(key.clone(), value.clone())),
@@ -166,6 +167,54 @@ mod tests {
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello",
                 "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{\"a\":1}"}}]}}]});
         assert_eq!(whole, expected);
+    }
+
+    fn chat_of(choices: &[Value]) -> Value {
+        let chunk = |choice: &Value| {
+            format!("data: {}\n\n", json!({"object": "chat.completion.chunk", "choices": [choice]}))
+        };
+        let text: String = choices.iter().map(chunk).collect();
+        let mut whole: Value = serde_json::from_str(&aggregate(text.as_bytes())).unwrap();
+        whole["choices"][0].take()
+    }
+
+    #[test]
+    fn what_a_model_says_aloud_is_one_piece_of_audio_with_its_transcript() {
+        let delta = |audio: Value| json!({"index": 0, "delta": {"audio": audio}});
+        let choice = chat_of(&[
+            delta(json!({"id": "audio_1", "transcript": "Hel"})),
+            delta(json!({"id": "audio_1", "transcript": "lo", "data": "AAAA"})),
+            delta(json!({"data": "BBBB", "expires_at": 7})),
+        ]);
+        let audio = json!({"id": "audio_1", "transcript": "Hello", "data": "AAAABBBB", "expires_at": 7});
+        assert_eq!(choice["message"]["audio"], audio);
+    }
+
+    #[test]
+    fn the_one_call_of_a_function_has_its_name_and_all_its_arguments() {
+        let delta = |call: Value| json!({"index": 0, "delta": {"function_call": call}});
+        let choice = chat_of(&[
+            delta(json!({"name": "f", "arguments": ""})),
+            delta(json!({"arguments": "{\"a\""})),
+            delta(json!({"name": null, "arguments": ":1}"})),
+        ]);
+        assert_eq!(choice["message"]["function_call"], json!({"name": "f", "arguments": "{\"a\":1}"}));
+    }
+
+    #[test]
+    fn every_tokens_probability_is_kept_of_what_is_said_and_of_what_is_refused() {
+        let token = |token: &str| json!({"token": token, "logprob": -0.5, "top_logprobs": []});
+        let piece = |content: Value, refusal: Value| json!({"index": 0, "delta": {"content": "x"}, "logprobs": {"content": content, "refusal": refusal}});
+        let choice = chat_of(&[
+            piece(json!([token("a")]), Value::Null),
+            piece(json!([token("b"), token("c")]), json!([token("n")])),
+            json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": "stop"}),
+            piece(Value::Null, json!([token("o")])),
+        ]);
+        let content = json!([token("a"), token("b"), token("c")]);
+        assert_eq!(choice["logprobs"], json!({"content": content, "refusal": [token("n"), token("o")]}));
+        let without = chat_of(&[json!({"index": 0, "delta": {"content": "x"}, "logprobs": null})]);
+        assert!(without.get("logprobs").is_none());
     }
 
     #[test]

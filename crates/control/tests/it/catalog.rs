@@ -28,3 +28,20 @@ async fn catalogs_schemas_and_tables_are_listed_and_cannot_be_changed() {
         world.act(method, &path, json!({})).await.is(405);
     }
 }
+
+#[tokio::test]
+async fn a_table_that_cannot_be_read_keeps_nobody_from_the_others_and_says_why() {
+    let world = World::new().await;
+    let get = async |path: &str| world.act("GET", &format!("{BASE}{path}"), Value::Null).await;
+    let names = |list: &Value| {
+        list.as_array().unwrap().iter().map(|of| of["full_name"].clone()).collect::<Vec<Value>>()
+    };
+    assert_eq!(names(&get("/catalogs").await.is(200)["catalogs"]), ["main", "spoilt"]);
+    assert_eq!(names(&get("/schemas?catalog_name=spoilt").await.is(200)["schemas"]), ["spoilt.only"]);
+    get("/schemas/spoilt.only").await.is(200);
+    let listed = get("/tables?catalog_name=main&schema_name=logs").await.is(200);
+    assert_eq!(names(&listed["tables"]), ["main.logs.chat_payload"]);
+    let told = get("/tables/main.logs.broken").await.is(500);
+    assert!(told["message"].as_str().unwrap().contains("main.logs.broken: no such feature"), "{told}");
+    get("/tables/main.logs.foreign").await.is(404);
+}

@@ -1,6 +1,7 @@
 //! Rows of `system.serving.endpoint_usage`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, SchemaRef};
@@ -46,6 +47,8 @@ pub(crate) struct UsageRow {
     token_counts: Option<BTreeMap<&'static str, i64>>,
     model: Option<String>,
     provider: Option<String>,
+    request_tags: BTreeMap<String, String>,
+    requester_groups: Vec<Arc<str>>,
 }
 
 impl UsageRow {
@@ -87,6 +90,8 @@ impl UsageRow {
             token_counts: tokens.map(|tokens| by_kind(&tokens)),
             model: settlement.model.clone(),
             provider: settlement.provider.clone(),
+            request_tags: admission.request_tags.clone(),
+            requester_groups: admission.groups.clone(),
         }
     }
 }

@@ -65,6 +65,9 @@ pub(crate) struct GatewayRow {
     token_counts: Option<BTreeMap<&'static str, i64>>,
     model: Option<String>,
     provider: Option<String>,
+    usage_context: BTreeMap<String, String>,
+    client_request_id: Option<String>,
+    requester_groups: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,6 +169,9 @@ impl GatewayRow {
             token_counts: tokens.map(|tokens| by_kind(&tokens)),
             model: settlement.model.clone(),
             provider: settlement.provider.clone(),
+            usage_context: admission.usage_context.clone(),
+            client_request_id: admission.client_request_id.clone(),
+            requester_groups: admission.groups.clone(),
         }
     }
 }

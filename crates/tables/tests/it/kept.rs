@@ -311,18 +311,3 @@ async fn two_workspaces_in_one_table_leave_each_other_s_endpoints_alone() {
         assert_eq!(world.rows("system.serving.served_entities").await, rows);
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_tables_are_listed_with_their_columns() {
-    let world = World::new();
-    let mut flusher = world.flusher("journal");
-    calls(&flusher.journal, "c", 4);
-    flusher.flush().await.unwrap();
-    let tables = world.lake.list().await.unwrap();
-    let names: Vec<String> = tables.iter().map(|info| info.name.to_string()).collect();
-    assert_eq!(names, ["main.logs.chat_payload", "system.ai_gateway.usage", "system.serving.endpoint_usage"]);
-    let codes = tables[0].columns.iter().find(|column| column.name == "logging_error_codes").unwrap();
-    assert_eq!(codes.type_text, "array<string>");
-    assert!(tables[0].columns.iter().any(|column| column.partition_index == Some(0)));
-    assert!(tables[0].location.starts_with("file://"));
-}

@@ -94,6 +94,17 @@ async fn tokens_by_kind_what_they_cost_and_what_judges_used_are_in_both_tables_o
     assert_has(&gateway[0], &json!({"input_tokens": 100, "output_tokens": 40, "token_details": details}));
 }
 
+/// As the sums by the hour do, so that these can be made of the tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asked_and_what_for_is_in_both_tables_of_usage() {
+    let expected = json!({"requester": "a@example.com", "requester_groups": ["admins", "users"],
+        "usage_context": {"team": "x"}, "request_tags": {"cost": "y"}, "client_request_id": "client's r"});
+    for (table, path) in [(USAGE, SERVING), (GATEWAY_USAGE, GATEWAY)] {
+        let row = rows(table, vec![(admission("r", path), settlement(1))]).await.remove(0);
+        assert_has(&row, &expected);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_say_what_was_tried_again_and_what_was_wrong() {
     let attempts = vec![

@@ -4,8 +4,10 @@
 
 mod altered;
 mod crashes;
+mod journals;
 mod kept;
 mod known;
+mod listed;
 mod pieces;
 mod upgraded;
 mod world;

@@ -11,15 +11,18 @@ use crate::world::{World, calls};
 
 const USAGE: &str = "system.serving.endpoint_usage";
 
-/// What tables of form 1 did not have.
-const LATER: [&str; 3] = ["token_counts", "model", "provider"];
+/// The earlier forms, and what their tables did not have.
+const FORMS: [(&str, &[&str]); 2] = [
+    ("1", &["token_counts", "model", "provider", "request_tags", "requester_groups"]),
+    ("2", &["request_tags", "requester_groups"]),
+];
 
 async fn info(world: &World) -> TableInfo {
     world.lake.info(&TableName::parse(USAGE).unwrap()).await.unwrap().unwrap()
 }
 
-/// Puts a table of form 1, with a row, in the place of a table of usage of this form.
-async fn older(world: &World, flusher: &mut Flusher) {
+/// Puts a table of an earlier form, with a row, in the place of a table of usage of this form.
+async fn older(world: &World, flusher: &mut Flusher, (form, later): (&str, &[&str])) {
     calls(&flusher.journal, "now", 2);
     flusher.flush().await.unwrap();
     let folder = world.lake.folder(&TableName::parse(USAGE).unwrap()).unwrap();
@@ -28,9 +31,9 @@ async fn older(world: &World, flusher: &mut Flusher) {
     let verdict = ["guard", "phase", "outcome"].map(|name| StructField::nullable(name, DataType::STRING));
     let verdict = DataType::from(StructType::try_new(verdict).unwrap());
     let fields = now.snapshot().unwrap().schema();
-    let fields = fields.fields().filter(|field| !LATER.contains(&field.name().as_str()));
+    let fields = fields.fields().filter(|field| !later.contains(&field.name().as_str()));
     let fields = fields.map(|field| match field.name().as_str() {
-        "guardrails" => {
+        "guardrails" if form == "1" => {
             StructField::nullable("guardrails", DataType::from(ArrayType::new(verdict.clone(), true)))
         }
         _ => field.clone(),
@@ -43,7 +46,7 @@ async fn older(world: &World, flusher: &mut Flusher) {
         .with_columns(fields)
         .with_partition_columns(["request_date"])
         .with_raise_if_key_not_exists(false)
-        .with_configuration([("tollgate.form", Some("1"))])
+        .with_configuration([("tollgate.form", Some(form))])
         .await
         .unwrap();
     let mut writer = RecordBatchWriter::for_table(&old).unwrap();
@@ -57,10 +60,19 @@ async fn older(world: &World, flusher: &mut Flusher) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_an_earlier_form_gets_the_columns_that_it_lacks() {
+async fn a_table_of_form_1_gets_the_columns_that_it_lacks() {
+    gets_the_columns_that_it_lacks(FORMS[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_form_2_gets_the_columns_that_it_lacks() {
+    gets_the_columns_that_it_lacks(FORMS[1]).await;
+}
+
+async fn gets_the_columns_that_it_lacks(form: (&str, &[&str])) {
     let world = World::new();
     let mut flusher = world.flusher("journal");
-    older(&world, &mut flusher).await;
+    older(&world, &mut flusher, form).await;
     drop(flusher);
     let mut flusher = world.flusher("journal");
     for round in 0..9 {
@@ -70,7 +82,7 @@ async fn a_table_of_an_earlier_form_gets_the_columns_that_it_lacks() {
     }
     let of_table = info(&world).await;
     let names: Vec<&str> = of_table.columns.iter().map(|column| column.name.as_str()).collect();
-    assert!(names.ends_with(&LATER), "{names:?}");
+    assert!(names.ends_with(form.1), "{names:?}");
     // The row of before, the change of the columns, and each flush.
     assert_eq!((of_table.rows, of_table.version), (Some(10), 11));
     flusher.keep().await;
@@ -79,14 +91,16 @@ async fn a_table_of_an_earlier_form_gets_the_columns_that_it_lacks() {
     let old = rows.iter().find(|row| row["databricks_request_id"] == "old").unwrap();
     assert_eq!(old["guardrails"][0]["outcome"], "masked");
     assert!(old["guardrails"][0]["tokens"].is_null() && old["model"].is_null());
+    assert!(old["request_tags"].is_null() && old["requester_groups"].is_null());
     assert_eq!(rows.iter().filter(|row| row["token_counts"]["input"] == 10).count(), 9);
+    assert_eq!(rows.iter().filter(|row| row["request_tags"]["cost"] == "y").count(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_an_earlier_form_that_somebody_altered_stays_as_it_is() {
     let world = World::new();
     let mut flusher = world.flusher("journal");
-    older(&world, &mut flusher).await;
+    older(&world, &mut flusher, FORMS[0]).await;
     let name = TableName::parse(USAGE).unwrap();
     let url = url::Url::from_directory_path(world.lake.folder(&name).unwrap()).unwrap();
     let table = deltalake_core::open_table(url).await.unwrap();

@@ -8,9 +8,8 @@ pub(crate) struct Listing(pub(super) Lake);
 
 #[async_trait]
 impl TableListing for Listing {
-    async fn tables(&self) -> Result<Vec<ListedTable>, String> {
-        let tables = self.0.list().await.map_err(|e| e.to_string())?;
-        Ok(tables.into_iter().map(listed).collect())
+    async fn names(&self) -> Result<Vec<TableName>, String> {
+        self.0.names().await.map_err(|e| e.to_string())
     }
 
     async fn table(&self, name: &TableName) -> Result<Option<ListedTable>, String> {

@@ -27,6 +27,9 @@ const EX_CONFIG: u8 = 78;
 /// The exit status of `diff` when there is a difference.
 const DIFFERENT: u8 = 2;
 
+/// The exit status of `tables` when it lists some that cannot be read.
+const UNREADABLE: u8 = 3;
+
 #[derive(Parser)]
 #[command(name = "tollgate", about = "One governed place to call language models", version)]
 struct Arguments {
@@ -58,7 +61,7 @@ enum Command {
     /// Access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// List the Delta tables: where they are, with rows and versions
+    /// List the Delta tables: where they are, with rows and versions; exits with 3 when some cannot be read
     Tables(ConfigFile),
     /// The keys that seal the secrets
     #[command(subcommand)]
@@ -104,7 +107,13 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             return Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) });
         }
         Command::Token(command) => token::run(&command, output)?,
-        Command::Tables(file) => tables::tables(&file, output)?,
+        Command::Tables(file) => match tables::tables(&file, output)? {
+            0 => {}
+            unreadable => {
+                output::complain(&anyhow::anyhow!("tables that cannot be read: {unreadable}"));
+                return Ok(ExitCode::from(UNREADABLE));
+            }
+        },
         Command::Key(command) => key::run(&command, output)?,
         Command::Backup(wanted) => backup::backup(&wanted, output)?,
         Command::Restore(wanted) => restore::restore(&wanted, output)?,

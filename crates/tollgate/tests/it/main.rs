@@ -21,6 +21,7 @@ mod limits;
 mod observability;
 mod streams;
 mod survival;
+mod tables;
 mod telemetry;
 mod tls;
 mod tokens;
