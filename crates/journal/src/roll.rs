@@ -17,6 +17,9 @@ impl Journal {
     /// Seals the segment that is open, where it holds something for the tables. It waits for the disk, so that
     /// it is not called on a thread that others need.
     pub fn seal(&self) -> io::Result<()> {
+        let _one_at_a_time = self.inner.sealing.lock();
+        // While that fails no more segments begin: each is a file that is open.
+        self.inner.seal_rolled()?;
         {
             let mut state = self.inner.state.lock();
             if state.segment.news > 0 {
@@ -24,7 +27,6 @@ impl Journal {
             }
         }
         self.inner.dirty.notify_one();
-        let _one_at_a_time = self.inner.sealing.lock();
         self.inner.seal_rolled()
     }
 
@@ -134,15 +136,15 @@ mod tests {
     use std::fs::{self, File};
 
     use crate::writer::{Fsync, Journal, JournalConfig, OnFull};
-    use crate::{Admission, RecordSink};
+    use crate::{Admission, RecordSink, entry};
 
     use super::*;
 
-    fn journal(folder: &std::path::Path) -> Journal {
+    fn journal(folder: &std::path::Path, segment_bytes: u64) -> Journal {
         Journal::open(JournalConfig {
             folder: folder.to_owned(),
             fsync: Fsync::Strict,
-            segment_bytes: 1,
+            segment_bytes,
             max_bytes: 1 << 30,
             on_full: OnFull::Refuse,
             queue_bytes: 1 << 20,
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn a_segment_stays_open_until_the_next_one_is_on_the_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = journal(folder.path());
+        let journal = journal(folder.path(), 1);
         journal.admit(&Admission::default()).unwrap();
         let again = journal.inner.config.folder.join("000000000002.again");
         {
@@ -171,5 +173,33 @@ mod tests {
         fs::remove_dir(&again).unwrap();
         journal.seal().unwrap();
         assert_eq!(journal.sealed().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn while_none_can_be_sealed_no_more_segments_begin() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path(), 1 << 20);
+        journal.admit(&Admission::default()).unwrap();
+        let again = journal.inner.config.folder.join("000000000001.again");
+        {
+            let mut state = journal.inner.state.lock();
+            journal.inner.roll(&mut state).unwrap();
+            state.rolled[0].file = SegmentFile::of(File::open("/dev/null").unwrap());
+            fs::create_dir(&again).unwrap();
+        }
+        for _ in 0..3 {
+            let state = |journal: &Journal| {
+                let state = journal.inner.state.lock();
+                (state.rolled.len(), state.segment.number)
+            };
+            let news = entry::admitted(&Admission::default()).unwrap();
+            journal.inner.put(&mut journal.inner.state.lock(), news);
+            let begun = state(&journal);
+            assert!(journal.seal().is_err());
+            assert_eq!(state(&journal), begun);
+        }
+        fs::remove_dir(&again).unwrap();
+        journal.seal().unwrap();
+        assert!(journal.inner.state.lock().rolled.is_empty());
     }
 }

@@ -23,9 +23,9 @@ const LEFT_OUT: &str = "audit/left-out";
 enum Rank {
     /// Somebody who is not known was refused, or tries to log in.
     Unknown,
-    /// Somebody who is known was refused.
+    /// Somebody who is known was refused, before anything was done or after.
     Refused,
-    /// What was let in. A login whose secret was right is.
+    /// What was let in, and what was done. A login whose secret was right is.
     Change,
 }
 
@@ -34,8 +34,8 @@ impl Rank {
         match record.phase {
             AuditPhase::Done { status, .. } if status < 400 => Self::Change,
             _ if record.principal.is_none() => Self::Unknown,
-            AuditPhase::Denied { .. } => Self::Refused,
-            AuditPhase::Allowed { .. } | AuditPhase::Done { .. } => Self::Change,
+            AuditPhase::Denied { .. } | AuditPhase::Done { .. } => Self::Refused,
+            AuditPhase::Allowed { .. } => Self::Change,
         }
     }
 }

@@ -64,10 +64,15 @@ impl Usage {
         self.prompt_tokens_details.as_ref()?.cache_creation_tokens
     }
 
-    /// Databricks' model APIs tell it beside the completion's count, not in its details.
+    /// Databricks' model APIs tell it beside the completion's count, not in its details. What other engines tell there
+    /// and is in no count is not taken.
     pub fn reasoning_tokens(&self) -> Option<u64> {
         let detail = self.completion_tokens_details.as_ref().and_then(|details| details.reasoning_tokens);
-        detail.or_else(|| self.extra.get("reasoning_tokens")?.as_u64())
+        let sum = self.prompt_tokens.saturating_add(self.completion_tokens);
+        let is_counted = |tokens: &u64| {
+            *tokens <= self.completion_tokens || self.total_tokens == sum.saturating_add(*tokens)
+        };
+        detail.or_else(|| self.extra.get("reasoning_tokens")?.as_u64().filter(is_counted))
     }
 
     /// Whether it says anything: engines that do not count send an empty usage, nulls or zeros.
@@ -176,6 +181,9 @@ mod tests {
         let at_the_top =
             r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"reasoning_tokens":3}"#;
         assert_eq!(counts(at_the_top), [(Input, 10), (Output, 2), (Reasoning, 3)]);
+        let in_no_count =
+            r#"{"prompt_tokens":33,"completion_tokens":7163,"total_tokens":7196,"reasoning_tokens":73997}"#;
+        assert_eq!(counts(in_no_count), [(Input, 33), (Output, 7163)]);
     }
 
     #[test]

@@ -107,9 +107,7 @@ impl Trail {
     }
 
     pub(crate) fn denied(&mut self, control: &Control, status: u16, message: &str) {
-        if self.request.len() > MAX_REFUSED {
-            self.request = "[longer than 4 KiB]".to_owned();
-        }
+        self.shorten();
         let message = message.chars().take(MAX_MESSAGE).collect();
         self.write(control, AuditPhase::Denied { status, message });
     }
@@ -117,12 +115,22 @@ impl Trail {
     /// `after` is the object as it is now; where there is none, the answer says what became of the call.
     pub(crate) fn done(&mut self, control: &Control, status: u16, after: Option<Value>, answer: &[u8]) {
         if self.changes() {
+            if status >= 400 {
+                self.shorten();
+            }
             let answer = if workspace::gives_a_file(self.route) { &[] } else { answer };
             let after = after.map_or_else(|| self.text(answer), |value| bounded(value, self.shown()));
             self.write(control, AuditPhase::Done { status, after });
         } else if status == 403 {
             // A read that its handler refused.
             self.denied(control, status, &message(answer));
+        }
+    }
+
+    /// Whoever is refused does not choose how much is kept of it.
+    fn shorten(&mut self) {
+        if self.request.len() > MAX_REFUSED {
+            self.request = "[longer than 4 KiB]".to_owned();
         }
     }
 

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, SqliteExecutor, Transaction};
 use wire::counts::TokenKind;
 
-use super::{SqliteStore, now_ms};
+use super::SqliteStore;
 use crate::error::Result;
 use crate::usage::{Grouping, Interval, UsageGroup, UsageQuery, UsageStore};
 
@@ -194,7 +194,7 @@ async fn write_tags(
                SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)";
     sqlx::query(sql).bind(json!(kept).to_string()).execute(&mut **tx).await?;
     // A record from the future, by a clock that was wrong, does not make the tags of today old.
-    let before = newest.min(now_ms() / 1000) - TAGS_KEPT;
+    let before = newest.min(journal::clock::least_ms() / 1000) - TAGS_KEPT;
     sqlx::query("DELETE FROM usage_tags WHERE hour < $1").bind(before).execute(&mut **tx).await?;
     Ok(())
 }
