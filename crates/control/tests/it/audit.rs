@@ -237,6 +237,13 @@ async fn what_is_kept_of_a_refused_call_is_short_whoever_calls() {
     }
     assert_eq!(records[0].path, path[..1024]);
     assert_eq!(records[4].request, "[longer than 4 KiB]");
+    // Let in, and then refused: what was asked is in the first of its records alone.
+    let scope = json!({"scope": long});
+    world.call(&robot, "POST", "/api/2.0/secrets/scopes/create", scope).await.is(400);
+    let records = world.audit.take();
+    let ends: Vec<bool> = records.iter().map(|r| matches!(r.phase, AuditPhase::Done { .. })).collect();
+    assert_eq!(ends, [false, true], "{records:?}");
+    assert_eq!(records[1].request, "[longer than 4 KiB]");
 }
 
 #[tokio::test]
