@@ -66,7 +66,7 @@ def azure(port, way):
 class Way:
     """The way to the store, which can be closed."""
     def __init__(self, port):
-        self.to, self.port, self.listener = port, free_port(), None
+        self.to, self.port, self.listener, self.links = port, free_port(), None, []
         self.open()
 
     def open(self):
@@ -74,9 +74,15 @@ class Way:
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def close(self):
-        """Who connects from now on is refused."""
+        """Who connects from now on is refused, and who is connected is cut off."""
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+        links, self.links = self.links, []
+        for link in links:
+            try:
+                link.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # It had gone already.
 
     def _accept(self, listener):
         while True:
@@ -84,6 +90,7 @@ class Way:
                 client, _ = listener.accept()
             except OSError:
                 return
+            self.links.append(client)
             threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def _relay(self, client):
@@ -167,8 +174,9 @@ def object_store(folder, way, store):
         def away():
             way.close()
             ask(first, 7)
-            until("somebody notices", lambda: metric(first, "tollgate_journal_bytes") > 0)
+            until("somebody notices", lambda: metric(first, "tollgate_tables_failing") > 0)
             ask(first, 3)
+            assert metric(first, "tollgate_journal_bytes") > 0
             way.open()
             until("the rows that waited", lambda: len(read()) >= 60, 150)
             assert len(set(read())) == len(read()) == 60, len(read())
