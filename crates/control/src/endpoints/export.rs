@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use store::model::EndpointRecord;
 use wire::error::ApiError;
 
-use super::read::stored;
+use super::read::{served, stored};
 use crate::clock;
 use crate::reply::{Failure, Reply};
 use crate::request::Call;
@@ -46,7 +46,7 @@ fn exposition(endpoint: &str, minute: &Minute, now: i64) -> String {
 }
 
 pub(super) async fn openapi(call: Call) -> Result<Reply, Failure> {
-    let record = stored(&call).await?;
+    let record = served(&call).await?;
     let models = record.document.config.served_entities.iter().filter_map(|e| e.external_model.as_ref());
     let task = models.filter_map(|m| Task::parse(&m.task)).next().unwrap_or(Task::Chat);
     Reply::json(&document(&record, task, &call.base_url))

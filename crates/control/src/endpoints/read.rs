@@ -17,7 +17,7 @@ pub(super) async fn stored(call: &Call) -> Result<EndpointRecord, Failure> {
 }
 
 /// The endpoint in the path, as it is stored and served.
-async fn served(call: &Call) -> Result<EndpointRecord, Failure> {
+pub(super) async fn served(call: &Call) -> Result<EndpointRecord, Failure> {
     let found = stored(call).await;
     // One that was deleted serves until then too.
     caught_up(&call.control).await?;

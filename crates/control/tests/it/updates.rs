@@ -230,6 +230,7 @@ async fn what_is_read_of_an_endpoint_is_what_serves() {
         ("GET", ENDPOINT.to_owned(), Value::Null),
         ("GET", "/api/2.0/serving-endpoints".to_owned(), Value::Null),
         ("GET", "/api/2.0/serving-endpoints:foundation-models".to_owned(), Value::Null),
+        ("GET", format!("{ENDPOINT}/openapi"), Value::Null),
         ("GET", format!("{OURS}/revisions"), Value::Null),
         ("GET", format!("{OURS}/revisions/1"), Value::Null),
         ("GET", format!("/api/2.0/permissions/serving-endpoints/{id}"), Value::Null),
