@@ -196,4 +196,31 @@ with scratch_folder("clock") as folder:
             strange = [line for line in server.log().splitlines() if "panicked" in line or '"ERROR"' in line]
             assert not strange, strange[:3]
 
+with scratch_folder("kept") as folder:
+    clock = Clock(folder)
+    kept = {"TOLLGATE_TABLES__USAGE_RETENTION_DAYS": "2", "TOLLGATE_TABLES__KEEP_SECONDS": "1"}
+    with Server(folder, UPSTREAM, {**clock.settings(), **kept}) as server:
+        @check("no row is old by a clock that is set on by a month")
+        def retention():
+            def counted():
+                written = (server.data / "tables" / USAGE / "_delta_log").exists()
+                return lake.rows(server.data / "tables", USAGE, "count(*)")[0][0] if written else 0
+            endpoint("kept")
+            clock.set(0)
+            assert statuses("kept", 3) == [200] * 3
+            deadline = time.monotonic() + 30
+            while counted() < 3:
+                assert time.monotonic() < deadline, counted()
+                time.sleep(0.2)
+            clock.set(30 * 24 * HOUR)
+            # The tables are looked after each second, and after each flush.
+            for _ in range(3):
+                assert ask("kept").status == 200
+                time.sleep(1.5)
+            clock.set(0)
+            while counted() < 6:
+                assert time.monotonic() < deadline, counted()
+                time.sleep(0.2)
+            assert counted() == 6, counted()
+
 finish()

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use deltalake_core::kernel::Action;
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableError};
+use journal::clock::least_ms;
 use wire::table::TableName;
 
 use crate::aside::{Pace, aside};
@@ -15,8 +16,8 @@ use crate::flusher::{Crash, Step, crashed};
 use crate::lake::{Lake, TableError};
 use crate::replace::replace;
 use crate::rows::day;
+use crate::staged;
 use crate::vacuum::{UNCOMMITTED, vacuum};
-use crate::{clock, staged};
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ async fn keep(
     let result = keep_one(table, Kind::of(name), retention, written).await;
     let (compacted, expired, mut vacuumed) = result.map_err(|e| delta(name, e))?;
     if let Some(folder) = lake.folder(name) {
-        let now = Duration::from_millis(u64::try_from(clock::now_ms()).unwrap_or_default());
+        let now = Duration::from_millis(u64::try_from(least_ms()).unwrap_or_default());
         let since = UNIX_EPOCH + now.saturating_sub(retention.unused_files.max(UNCOMMITTED));
         vacuumed += staged::forget(&folder, since)?;
     }
@@ -105,9 +106,9 @@ async fn keep_one(
     Ok((compacted, expired, vacuumed))
 }
 
-/// Takes the files of days before the last `days` out of the table.
+/// Takes the files of days before the last `days` out of the table. A clock that is set on makes none of them old.
 async fn expire(table: &mut DeltaTable, days: u32, written: Written<'_>) -> Result<usize, DeltaTableError> {
-    let first = day(clock::now_ms()).saturating_sub(i32::try_from(days).unwrap_or(i32::MAX));
+    let first = day(least_ms()).saturating_sub(i32::try_from(days).unwrap_or(i32::MAX));
     let first = chrono::NaiveDate::from_epoch_days(first).map(|date| date.to_string()).unwrap_or_default();
     let state = table.snapshot()?.clone();
     let is_over = |day: &str| !day.is_empty() && day < first.as_str();
